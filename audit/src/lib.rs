@@ -1,0 +1,1 @@
+//! Writes, proves and verifies the hash-chained log; segment files, checkpoints, proofs, witnesses, exports.

@@ -1,0 +1,2 @@
+//! The one program, `counterfoil`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Vectors, black-box runner, fault and load tests, seeded simulation, tidy.

@@ -1,0 +1,1 @@
+//! Grants, checks, narrows and revokes permission to serve a model.

@@ -1,0 +1,1 @@
+//! Keys, certificates, enrolment, TLS configs, and the proof of who connected or signed.

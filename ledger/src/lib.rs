@@ -1,0 +1,1 @@
+//! Pure, integer-only replay of entries into balances, holds, statements and payouts.

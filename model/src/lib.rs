@@ -1,0 +1,1 @@
+//! Mixture-of-Experts arithmetic on candle: weights, tokenizer, dense decoder, gate, expert, sampler.

@@ -1,0 +1,1 @@
+//! Hosts experts (or a whole-model backend) and answers sessions.

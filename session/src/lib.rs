@@ -1,0 +1,1 @@
+//! The router-node protocol, sans-IO, and one thin quinn adapter.
