@@ -1,0 +1,396 @@
+//! Every command and flag of the program. Each flag is also a `COUNTERFOIL_…` variable and a key of `config.toml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Mixture-of-Experts models on other people's machines, with evidence for everything.
+#[derive(Debug, Parser)]
+#[command(
+    name = "counterfoil",
+    version,
+    about,
+    after_help = "Start here:\n  counterfoil run             a router, two nodes and a chat page on this machine\n  counterfoil chat \"What is a consent token?\"\n  counterfoil audit verify    check everything that was recorded\n\nExit codes: 0 done, 1 a check failed, 2 wrong use, 3 refused by a peer, 4 input, output or storage failed."
+)]
+pub(crate) struct Cli {
+    /// The folder that holds identities, log and weights [default: the platform's data folder]
+    #[arg(long, global = true, env = "COUNTERFOIL_HOME", value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true, env = "COUNTERFOIL_JSON")]
+    pub(crate) json: bool,
+    /// What to tell on standard error, such as `info` or `counterfoil_router=debug`
+    #[arg(long, global = true, env = "COUNTERFOIL_LOG", value_name = "FILTER", default_value = "warn")]
+    pub(crate) log: String,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a router, local nodes and a chat page on this machine
+    Run(RunArgs),
+    /// Start the router alone
+    Router(RouterArgs),
+    /// Start a node: enrol, consent, host experts, earn
+    Serve(ServeArgs),
+    /// Ask a question, or hold a conversation
+    Chat(ChatArgs),
+    /// Say what runs, who is connected and what was done
+    Status(UrlArgs),
+    /// Look for what is wrong with this home and this machine
+    Doctor,
+    /// List the models and how much of them is hosted
+    Models(UrlArgs),
+    /// Keys, certificates and join tokens
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Consent tokens: what the operators of nodes have signed
+    #[command(subcommand)]
+    Consent(ConsentCommand),
+    /// The hash-chained log: verify it, look into it
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Accounts, subscriptions and API keys
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// What providers earn, and how to recompute it
+    #[command(subcommand)]
+    Earnings(EarningsCommand),
+    /// Payout identities and their nodes
+    #[command(subcommand)]
+    Provider(ProviderCommand),
+    /// Checkpoint folders: their logits, shapes and sizes
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Measure this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct RunArgs {
+    /// A Hugging Face checkpoint folder [default: the embedded model `guide`]
+    pub(crate) model: Option<PathBuf>,
+    /// Where clients connect
+    #[arg(long, env = "COUNTERFOIL_LISTEN", default_value = "127.0.0.1:8000")]
+    pub(crate) listen: SocketAddr,
+    /// How many local nodes to start
+    #[arg(long, env = "COUNTERFOIL_NODES", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) nodes: u32,
+    /// How many nodes are to hold each expert [default: 2, or 1 with one node]
+    #[arg(long, env = "COUNTERFOIL_REPLICAS")]
+    pub(crate) replicas: Option<u32>,
+    /// Do not open the page in a browser
+    #[arg(long, env = "COUNTERFOIL_NO_BROWSER")]
+    pub(crate) no_browser: bool,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct RouterArgs {
+    /// A Hugging Face checkpoint folder [default: the embedded model `guide`]
+    #[arg(long, env = "COUNTERFOIL_MODEL")]
+    pub(crate) model: Option<PathBuf>,
+    /// Where clients connect (HTTP)
+    #[arg(long, env = "COUNTERFOIL_LISTEN", default_value = "127.0.0.1:8000")]
+    pub(crate) listen: SocketAddr,
+    /// Where nodes connect (QUIC over UDP)
+    #[arg(long, env = "COUNTERFOIL_NODE_LISTEN", default_value = "127.0.0.1:0")]
+    pub(crate) node_listen: SocketAddr,
+    /// Where nodes enrol (QUIC over UDP)
+    #[arg(long, env = "COUNTERFOIL_ENROL_LISTEN", default_value = "127.0.0.1:0")]
+    pub(crate) enrol_listen: SocketAddr,
+    /// How many nodes are to hold each expert
+    #[arg(long, env = "COUNTERFOIL_REPLICAS", default_value_t = 1)]
+    pub(crate) replicas: u32,
+    /// How many nodes the layers are dealt out to
+    #[arg(long, env = "COUNTERFOIL_EXPECT_NODES", default_value_t = 1)]
+    pub(crate) expect_nodes: u32,
+    /// Serve callers without a key as the unmetered account `local`; refused unless --listen is a loopback address
+    #[arg(long, env = "COUNTERFOIL_KEYLESS")]
+    pub(crate) keyless: bool,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    pub(crate) supervised: bool,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct ServeArgs {
+    /// The router's address for nodes
+    #[arg(long, env = "COUNTERFOIL_ROUTER", value_name = "HOST:PORT")]
+    pub(crate) router: Option<SocketAddr>,
+    /// The router's address for enrolment; needed once, together with --join-token
+    #[arg(long, env = "COUNTERFOIL_ENROL", value_name = "HOST:PORT")]
+    pub(crate) enrol: Option<SocketAddr>,
+    /// The join token that the router's operator gave you
+    #[arg(long, env = "COUNTERFOIL_JOIN_TOKEN", hide_env_values = true)]
+    pub(crate) join_token: Option<String>,
+    /// A Hugging Face checkpoint folder with the model's weights [default: the embedded model `guide`]
+    #[arg(long, env = "COUNTERFOIL_MODEL")]
+    pub(crate) model: Option<PathBuf>,
+    /// Bytes of weights to hold at most
+    #[arg(long, env = "COUNTERFOIL_MAX_MEMORY", value_name = "BYTES", default_value_t = u64::MAX, hide_default_value = true)]
+    pub(crate) max_memory: u64,
+    /// Requests to work on at one time
+    #[arg(long, env = "COUNTERFOIL_CONCURRENT", default_value_t = 2)]
+    pub(crate) concurrent: u32,
+    /// Accept the notice that `counterfoil consent notice` prints; nothing is served before
+    #[arg(long, env = "COUNTERFOIL_ACCEPT_NOTICE")]
+    pub(crate) accept_notice: bool,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    pub(crate) supervised: bool,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct UrlArgs {
+    /// The router's address for clients [default: what runs on this home]
+    #[arg(long, env = "COUNTERFOIL_URL")]
+    pub(crate) url: Option<String>,
+    /// The API key [not needed for a local `run`]
+    #[arg(long, env = "COUNTERFOIL_API_KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct ChatArgs {
+    /// The question; without one a conversation starts
+    pub(crate) prompt: Option<String>,
+    #[command(flatten)]
+    pub(crate) url: UrlArgs,
+    /// The model's name [default: the first that the router offers]
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// 0 always takes the likeliest token
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) temperature: f32,
+    /// The most tokens of an answer
+    #[arg(long)]
+    pub(crate) max_tokens: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityCommand {
+    /// Make the network root, CA and router identity in a new home
+    Init,
+    /// Print ids, fingerprints and what a verifier pins
+    Show,
+    /// Make a one-time token with which one node may enrol
+    JoinToken {
+        /// How long it may be used
+        #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+        expires: u64,
+    },
+    /// Enrol this home as a node, without starting it
+    Enroll {
+        /// The router's address for enrolment
+        #[arg(long, value_name = "HOST:PORT")]
+        enrol: SocketAddr,
+        /// The join token
+        #[arg(long, env = "COUNTERFOIL_JOIN_TOKEN", hide_env_values = true)]
+        join_token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsentCommand {
+    /// List the consent tokens in a log
+    List,
+    /// Say in plain words what a consent token allows
+    Show {
+        /// Its id, as `list` prints it
+        cti: String,
+    },
+    /// Check a consent token against the log's keys
+    Verify {
+        /// Its id, as `list` prints it
+        cti: String,
+    },
+    /// Print the notice that an operator accepts
+    Notice,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct LogArgs {
+    /// The log's folder [default: `log` in the home]
+    #[arg(long = "log-dir", value_name = "DIR", alias = "path")]
+    pub(crate) log_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check every byte, chain, signature, receipt and sum; exit 1 names what is wrong
+    Verify {
+        #[command(flatten)]
+        at: LogArgs,
+        /// The log's verifier key, pinned out of band
+        #[arg(long)]
+        vkey: Option<String>,
+        /// The network id, pinned out of band
+        #[arg(long)]
+        net_id: Option<String>,
+        /// Leave out the entries' own signatures
+        #[arg(long)]
+        no_signatures: bool,
+    },
+    /// Print one entry
+    Show {
+        /// Its index; the first is 0
+        index: u64,
+        #[command(flatten)]
+        at: LogArgs,
+    },
+    /// Measure appending and verifying on this machine
+    Bench {
+        /// How many entries
+        #[arg(long, default_value_t = 100_000)]
+        entries: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountCommand {
+    /// Open an account with the free tokens that the rules give
+    Create,
+    /// List the accounts
+    List,
+    /// Print one account's lots, holds and balance
+    Show {
+        /// Its id
+        account: String,
+    },
+    /// Grant one period of a plan
+    Subscribe {
+        /// The account
+        account: String,
+        /// The plan: explorer, builder or operator
+        plan: String,
+        /// Record that its price was received; without this the tokens are marked unpaid and mint nothing for nodes
+        #[arg(long)]
+        paid: bool,
+    },
+    /// API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key; it is shown once
+    Create {
+        /// The account
+        account: String,
+        /// How long it may be used
+        #[arg(long, value_name = "SECONDS")]
+        expires: Option<u64>,
+    },
+    /// Withdraw a key
+    Revoke {
+        /// Its id, as `create` printed it
+        key_id: String,
+    },
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct QuarterArgs {
+    /// Such as 2026Q4
+    #[arg(long)]
+    pub(crate) quarter: String,
+    #[command(flatten)]
+    pub(crate) at: LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EarningsCommand {
+    /// Recompute a quarter from the log as it stands
+    Show(QuarterArgs),
+    /// Close a quarter that is over and log its statement
+    Settle {
+        /// Such as 2026Q4
+        #[arg(long)]
+        quarter: String,
+        /// Compute and print, log nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Recompute a logged statement from the log alone and compare the bytes
+    Verify(QuarterArgs),
+    /// Share a pool among providers read from a file: what-if with the same function
+    Split {
+        /// JSON {"pool_cents", "providers": [{"id", "tokens", "uptime_s", "tier"}]}, or - for standard input
+        #[arg(long)]
+        input: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProviderCommand {
+    /// Record which nodes and accounts belong to one payout identity
+    Register {
+        /// Its nodes
+        #[arg(long = "node", required = true)]
+        nodes: Vec<String>,
+        /// Accounts of the same owner
+        #[arg(long = "account")]
+        accounts: Vec<String>,
+        /// The router's operator owns it too
+        #[arg(long)]
+        affiliated: bool,
+    },
+    /// List the payout identities
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Print the logits of every position for given token ids
+    Logits {
+        /// A Hugging Face checkpoint folder
+        dir: PathBuf,
+        /// Token ids, separated by commas
+        #[arg(long, value_delimiter = ',', required = true)]
+        tokens: Vec<u32>,
+        /// Compute through this many real local nodes over QUIC instead of in this process
+        #[arg(long)]
+        nodes: Option<u32>,
+        /// Experts on each node are a whole layer's, or every n-th one
+        #[arg(long, value_enum, default_value_t = Spread::Layers)]
+        spread: Spread,
+    },
+    /// Print family, shapes and sizes
+    Inspect {
+        /// A Hugging Face checkpoint folder [default: the embedded model `guide`]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// How experts are dealt out among the nodes of `model logits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Spread {
+    /// Whole layers in turn
+    Layers,
+    /// The experts of every layer in turn
+    Experts,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// One layer's dispatch to a node against a raw QUIC echo of the same bytes
+    Dispatch {
+        /// Round trips of each kind
+        #[arg(long, default_value_t = 2000)]
+        rounds: u32,
+    },
+    /// Tokens per second of the embedded model: in this process, and through two nodes
+    Decode {
+        /// Tokens to generate in each repeat
+        #[arg(long, default_value_t = 128)]
+        tokens: u32,
+    },
+}

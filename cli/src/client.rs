@@ -1,0 +1,111 @@
+//! The program's own HTTP client for routers on plain HTTP, with streaming.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::exit::Failure;
+
+/// How long to wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// The longest answer that is read whole, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// A router by its address, with the key to use there.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    authority: String,
+    key: Option<String>,
+}
+
+impl Client {
+    /// Takes `http://HOST:PORT`, with or without a path behind it.
+    pub(crate) fn new(url: &str, key: Option<String>) -> Result<Self, Failure> {
+        let rest = url.strip_prefix("http://").ok_or_else(|| {
+            Failure::wrong_use(format!("{url:?} is not an http:// address; put a TLS proxy's plain side here"))
+        })?;
+        let authority = rest.split('/').next().unwrap_or_default().to_owned();
+        if authority.is_empty() {
+            return Err(Failure::wrong_use(format!("{url:?} names no host")));
+        }
+        Ok(Self { authority, key })
+    }
+
+    /// Sends a request and returns the answer with its body still to be read.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let unreachable = |e: &dyn std::fmt::Display| {
+            Failure::store(anyhow::anyhow!(
+                "no router answers at http://{}: {e}; start one with `counterfoil run`",
+                self.authority
+            ))
+        };
+        let stream = tokio::time::timeout(CONNECT, TcpStream::connect(&self.authority))
+            .await
+            .map_err(|e| unreachable(&e))?
+            .map_err(|e| unreachable(&e))?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(&e))?;
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", &self.authority);
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let payload = match body {
+            Some(v) => {
+                request = request.header("content-type", "application/json");
+                Bytes::from(v.to_string())
+            }
+            None => Bytes::new(),
+        };
+        let request = request.body(Full::new(payload)).map_err(|e| Failure::wrong_use(e.to_string()))?;
+        sender.send_request(request).await.map_err(|e| unreachable(&e))
+    }
+
+    /// Sends a request and reads the answer as JSON; an error body becomes a failure.
+    pub(crate) async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let response = self.send(method, path, body).await?;
+        let status = response.status();
+        let bytes = whole(response).await?;
+        if !status.is_success() {
+            return Err(refusal(status, &bytes));
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|e| Failure::store(anyhow::anyhow!("the router's answer is not JSON: {e}")))
+    }
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn whole(mut response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
+    let mut out = Vec::new();
+    while let Some(frame) = response.body_mut().frame().await {
+        let frame = frame.map_err(|e| Failure::store(anyhow::anyhow!("the router broke off: {e}")))?;
+        if let Some(piece) = frame.data_ref() {
+            if out.len() + piece.len() > MAX_ANSWER_BYTES {
+                return Err(Failure::refused(format!("an answer of more than {MAX_ANSWER_BYTES} bytes")));
+            }
+            out.extend_from_slice(piece);
+        }
+    }
+    Ok(out)
+}
+
+/// What an error body says, as a failure.
+pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> Failure {
+    let message = serde_json::from_slice::<Value>(body)
+        .ok()
+        .and_then(|v| v.pointer("/error/message").and_then(Value::as_str).map(str::to_owned))
+        .unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(400).collect());
+    Failure::refused(format!("the router answered {status}: {message}"))
+}

@@ -1,0 +1,66 @@
+//! How a command ends: the exit codes that scripts rely on, and the error line that people read.
+//!
+//! 0 done; 1 a check failed; 2 wrong use; 3 refused by a peer; 4 input, output or storage failed.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    cause: anyhow::Error,
+}
+
+/// What every command returns.
+pub(crate) type Outcome = Result<(), Failure>;
+
+impl Failure {
+    /// A check came out negative, such as a log that does not verify.
+    pub(crate) fn check(message: impl Display) -> Self {
+        Self { code: 1, cause: anyhow::anyhow!("{message}") }
+    }
+
+    /// The caller asked for something that makes no sense.
+    pub(crate) fn wrong_use(message: impl Display) -> Self {
+        Self { code: 2, cause: anyhow::anyhow!("{message}") }
+    }
+
+    /// A router or node said no.
+    pub(crate) fn refused(message: impl Display) -> Self {
+        Self { code: 3, cause: anyhow::anyhow!("{message}") }
+    }
+
+    /// A file, socket or store failed.
+    pub(crate) fn store(cause: impl Into<anyhow::Error>) -> Self {
+        Self { code: 4, cause: cause.into() }
+    }
+
+    /// The exit code.
+    pub(crate) const fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Prints the error line and gives the exit code.
+    pub(crate) fn report(&self, json: bool) -> ExitCode {
+        if json {
+            let line = serde_json::json!({ "error": format!("{:#}", self.cause), "exit_code": self.code });
+            eprintln!("{line}");
+        } else {
+            eprintln!("counterfoil: {:#}", self.cause);
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        Self::store(e)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.cause)
+    }
+}

@@ -1,0 +1,146 @@
+//! Error bodies in the form that OpenAI's clients read.
+//!
+//! ```text
+//! { "error": { "message": text, "type": text, "param": text | null, "code": text | null } }
+//! ```
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// What a client did or met, with all that its error body says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// OpenAI's class of error.
+    pub class: &'static str,
+    /// OpenAI's code, where there is one.
+    pub code: Option<&'static str>,
+    /// The parameter at fault, where there is one.
+    pub param: Option<String>,
+    /// What was wrong, where, and what to do next.
+    pub message: String,
+    /// When to try again, where that helps.
+    pub retry_after_s: Option<u32>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, class: &'static str, code: Option<&'static str>, message: String) -> Self {
+        Self { status, class, code, param: None, message, retry_after_s: None }
+    }
+
+    /// 400: the request itself is wrong.
+    #[must_use]
+    pub fn invalid(param: &str, message: impl Into<String>) -> Self {
+        let param = (!param.is_empty()).then(|| param.to_owned());
+        Self { param, ..Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", None, message.into()) }
+    }
+
+    /// 400: the prompt does not fit the model's context.
+    #[must_use]
+    pub fn context_length(context: usize, prompt: usize) -> Self {
+        let message = format!(
+            "the prompt has {prompt} tokens and leaves no room in this model's context of {context}; shorten the messages"
+        );
+        Self {
+            param: Some("messages".into()),
+            ..Self::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_request_error",
+                Some("context_length_exceeded"),
+                message,
+            )
+        }
+    }
+
+    /// 401: no key, or one that is not known.
+    #[must_use]
+    pub fn unauthenticated(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", Some("invalid_api_key"), message.into())
+    }
+
+    /// 402: the balance does not cover it; trying again does not help.
+    #[must_use]
+    pub fn insufficient_quota(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", Some("insufficient_quota"), message.into())
+    }
+
+    /// 402: the balance is held by requests that still run.
+    #[must_use]
+    pub fn in_flight(message: impl Into<String>) -> Self {
+        Self {
+            retry_after_s: Some(1),
+            ..Self::new(
+                StatusCode::PAYMENT_REQUIRED,
+                "insufficient_quota",
+                Some("in_flight_budget_exhausted"),
+                message.into(),
+            )
+        }
+    }
+
+    /// 404: no such model or path.
+    #[must_use]
+    pub fn not_found(code: Option<&'static str>, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", code, message.into())
+    }
+
+    /// 413: a body over the limit.
+    #[must_use]
+    pub fn too_large(limit: usize) -> Self {
+        let message = format!("the request body is over the limit of {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", None, message)
+    }
+
+    /// 429: too many requests at once.
+    #[must_use]
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self {
+            retry_after_s: Some(1),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limit_error",
+                Some("rate_limit_exceeded"),
+                message.into(),
+            )
+        }
+    }
+
+    /// 503: the network cannot answer now.
+    #[must_use]
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self {
+            retry_after_s: Some(2),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("unavailable"), message.into())
+        }
+    }
+
+    /// 500: a fault of the router.
+    #[must_use]
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", None, message.into())
+    }
+
+    /// The body, also sent as the last event of a stream that fails on the way.
+    #[must_use]
+    pub fn body(&self) -> serde_json::Value {
+        json!({ "error": {
+            "message": self.message, "type": self.class, "param": self.param, "code": self.code,
+        } })
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        if let Some(after) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
