@@ -107,9 +107,9 @@ fn root() -> PathBuf {
 }
 
 fn walk(root: &Path, folder: &Path, files: &mut Vec<File>) {
-    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let entries = fs::read_dir(folder).expect("every folder of the project can be listed");
     for entry in entries {
-        let path = entry.unwrap_or_else(|e| panic!("{}: {e}", folder.display())).path();
+        let path = entry.expect("a listing goes through to its end").path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
         if path.is_dir() {
             let hidden = name.starts_with('.') && name != ".ci";
