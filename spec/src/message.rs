@@ -61,7 +61,10 @@ pub enum NodeMessage {
 }
 
 /// What a router says.
-#[expect(clippy::large_enum_variant, reason = "a message lives for one send; the largest kind is the most frequent")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a message lives for one send; the largest kind is the most frequent"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum RouterMessage {
     /// What the router would like the node to host.
