@@ -36,6 +36,12 @@ impl Failure {
         Self { code: 4, cause: cause.into() }
     }
 
+    /// A process of ours ended before its time, with the last thing that it said.
+    pub(crate) fn ended(name: &str, code: u8, last_words: &str) -> Self {
+        let last_words = last_words.strip_prefix("counterfoil: ").unwrap_or(last_words);
+        Self { code, cause: anyhow::anyhow!("{name} ended: {last_words}") }
+    }
+
     /// The exit code.
     pub(crate) const fn code(&self) -> u8 {
         self.code

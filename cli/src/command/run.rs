@@ -1,0 +1,258 @@
+//! `counterfoil run`: a router and its local nodes as separate processes, from nothing to a ready line.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::args::RunArgs;
+use crate::client::Client;
+use crate::exit::{Failure, Outcome};
+use crate::home::{HomeLock, Running, RunningNode};
+use crate::output;
+use crate::supervise::{Process, interrupted};
+
+/// How long the model may take to be hosted completely.
+const AVAILABLE: Duration = Duration::from_secs(120);
+/// How often to ask whether it is.
+const ASK_EVERY: Duration = Duration::from_millis(10);
+/// How long to wait before starting a node again that ended.
+const RESTART_AFTER: Duration = Duration::from_millis(500);
+/// Requests that a node started here works on at one time.
+const LOCAL_CONCURRENT: u32 = 64;
+
+/// What the router said of itself when it became ready.
+#[derive(Debug, Clone)]
+struct RouterFacts {
+    http: String,
+    nodes: String,
+    enrol: String,
+    net_id: String,
+    log_vkey: String,
+    log_size: u64,
+}
+
+impl RouterFacts {
+    fn read(line: &Value) -> Result<Self, Failure> {
+        let text = |key: &str| {
+            line.get(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
+                Failure::store(anyhow::anyhow!("the router's ready line lacks {key:?}"))
+            })
+        };
+        Ok(Self {
+            http: text("http")?,
+            nodes: text("nodes")?,
+            enrol: text("enrol")?,
+            net_id: text("net_id")?,
+            log_vkey: text("log_vkey")?,
+            log_size: line.get("log_size").and_then(Value::as_u64).unwrap_or(0),
+        })
+    }
+}
+
+struct Fleet {
+    home: PathBuf,
+    args: RunArgs,
+    log: String,
+    facts: RouterFacts,
+    admin: Client,
+}
+
+/// Runs until it is interrupted.
+pub(crate) async fn run(home: &Path, args: RunArgs, log: &str, json: bool) -> Outcome {
+    let started = Instant::now();
+    let _lock = HomeLock::take(home)?;
+    let mut router = Process::start("the router", &router_args(home, &args, log), home.join("run/router.log"))?;
+    let facts = RouterFacts::read(&router.ready().await?)?;
+    let key = counterfoil_router::home::admin_key(home).map_err(Failure::store)?;
+    let admin = Client::new(&format!("http://{}", facts.http), Some(key))?;
+    let fleet = Fleet { home: home.to_owned(), args, log: log.to_owned(), facts, admin };
+    let mut nodes = Vec::new();
+    for number in 1..=fleet.args.nodes {
+        nodes.push((number, fleet.start_node(number).await?, String::new()));
+    }
+    for (_, node, id) in &mut nodes {
+        let line = node.ready().await?;
+        *id = line.get("node_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    }
+    fleet.wait_until_available().await?;
+    fleet.tell(&router, &nodes)?;
+    fleet.announce(&nodes, started, json);
+    let ended = fleet.watch(&mut router, &mut nodes).await;
+    router.stop().await;
+    for (_, node, _) in &mut nodes {
+        node.stop().await;
+    }
+    Running::clear(home);
+    if ended.is_ok() && !json {
+        output::line("Stopped. The log is complete; `counterfoil audit verify` checks it.");
+    }
+    ended
+}
+
+fn router_args(home: &Path, args: &RunArgs, log: &str) -> Vec<String> {
+    let replicas = args.replicas.unwrap_or(2).min(args.nodes);
+    let mut out: Vec<String> = ["router", "--json", "--supervised"].map(String::from).to_vec();
+    if args.listen.ip().is_loopback() {
+        out.push("--keyless".into());
+    }
+    let pairs = [
+        ("--home", home.display().to_string()),
+        ("--log", log.to_owned()),
+        ("--listen", args.listen.to_string()),
+        ("--expect-nodes", args.nodes.to_string()),
+        ("--replicas", replicas.to_string()),
+        ("--node-listen", "127.0.0.1:0".to_owned()),
+        ("--enrol-listen", "127.0.0.1:0".to_owned()),
+    ];
+    for (flag, value) in pairs {
+        out.push(flag.to_owned());
+        out.push(value);
+    }
+    if let Some(model) = &args.model {
+        out.push("--model".into());
+        out.push(model.display().to_string());
+    }
+    out
+}
+
+impl Fleet {
+    fn node_home(&self, number: u32) -> PathBuf {
+        self.home.join("nodes").join(number.to_string())
+    }
+
+    async fn start_node(&self, number: u32) -> Result<Process, Failure> {
+        let home = self.node_home(number);
+        std::fs::create_dir_all(&home)?;
+        let mut args: Vec<String> =
+            ["serve", "--json", "--supervised", "--accept-notice"].map(String::from).to_vec();
+        let mut flag = |name: &str, value: String| {
+            args.push(name.to_owned());
+            args.push(value);
+        };
+        flag("--home", home.display().to_string());
+        flag("--log", self.log.clone());
+        flag("--router", self.facts.nodes.clone());
+        flag("--concurrent", LOCAL_CONCURRENT.to_string());
+        if let Some(model) = &self.args.model {
+            flag("--model", model.display().to_string());
+        }
+        if counterfoil_node::home::needs_enrolment(&home, counterfoil_router::clock::now().seconds()) {
+            let reply = self
+                .admin
+                .json(Method::POST, "/admin/v1/command", Some(&json!({ "command": "join-token", "expires_s": 600 })))
+                .await?;
+            let token = reply.get("join_token").and_then(Value::as_str).unwrap_or_default();
+            flag("--join-token", token.to_owned());
+            flag("--enrol", self.facts.enrol.clone());
+        }
+        Process::start(&format!("node {number}"), &args, self.home.join(format!("run/node-{number}.log")))
+    }
+
+    async fn wait_until_available(&self) -> Outcome {
+        let deadline = Instant::now() + AVAILABLE;
+        loop {
+            let health = self.admin.json(Method::GET, "/health", None).await?;
+            let models = health.get("models").and_then(Value::as_array).cloned().unwrap_or_default();
+            if !models.is_empty() && models.iter().all(|m| m.get("available") == Some(&Value::Bool(true))) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let why = models.first().and_then(|m| m.get("reason")).and_then(Value::as_str).unwrap_or("no model");
+                return Err(Failure::store(anyhow::anyhow!(
+                    "the model did not become available within {AVAILABLE:?}: {why}; see the files under {}",
+                    self.home.join("run").display()
+                )));
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    fn tell(&self, router: &Process, nodes: &[(u32, Process, String)]) -> Outcome {
+        let running = Running {
+            pid: std::process::id(),
+            url: format!("http://{}", self.facts.http),
+            router_pid: router.pid(),
+            nodes: nodes
+                .iter()
+                .map(|(number, p, id)| RunningNode { number: *number, pid: p.pid(), node_id: id.clone() })
+                .collect(),
+        };
+        running.write(&self.home)
+    }
+
+    fn announce(&self, nodes: &[(u32, Process, String)], started: Instant, json: bool) {
+        let url = format!("http://{}", self.facts.http);
+        let log = self.home.join("log");
+        if json {
+            output::json(&json!({
+                "ready": true, "url": url, "home": self.home, "log": log, "pid": std::process::id(),
+                "net_id": self.facts.net_id, "log_vkey": self.facts.log_vkey, "log_size": self.facts.log_size,
+                "nodes": nodes.iter().map(|(n, p, id)| json!({ "number": n, "pid": p.pid(), "node_id": id })).collect::<Vec<_>>(),
+                "ready_ms": started.elapsed().as_millis(),
+            }));
+            return;
+        }
+        output::line(&format!(
+            "Ready in {:.1} s: {url} answers through {} nodes; the log is {}",
+            started.elapsed().as_secs_f64(),
+            nodes.len(),
+            log.display()
+        ));
+        output::line(&format!("  chat      counterfoil chat \"What is a consent token?\"   or open {url}"));
+        output::line(&format!("  clients   OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=local"));
+        output::line("  verify    counterfoil audit verify");
+        output::line(&format!("  log key   {}", self.facts.log_vkey));
+        output::line("Ctrl-C stops it in good order.");
+        if !self.args.no_browser {
+            open_page(&url);
+        }
+    }
+
+    /// Starts nodes again that ended; returns when the program is interrupted or the router ends.
+    async fn watch(&self, router: &mut Process, nodes: &mut [(u32, Process, String)]) -> Outcome {
+        let mut stop = std::pin::pin!(interrupted());
+        loop {
+            let fallen = tokio::select! {
+                () = &mut stop => return Ok(()),
+                status = router.ended() => {
+                    let status = status?;
+                    return Err(Failure::store(anyhow::anyhow!(
+                        "the router ended ({status}); see {}", self.home.join("run/router.log").display()
+                    )));
+                }
+                at = first_ended(nodes) => at,
+            };
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                () = tokio::time::sleep(RESTART_AFTER) => {}
+            }
+            if let Some((number, process, _)) = nodes.get_mut(fallen) {
+                tracing::warn!(node = process.name(), "a node ended; starting it again");
+                *process = self.start_node(*number).await?;
+                if let Err(e) = process.ready().await {
+                    tracing::warn!(error = %e, "the node did not come back; trying again");
+                }
+            }
+            self.tell(router, nodes)?;
+        }
+    }
+}
+
+async fn first_ended(nodes: &mut [(u32, Process, String)]) -> usize {
+    let waits = nodes.iter_mut().enumerate().map(|(at, (_, process, _))| {
+        Box::pin(async move {
+            let _ = process.ended().await;
+            at
+        })
+    });
+    futures_util::future::select_all(waits).await.0
+}
+
+fn open_page(url: &str) {
+    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let quiet = std::process::Stdio::null;
+    // No browser is no fault: the line above names the address.
+    let _ = std::process::Command::new(opener).arg(url).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+}

@@ -1,0 +1,106 @@
+//! `config.toml` in a home: every flag's long name as a key, below what flags and variables say.
+//!
+//! A flag that has the variable `COUNTERFOIL_NODE_LISTEN` has the key `node_listen`. A key that no flag has is refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+
+use crate::args::Cli;
+use crate::exit::Failure;
+
+const PREFIX: &str = "COUNTERFOIL_";
+
+/// The program's commands with the file's values as defaults.
+pub(crate) fn command(home: Option<&Path>) -> Result<Command, Failure> {
+    let command = Cli::command();
+    let Some(home) = home else { return Ok(command) };
+    let path = home.join("config.toml");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(command),
+        Err(e) => return Err(Failure::store(anyhow::anyhow!("cannot read {}: {e}", path.display()))),
+    };
+    let values = parse(&text).map_err(|e| Failure::wrong_use(format!("{}: {e}", path.display())))?;
+    let known = keys(&command);
+    if let Some(unknown) = values.keys().find(|k| !known.contains(k)) {
+        return Err(Failure::wrong_use(format!(
+            "{}: there is no setting {unknown:?}; the settings are {}",
+            path.display(),
+            known.join(", ")
+        )));
+    }
+    Ok(with_defaults(command, &values))
+}
+
+fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
+    table
+        .into_iter()
+        .map(|(key, value)| match value {
+            toml::Value::String(s) => Ok((key, s)),
+            toml::Value::Integer(i) => Ok((key, i.to_string())),
+            toml::Value::Float(f) => Ok((key, f.to_string())),
+            toml::Value::Boolean(b) => Ok((key, b.to_string())),
+            _ => Err(format!("the setting {key:?} must be a text, a number, true or false")),
+        })
+        .collect()
+}
+
+fn key_of(arg: &clap::Arg) -> Option<String> {
+    let name = arg.get_env()?.to_str()?.strip_prefix(PREFIX)?;
+    Some(name.to_lowercase())
+}
+
+fn keys(command: &Command) -> Vec<String> {
+    let mut out: Vec<String> = command.get_arguments().filter_map(key_of).filter(|k| k != "home").collect();
+    for sub in command.get_subcommands() {
+        out.extend(keys(sub));
+    }
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+fn with_defaults(command: Command, values: &BTreeMap<String, String>) -> Command {
+    command
+        .mut_args(|arg| match key_of(&arg).and_then(|k| values.get(&k)) {
+            Some(value) if arg.get_action().takes_values() => arg.default_value(value.clone()),
+            // A switch has no default to set; it is on where its variable or this file says so.
+            Some(value) if value == "true" => arg.default_value("true"),
+            _ => arg,
+        })
+        .mut_subcommands(|sub| with_defaults(sub, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(text: &str) -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("config.toml"), text).unwrap();
+        home
+    }
+
+    #[test]
+    fn a_setting_is_a_default_and_a_flag_wins() {
+        let home = write("nodes = 3\nlisten = \"127.0.0.1:9\"\n");
+        let command = command(Some(home.path())).unwrap();
+        let nodes = |line: &[&str]| {
+            let matches = command.clone().try_get_matches_from(line).unwrap();
+            *matches.subcommand_matches("run").unwrap().get_one::<u32>("nodes").unwrap()
+        };
+        assert_eq!(nodes(&["counterfoil", "run"]), 3);
+        assert_eq!(nodes(&["counterfoil", "run", "--nodes", "4"]), 4);
+    }
+
+    #[test]
+    fn an_unknown_setting_is_named() {
+        let home = write("nodess = 3\n");
+        let e = command(Some(home.path())).unwrap_err();
+        assert_eq!(e.code(), 2);
+        assert!(e.to_string().contains("there is no setting \"nodess\""), "{e}");
+    }
+}

@@ -1,0 +1,112 @@
+//! The processes under `run`: started, watched, told to stop, and ended with the program whatever happens to it.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::exit::Failure;
+
+/// How long a process has to say that it is ready.
+const READY: Duration = Duration::from_secs(120);
+/// How long a process has to finish what it is doing.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// A process of ours that says when it is ready.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// What it is, for messages.
+    name: String,
+    log_file: PathBuf,
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    /// Starts this same program with other arguments. What it says about itself goes to `log_file`.
+    pub(crate) fn start(name: &str, args: &[String], log_file: PathBuf) -> Result<Self, Failure> {
+        let program = std::env::current_exe()?;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&log_file).map_err(|e| {
+            Failure::store(anyhow::anyhow!("cannot write {}: {e}", log_file.display()))
+        })?;
+        let mut child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            // Ctrl-C on a terminal reaches the whole group; the order of stopping is ours to keep.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| Failure::store(anyhow::anyhow!("cannot start {name}: {e}")))?;
+        let stdout = child.stdout.take().ok_or_else(|| Failure::store(anyhow::anyhow!("{name} has no output")))?;
+        Ok(Self { name: name.to_owned(), log_file, child, lines: BufReader::new(stdout).lines() })
+    }
+
+    /// Waits for the next line that it prints and reads it as JSON.
+    pub(crate) async fn ready(&mut self) -> Result<Value, Failure> {
+        let line = tokio::time::timeout(READY, self.lines.next_line())
+            .await
+            .map_err(|_| Failure::store(anyhow::anyhow!("{} did not become ready within {READY:?}", self.name)))??;
+        let Some(line) = line else {
+            let status = self.child.wait().await?;
+            let code = status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(4);
+            return Err(Failure::ended(&self.name, code, &self.last_words()));
+        };
+        serde_json::from_str(&line)
+            .map_err(|e| Failure::store(anyhow::anyhow!("{} said {line:?}, which is not JSON: {e}", self.name)))
+    }
+
+    fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.log_file).unwrap_or_default();
+        text.lines().last().unwrap_or("it said nothing").to_owned()
+    }
+
+    /// Its process id; 0 once it has ended.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap_or(0)
+    }
+
+    /// What it is.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(&mut self) -> std::io::Result<std::process::ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Asks it to finish, waits, and ends it if it does not.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(pid) = self.child.id().and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        if tokio::time::timeout(DRAIN, self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
+/// Ends this process when the one that started it ends, so that nothing is left behind.
+pub(crate) fn follow_parent() -> Result<(), Failure> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(|e| Failure::store(anyhow::anyhow!("cannot follow the parent process: {e}")))?;
+    Ok(())
+}
+
+/// Resolves at the first SIGINT or SIGTERM.
+pub(crate) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = int.recv() => {}
+        _ = term.recv() => {}
+    }
+}

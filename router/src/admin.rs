@@ -1,0 +1,255 @@
+//! What the router's operator does: one list of commands, carried out here whether they come over the admin call of
+//! a running router or from the program on a home where none runs.
+
+use counterfoil_identity::digest::{self, context};
+use counterfoil_identity::enrol::JoinToken;
+use counterfoil_identity::random;
+use counterfoil_ledger::{founding_lot, subscription};
+use counterfoil_spec::ids::{AccountId, Hash, NodeId, ProviderId, Serial};
+use counterfoil_spec::payload::{AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, ProviderRegistered};
+use counterfoil_spec::time::Seconds;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::home::{RouterHome, fresh_api_key};
+use crate::office::{Office, OfficeError, entry};
+use crate::settlement;
+
+/// The longest that a join token may live: a week.
+const MAX_JOIN_TOKEN_S: u64 = 7 * 86_400;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AdminCommand {
+    /// Make a join token.
+    JoinToken {
+        /// Its life.
+        expires_s: u64,
+    },
+    /// Open an account.
+    AccountCreate {},
+    /// List the accounts.
+    AccountList {},
+    /// One account.
+    AccountShow {
+        /// Which.
+        account: AccountId,
+    },
+    /// Grant one period of a plan.
+    Subscribe {
+        /// To whom.
+        account: AccountId,
+        /// The plan's name.
+        plan: String,
+        /// Whether its price was received.
+        paid: bool,
+    },
+    /// Make an API key.
+    KeyCreate {
+        /// Whose.
+        account: AccountId,
+        /// Its life; absent for one without end.
+        expires_s: Option<u64>,
+    },
+    /// Withdraw an API key.
+    KeyRevoke {
+        /// Which.
+        key_id: Serial,
+    },
+    /// Record a payout identity.
+    ProviderRegister {
+        /// Its nodes.
+        nodes: Vec<NodeId>,
+        /// Accounts of the same owner.
+        accounts: Vec<AccountId>,
+        /// Whether the router's operator owns it too.
+        affiliated: bool,
+    },
+    /// Close a quarter.
+    Settle {
+        /// Such as 2026Q4.
+        quarter: String,
+        /// Whether to log nothing.
+        dry_run: bool,
+    },
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The caller asked for what cannot be.
+    #[error("{0}")]
+    Caller(String),
+    /// The record failed.
+    #[error(transparent)]
+    Office(#[from] OfficeError),
+}
+
+impl AdminError {
+    pub(crate) fn caller(e: impl std::fmt::Display) -> Self {
+        Self::Caller(e.to_string())
+    }
+}
+
+/// Carries out a command and says what came of it.
+///
+/// # Errors
+/// [`AdminError`]; then nothing was logged.
+pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Result<Value, AdminError> {
+    match command {
+        AdminCommand::JoinToken { expires_s } => join_token(office, home, expires_s),
+        AdminCommand::AccountCreate {} => open_account(office, true),
+        AdminCommand::AccountList {} => Ok(list(office)),
+        AdminCommand::AccountShow { account } => show(office, &account),
+        AdminCommand::Subscribe { account, plan, paid } => subscribe(office, account, &plan, paid),
+        AdminCommand::KeyCreate { account, expires_s } => create_key(office, account, expires_s),
+        AdminCommand::KeyRevoke { key_id } => revoke_key(office, key_id),
+        AdminCommand::ProviderRegister { nodes, accounts, affiliated } => {
+            register(office, nodes, accounts, affiliated)
+        }
+        AdminCommand::Settle { quarter, dry_run } => settlement::settle(office, &quarter, dry_run),
+    }
+}
+
+fn join_token(office: &Office, home: &RouterHome, expires_s: u64) -> Result<Value, AdminError> {
+    if expires_s == 0 || expires_s > MAX_JOIN_TOKEN_S {
+        return Err(AdminError::Caller(format!("a join token lives 1 to {MAX_JOIN_TOKEN_S} seconds")));
+    }
+    let expires = office.now().seconds().plus(expires_s);
+    let token = JoinToken::generate(home.domain(), expires);
+    let token_id = token.token_id();
+    let at = office.append_blocking(vec![entry(JoinTokenEntry {
+        token_id,
+        public_key: token.public_key().wire(),
+        expires,
+    })])?;
+    Ok(json!({ "join_token": token.to_string(), "token_id": token_id, "expires": expires, "entry": at.first }))
+}
+
+fn open_account(office: &Office, metered: bool) -> Result<Value, AdminError> {
+    let account = AccountId::from_bytes(random::bytes());
+    let now = office.now().seconds();
+    let lot = founding_lot(office.books().ledger.rules(), account, random::serial(), now);
+    let mut entries = vec![entry(AccountOpened { account, metered })];
+    let free_tokens = lot.as_ref().map_or(0, |l| l.tokens.0);
+    entries.extend(lot.map(entry));
+    let at = office.append_blocking(entries)?;
+    Ok(json!({ "account": account, "free_tokens": free_tokens, "entry": at.first }))
+}
+
+fn list(office: &Office) -> Value {
+    let now = office.now().seconds();
+    let books = office.books();
+    let accounts: Vec<Value> = books
+        .ledger
+        .accounts()
+        .map(|(id, _)| json!({ "account": id, "balance": books.ledger.balance(id, now) }))
+        .collect();
+    json!({ "accounts": accounts })
+}
+
+fn known(office: &Office, account: &AccountId) -> Result<(), AdminError> {
+    match office.books().ledger.account(account) {
+        Some(_) => Ok(()),
+        None => Err(AdminError::Caller(format!(
+            "there is no account {account}; `counterfoil account list` prints those that exist"
+        ))),
+    }
+}
+
+fn show(office: &Office, account: &AccountId) -> Result<Value, AdminError> {
+    known(office, account)?;
+    let now = office.now().seconds();
+    let books = office.books();
+    let keys: Vec<Value> = books
+        .ledger
+        .account(account)
+        .into_iter()
+        .flat_map(|a| a.keys())
+        .filter_map(|id| books.ledger.key_by_id(id))
+        .map(|k| json!({ "key_id": k.key_id, "revoked": k.revoked, "expires": k.expires }))
+        .collect();
+    Ok(json!({ "account": account, "balance": books.ledger.balance(account, now), "keys": keys }))
+}
+
+fn subscribe(office: &Office, account: AccountId, plan: &str, paid: bool) -> Result<Value, AdminError> {
+    known(office, &account)?;
+    let now = office.now().seconds();
+    let grant = {
+        let books = office.books();
+        let serials = (random::serial(), random::serial());
+        subscription(books.ledger.rules(), account, plan, now, paid, serials).map_err(AdminError::caller)?
+    };
+    let (lot, payment) = (grant.lot.clone(), grant.payment.is_some());
+    let mut entries = Vec::new();
+    if let Some(payment) = grant.payment {
+        entries.push(counterfoil_audit::NewEntry::new(grant.payment_serial, payment.into()));
+    }
+    entries.push(entry(grant.lot));
+    let at = office.append_blocking(entries)?;
+    Ok(json!({ "account": account, "lot": lot, "payment_recorded": payment, "entry": at.first }))
+}
+
+fn create_key(office: &Office, account: AccountId, expires_s: Option<u64>) -> Result<Value, AdminError> {
+    known(office, &account)?;
+    let key = fresh_api_key();
+    let key_id = random::serial();
+    let expires: Option<Seconds> = expires_s.map(|s| office.now().seconds().plus(s));
+    let key_hash = key_hash(&key);
+    let at = office.append_blocking(vec![entry(KeyCreated { key_id, account, key_hash, expires })])?;
+    Ok(json!({ "key": key, "key_id": key_id, "account": account, "expires": expires, "entry": at.first }))
+}
+
+fn revoke_key(office: &Office, key_id: Serial) -> Result<Value, AdminError> {
+    if office.books().ledger.key_by_id(&key_id).is_none() {
+        return Err(AdminError::Caller(format!("there is no key {key_id}")));
+    }
+    let at = office.append_blocking(vec![entry(KeyRevoked { key_id })])?;
+    Ok(json!({ "key_id": key_id, "revoked": true, "entry": at.first }))
+}
+
+fn register(
+    office: &Office,
+    mut nodes: Vec<NodeId>,
+    mut accounts: Vec<AccountId>,
+    affiliated: bool,
+) -> Result<Value, AdminError> {
+    nodes.sort_unstable();
+    nodes.dedup();
+    accounts.sort_unstable();
+    accounts.dedup();
+    for node in &nodes {
+        if office.books().roster.member(node).is_none() {
+            return Err(AdminError::Caller(format!("no node {node} ever enrolled here")));
+        }
+    }
+    for account in &accounts {
+        known(office, account)?;
+    }
+    let provider = ProviderId::from_bytes(random::bytes());
+    let at = office.append_blocking(vec![entry(ProviderRegistered { provider, nodes, accounts, affiliated })])?;
+    Ok(json!({ "provider": provider, "entry": at.first }))
+}
+
+/// What the log keeps of an API key.
+#[must_use]
+pub fn key_hash(key: &str) -> Hash {
+    digest::derive(context::API_KEY, &[key.as_bytes()])
+}
+
+/// Opens the account of keyless callers on loopback, once.
+///
+/// # Errors
+/// [`OfficeError`].
+pub fn local_account(office: &Office) -> Result<AccountId, OfficeError> {
+    let account = AccountId::from_bytes(*digest::derive(
+        context::LOCAL_ACCOUNT,
+        &[office.identity().public().wire().as_bytes()],
+    )
+    .as_bytes());
+    if office.books().ledger.account(&account).is_none() {
+        office.append_blocking(vec![entry(AccountOpened { account, metered: false })])?;
+    }
+    Ok(account)
+}

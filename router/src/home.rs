@@ -1,0 +1,282 @@
+//! A router's home on disk: its keys and certificates, made once and read from then on.
+//!
+//! ```text
+//! home.json                 { "format": 1 }
+//! identity/root.key .der    the network root; keep a copy offline, the router itself needs it only to issue CAs
+//! identity/next-root.key    the root after this one, committed to by the log's first entry
+//! identity/ca.key .der      the issuing CA
+//! identity/router.key       the router identity key: signs entries, orders and receipts
+//! identity/log.key          signs the log's checkpoints
+//! identity/admin.key        the bearer key of the admin calls, on loopback only
+//! log/  projections/  vault/
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use counterfoil_identity::digest::{self, context};
+use counterfoil_identity::{CaFault, IssuingCa, KeyFileFault, Root, SecretKey, TrustDomain, key_file, random};
+use counterfoil_spec::ids::{Hash, NetId, RouterId};
+use counterfoil_spec::time::Seconds;
+use data_encoding::HEXLOWER;
+
+/// The home format that this program reads and writes.
+pub const HOME_FORMAT: u64 = 1;
+/// The life of a network root: ten years.
+const ROOT_LIFE_S: u64 = 3653 * 86_400;
+/// A CA with less life left than this is replaced when the router starts.
+const CA_RENEW_BEFORE_S: u64 = 30 * 86_400;
+
+/// Why a home cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyFileFault),
+    /// A certificate.
+    #[error("{path}: {source}")]
+    Certificate {
+        /// Where it lies, or would.
+        path: String,
+        /// What is wrong.
+        source: CaFault,
+    },
+    /// A file or folder.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Made by another version of the program.
+    #[error("{path} says that this home has format {found}; this program reads format {HOME_FORMAT}")]
+    Format {
+        /// Where it says so.
+        path: String,
+        /// What it says.
+        found: String,
+    },
+    /// Not a router's home.
+    #[error("{0} is not a router's home yet; `counterfoil identity init` or `counterfoil run` makes one")]
+    Missing(String),
+}
+
+/// A router's identity, read into memory.
+#[derive(Debug)]
+pub struct RouterHome {
+    path: PathBuf,
+    ca: IssuingCa,
+    ca_is_new: bool,
+    root_der: Vec<u8>,
+    root_key: Arc<SecretKey>,
+    next_root_hash: Hash,
+    identity: Arc<SecretKey>,
+    log_key: SecretKey,
+}
+
+impl RouterHome {
+    /// Opens a home, making whatever is not there yet.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the file.
+    pub fn open_or_create(path: &Path, now: Seconds) -> Result<Self, HomeError> {
+        make_folder(path)?;
+        write_format(path)?;
+        let identity_folder = path.join("identity");
+        make_folder(&identity_folder)?;
+        let at = |name: &str| identity_folder.join(name);
+        let root = open_root(&at("root.key"), &at("root.der"), now)?;
+        let next_root = key_file::load_or_create(&at("next-root.key"))?;
+        let (ca, ca_is_new) = open_ca(&root, &at("ca.key"), &at("ca.der"), now)?;
+        let identity = key_file::load_or_create(&at("router.key"))?;
+        let log_key = key_file::load_or_create(&at("log.key"))?;
+        if !at("admin.key").exists() {
+            key_file::store(&at("admin.key"), &SecretKey::generate())?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            ca,
+            ca_is_new,
+            root_der: root.der().to_vec(),
+            root_key: Arc::new(root.key().clone()),
+            next_root_hash: digest::derive(context::NEXT_ROOT, &[&next_root.public().spki_der()]),
+            identity: Arc::new(identity),
+            log_key,
+        })
+    }
+
+    /// Opens a home that exists.
+    ///
+    /// # Errors
+    /// [`HomeError::Missing`] for a folder that is none.
+    pub fn open(path: &Path, now: Seconds) -> Result<Self, HomeError> {
+        if !path.join("identity/router.key").exists() {
+            return Err(HomeError::Missing(path.display().to_string()));
+        }
+        Self::open_or_create(path, now)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The issuing CA.
+    #[must_use]
+    pub const fn ca(&self) -> &IssuingCa {
+        &self.ca
+    }
+
+    /// Whether the CA was made just now and is not in the log yet.
+    #[must_use]
+    pub const fn ca_is_new(&self) -> bool {
+        self.ca_is_new
+    }
+
+    /// What this network's certificates lead to.
+    #[must_use]
+    pub fn domain(&self) -> &TrustDomain {
+        self.ca.domain()
+    }
+
+    /// The network root's certificate, DER.
+    #[must_use]
+    pub fn root_der(&self) -> &[u8] {
+        &self.root_der
+    }
+
+    /// The network root's key.
+    #[must_use]
+    pub const fn root_key(&self) -> &Arc<SecretKey> {
+        &self.root_key
+    }
+
+    /// What the first entry commits to.
+    #[must_use]
+    pub const fn next_root_hash(&self) -> Hash {
+        self.next_root_hash
+    }
+
+    /// The router identity key.
+    #[must_use]
+    pub const fn identity(&self) -> &Arc<SecretKey> {
+        &self.identity
+    }
+
+    /// The key of the log's checkpoints.
+    #[must_use]
+    pub const fn log_key(&self) -> &SecretKey {
+        &self.log_key
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn net_id(&self) -> NetId {
+        self.root_key.public().net_id()
+    }
+
+    /// The router.
+    #[must_use]
+    pub fn router_id(&self) -> RouterId {
+        self.identity.public().router_id()
+    }
+
+    /// The log's origin: the name under which its heads are signed.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        origin(&self.net_id(), "router")
+    }
+}
+
+/// The origin of a log of this network.
+#[must_use]
+pub fn origin(net_id: &NetId, whose: &str) -> String {
+    let net: String = net_id.to_string().chars().take(16).collect();
+    format!("counterfoil/{net}/{whose}")
+}
+
+/// The bearer key of the admin calls on a home.
+///
+/// # Errors
+/// [`HomeError`] where the key file is missing or loose.
+pub fn admin_key(home: &Path) -> Result<String, HomeError> {
+    let key = key_file::load(&home.join("identity/admin.key"))?;
+    Ok(format!("cfa-{}", HEXLOWER.encode(digest::derive(context::ADMIN_KEY, &[&*key.seed()]).as_bytes())))
+}
+
+/// A fresh API key as the client will send it.
+#[must_use]
+pub fn fresh_api_key() -> String {
+    format!("cf-{}", HEXLOWER.encode(random::hash().as_bytes()))
+}
+
+fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> HomeError {
+    let path = path.display().to_string();
+    move |source| HomeError::Io { path, source }
+}
+
+fn make_folder(path: &Path) -> Result<(), HomeError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error(path))
+}
+
+fn write_format(home: &Path) -> Result<(), HomeError> {
+    let path = home.join("home.json");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let found: Option<u64> =
+                serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|v| v.get("format")?.as_u64());
+            if found == Some(HOME_FORMAT) {
+                return Ok(());
+            }
+            let found = found.map_or_else(|| text.chars().take(80).collect(), |n| n.to_string());
+            Err(HomeError::Format { path: path.display().to_string(), found })
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::write(&path, format!("{{ \"format\": {HOME_FORMAT} }}\n")).map_err(io_error(&path))
+        }
+        Err(e) => Err(io_error(&path)(e)),
+    }
+}
+
+fn open_root(key: &Path, der: &Path, now: Seconds) -> Result<Root, HomeError> {
+    let fail = |source| HomeError::Certificate { path: der.display().to_string(), source };
+    let secret = key_file::load_or_create(key)?;
+    if der.exists() {
+        let bytes = std::fs::read(der).map_err(io_error(der))?;
+        return Root::from_parts(secret, bytes).map_err(fail);
+    }
+    let root = Root::create(secret, now, ROOT_LIFE_S).map_err(fail)?;
+    replace(der, root.der())?;
+    Ok(root)
+}
+
+fn open_ca(root: &Root, key: &Path, der: &Path, now: Seconds) -> Result<(IssuingCa, bool), HomeError> {
+    let fail = |source| HomeError::Certificate { path: der.display().to_string(), source };
+    if key.exists() && der.exists() {
+        let domain = TrustDomain::new(root.der().to_vec()).map_err(fail)?;
+        let bytes = std::fs::read(der).map_err(io_error(der))?;
+        let ca = IssuingCa::from_parts(key_file::load(key)?, bytes, &domain).map_err(fail)?;
+        if ca.not_after() > now.plus(CA_RENEW_BEFORE_S) {
+            return Ok((ca, false));
+        }
+        // Leaves carry their CA, so those of the old one stay valid to their own end.
+        let aside = key.with_extension(format!("until-{}", ca.not_after().0));
+        std::fs::rename(key, &aside).map_err(io_error(&aside))?;
+    }
+    let secret = key_file::load_or_create(key)?;
+    let ca = root.issue_ca(secret, now).map_err(fail)?;
+    replace(der, ca.der())?;
+    Ok((ca, true))
+}
+
+/// Writes a file whole or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
+    use std::io::Write;
+    let fresh = path.with_extension("new");
+    let mut file = std::fs::File::create(&fresh).map_err(io_error(&fresh))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io_error(&fresh))?;
+    std::fs::rename(&fresh, path).map_err(io_error(path))
+}

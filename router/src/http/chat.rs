@@ -1,0 +1,107 @@
+//! `POST /v1/chat/completions`, whole and as a stream of server-sent events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde_json::Value;
+
+use crate::desk::Desk;
+use crate::generate::{self, Answer, Event, Job};
+use crate::http::error::ApiError;
+use crate::http::reply::ReplyHead;
+use crate::http::request::ChatRequest;
+use crate::http::{auth, body_bytes};
+
+/// Names the request in every answer and every error after admission.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Names the log entry of an answer that is sent whole.
+const ENTRY: HeaderName = HeaderName::from_static("x-counterfoil-entry");
+
+pub(crate) async fn completions(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let admitted = admit(&desk, &headers, body).await;
+    let (request, answer) = match admitted {
+        Ok(pair) => pair,
+        Err(e) => {
+            desk.metrics.refused.one();
+            return Err(e);
+        }
+    };
+    let id = answer.head.request.to_string();
+    let mut response =
+        if request.stream { streamed(answer, request.include_usage) } else { whole(answer).await };
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    Ok(response)
+}
+
+async fn admit(desk: &Arc<Desk>, headers: &HeaderMap, body: Body) -> Result<(ChatRequest, Answer), ApiError> {
+    let caller = auth::caller(desk, headers)?;
+    let request = ChatRequest::parse(&body_bytes(body).await?)?;
+    let answer = generate::start(desk, Job { caller, request: request.clone() }).await?;
+    Ok((request, answer))
+}
+
+async fn whole(mut answer: Answer) -> Response {
+    let mut text = String::new();
+    while let Some(event) = answer.events.recv().await {
+        match event {
+            Event::Text(piece) => text.push_str(&piece),
+            Event::Failed(e) => return e.into_response(),
+            Event::Done(end) => {
+                let mut response = Json(answer.head.whole(&text, &end)).into_response();
+                response.headers_mut().insert(ENTRY, HeaderValue::from(end.entry));
+                return response;
+            }
+        }
+    }
+    ApiError::internal("the answer broke off; the router's own log says why").into_response()
+}
+
+fn streamed(answer: Answer, include_usage: bool) -> Response {
+    let first = line(&answer.head.first_chunk());
+    let lines = stream::unfold(Some((answer, Some(first))), move |state| async move {
+        let (mut answer, first) = state?;
+        if let Some(first) = first {
+            return Some((Ok::<_, Infallible>(first), Some((answer, None))));
+        }
+        let (bytes, last) = match answer.events.recv().await {
+            Some(event) => render(&answer.head, event, include_usage),
+            None => (line(&ApiError::internal("the answer broke off").body()), true),
+        };
+        Some((Ok(bytes), (!last).then_some((answer, None))))
+    });
+    let headers =
+        [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    (headers, Body::from_stream(lines)).into_response()
+}
+
+/// The bytes of one event, and whether the stream ends with them.
+fn render(head: &ReplyHead, event: Event, include_usage: bool) -> (Bytes, bool) {
+    match event {
+        Event::Text(piece) => (line(&head.text_chunk(&piece)), false),
+        Event::Failed(e) => (line(&e.body()), true),
+        Event::Done(end) => {
+            let mut out = line(&head.last_chunk(&end)).to_vec();
+            if include_usage {
+                out.extend_from_slice(&line(&head.usage_chunk(&end)));
+            }
+            out.extend_from_slice(b"data: [DONE]\n\n");
+            (Bytes::from(out), true)
+        }
+    }
+}
+
+fn line(value: &Value) -> Bytes {
+    Bytes::from(format!("data: {value}\n\n"))
+}

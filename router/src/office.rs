@@ -1,0 +1,237 @@
+//! The record and what follows from it: one log writer, and the projections that have taken every durable entry.
+//!
+//! Nothing here is true before it is in the log. An append returns once its entries are durable *and* applied, so
+//! that whoever appended reads their effect.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use counterfoil_audit::{Appended, LogConfig, LogError, LogReader, LogWriter, NewEntry, NoteSigner, Opened};
+use counterfoil_identity::{SecretKey, random};
+use counterfoil_ledger::{Ledger, LedgerError};
+use counterfoil_spec::entry::{Body, Role};
+use counterfoil_spec::ids::Serial;
+use counterfoil_spec::payload::{CaIssued, Genesis, Payload};
+use counterfoil_spec::time::{Millis, Now};
+
+use crate::home::RouterHome;
+use crate::projection::{Projection, ProjectionError};
+use crate::roster::Roster;
+
+/// Why the record could not be opened, written or followed.
+#[derive(Debug, thiserror::Error)]
+pub enum OfficeError {
+    /// The log said no.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// An entry in the log that the ledger cannot take.
+    #[error("entry {index} cannot be applied: {source}; `counterfoil audit verify` tells more")]
+    Ledger {
+        /// Which.
+        index: u64,
+        /// Why.
+        source: LedgerError,
+    },
+    /// The index said no.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    /// The writer went away before it answered.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// What follows from the log.
+#[derive(Debug)]
+pub struct Books {
+    /// Accounts, lots, holds.
+    pub ledger: Ledger,
+    /// Members, join tokens, models.
+    pub roster: Roster,
+    projection: Projection,
+    reader: LogReader,
+    applied: u64,
+}
+
+/// The router's record.
+#[derive(Debug)]
+pub struct Office {
+    log: LogWriter,
+    log_folder: PathBuf,
+    identity: Arc<SecretKey>,
+    now: Now0,
+    /// Guards the projections; held for lookups and while entries are applied, never across an await.
+    books: Mutex<Books>,
+    opened: Opened,
+}
+
+/// A clock that can stand in a struct which derives `Debug`.
+struct Now0(Now);
+
+impl std::fmt::Debug for Now0 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Now")
+    }
+}
+
+impl Office {
+    /// Opens a home's log, writing its first entries where it is new, and follows it to its end.
+    ///
+    /// # Errors
+    /// [`OfficeError`]; a log that another process writes is [`LogError::Locked`].
+    pub fn open(home: &RouterHome, currency: &str, now: Now) -> Result<Self, OfficeError> {
+        let log_folder = home.path().join("log");
+        let origin = home.origin();
+        let note = NoteSigner::new(&origin, home.log_key())?;
+        let genesis = Genesis {
+            root_spki: home.root_key().public().spki_der(),
+            next_root_hash: Some(home.next_root_hash()),
+            origin: origin.clone(),
+            log_vkey: note.vkey(),
+            currency: currency.to_owned(),
+            author_key: home.identity().public().wire(),
+            author_id: home.identity().public().node_id(),
+            author_role: Role::Router.number(),
+        };
+        let (log, opened) = LogWriter::open(
+            LogConfig {
+                dir: log_folder.clone(),
+                origin,
+                net_id: home.net_id(),
+                author: Arc::clone(home.identity()),
+                role: Role::Router,
+                note,
+                genesis,
+                genesis_co_signers: vec![(Role::Root, Arc::clone(home.root_key()))],
+            },
+            Arc::clone(&now),
+        )?;
+        let reader = LogReader::open(&log_folder)?;
+        let projection = Projection::open(&home.path().join("projections/requests"), reader.size()?)?;
+        let books =
+            Books { ledger: Ledger::default(), roster: Roster::default(), projection, reader, applied: 0 };
+        let office = Self {
+            log,
+            log_folder,
+            identity: Arc::clone(home.identity()),
+            now: Now0(now),
+            books: Mutex::new(books),
+            opened,
+        };
+        office.books().catch_up()?;
+        office.found(home)?;
+        Ok(office)
+    }
+
+    /// Writes what a new log must say, and a CA that the log does not know yet.
+    fn found(&self, home: &RouterHome) -> Result<(), OfficeError> {
+        let mut entries = Vec::new();
+        if self.opened.fresh {
+            entries.push(entry(counterfoil_ledger::founding_rules(1)));
+        }
+        if home.ca_is_new() || self.opened.fresh {
+            let (certificate, not_after) = (home.ca().der().to_vec(), home.ca().not_after());
+            entries.push(entry(CaIssued { certificate, not_after }));
+        }
+        if !entries.is_empty() {
+            self.append_blocking(entries)?;
+        }
+        Ok(())
+    }
+
+    /// What was found when the log was opened.
+    #[must_use]
+    pub const fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// The log's folder.
+    #[must_use]
+    pub fn log_folder(&self) -> &Path {
+        &self.log_folder
+    }
+
+    /// The router identity key.
+    #[must_use]
+    pub const fn identity(&self) -> &Arc<SecretKey> {
+        &self.identity
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        (self.now.0)()
+    }
+
+    /// The projections as they stand.
+    pub fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends entries as one group and waits until they are durable and applied.
+    ///
+    /// # Errors
+    /// [`OfficeError`]; after [`LogError::DurabilityLost`] the process must stop.
+    pub async fn append(&self, entries: Vec<NewEntry>) -> Result<Appended, OfficeError> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        self.log.append_then(entries, Box::new(move |result| drop(tell.send(result))));
+        let appended = told.await.map_err(|_| OfficeError::Closed)??;
+        self.books().catch_up()?;
+        Ok(appended)
+    }
+
+    /// The same, for callers outside the runtime.
+    ///
+    /// # Errors
+    /// As [`Office::append`].
+    pub fn append_blocking(&self, entries: Vec<NewEntry>) -> Result<Appended, OfficeError> {
+        let appended = self.log.append(entries)?;
+        self.books().catch_up()?;
+        Ok(appended)
+    }
+
+    /// How many entries are durable.
+    #[must_use]
+    pub fn log_size(&self) -> u64 {
+        self.log.head().size
+    }
+
+    /// Publishes the last checkpoint and closes the log.
+    pub fn close(&self) {
+        self.log.close();
+    }
+}
+
+impl Books {
+    fn catch_up(&mut self) -> Result<(), OfficeError> {
+        let (ledger, roster, projection, applied) =
+            (&mut self.ledger, &mut self.roster, &mut self.projection, &mut self.applied);
+        let mut fault = None;
+        self.reader.for_each(*applied, |index, _leaf, body: &Body| {
+            let taken = ledger
+                .apply(index, body)
+                .map_err(|source| OfficeError::Ledger { index, source })
+                .and_then(|()| projection.apply(index, body).map_err(OfficeError::from));
+            if let Err(e) = taken {
+                fault = Some(e);
+                return false;
+            }
+            roster.apply(body);
+            *applied = index + 1;
+            true
+        })?;
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// The entry of a request.
+    ///
+    /// # Errors
+    /// [`ProjectionError`].
+    pub fn entry_of(&self, request: &Serial) -> Result<Option<u64>, ProjectionError> {
+        self.projection.entry_of(request)
+    }
+}
+
+/// An entry with a fresh serial.
+pub fn entry(payload: impl Into<Payload>) -> NewEntry {
+    NewEntry::new(random::serial(), payload.into())
+}

@@ -1,0 +1,114 @@
+//! Who belongs to the network, as the log says it: a pure fold over entries.
+
+use std::collections::BTreeMap;
+
+use counterfoil_identity::VerifyKey;
+use counterfoil_spec::entry::Body;
+use counterfoil_spec::ids::{ManifestId, NodeId, PublicKey, Serial};
+use counterfoil_spec::payload::{ModelPublished, Payload};
+use counterfoil_spec::time::Seconds;
+
+/// A node that some entry enrolled.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its identity key.
+    pub key: VerifyKey,
+    /// The verifier key of its own log.
+    pub log_vkey: String,
+    /// The generation of its newest certificate.
+    pub generation: u64,
+    /// Consent tokens below this epoch are void.
+    pub min_epoch: u64,
+}
+
+/// A join token as the router keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenState {
+    /// The public key of its one-time seed.
+    pub public_key: PublicKey,
+    /// Its end.
+    pub expires: Seconds,
+    /// Who used it.
+    pub used_by: Option<NodeId>,
+}
+
+/// The network's members, join tokens, withdrawn consents and published models.
+#[derive(Debug, Default)]
+pub struct Roster {
+    members: BTreeMap<NodeId, Member>,
+    tokens: BTreeMap<Serial, TokenState>,
+    withdrawn: BTreeMap<Serial, NodeId>,
+    consents: BTreeMap<Serial, NodeId>,
+    models: BTreeMap<ManifestId, ModelPublished>,
+}
+
+impl Roster {
+    /// Takes the next entry. A key that cannot be used is passed over: the verifier names it, and nobody can
+    /// connect with it.
+    pub fn apply(&mut self, body: &Body) {
+        match &body.payload {
+            Payload::NodeEnrolled(e) => {
+                if let Some(token) = self.tokens.get_mut(&e.token_id) {
+                    token.used_by = Some(e.node);
+                }
+                let Ok(key) = VerifyKey::from_wire(e.identity_key) else { return };
+                let min_epoch = self.members.get(&e.node).map_or(0, |m| m.min_epoch);
+                let member =
+                    Member { key, log_vkey: e.log_vkey.clone(), generation: e.generation, min_epoch };
+                self.members.insert(e.node, member);
+            }
+            Payload::JoinToken(t) => {
+                let state = TokenState { public_key: t.public_key, expires: t.expires, used_by: None };
+                self.tokens.insert(t.token_id, state);
+            }
+            Payload::ConsentGranted(c) => {
+                self.consents.insert(c.cti, c.node);
+            }
+            Payload::ConsentRevoked(c) => {
+                self.withdrawn.insert(c.cti, c.node);
+                if let Some(member) = self.members.get_mut(&c.node) {
+                    member.min_epoch = member.min_epoch.max(c.min_epoch);
+                }
+            }
+            Payload::ModelPublished(m) => {
+                self.models.insert(m.manifest, m.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// A member by its id.
+    #[must_use]
+    pub fn member(&self, node: &NodeId) -> Option<&Member> {
+        self.members.get(node)
+    }
+
+    /// All members, by id.
+    pub fn members(&self) -> impl Iterator<Item = (&NodeId, &Member)> {
+        self.members.iter()
+    }
+
+    /// A join token by its id.
+    #[must_use]
+    pub fn token(&self, token: &Serial) -> Option<&TokenState> {
+        self.tokens.get(token)
+    }
+
+    /// Whether a consent token was withdrawn.
+    #[must_use]
+    pub fn is_withdrawn(&self, cti: &Serial) -> bool {
+        self.withdrawn.contains_key(cti)
+    }
+
+    /// Whether a consent token is already in the log.
+    #[must_use]
+    pub fn has_consent(&self, cti: &Serial) -> bool {
+        self.consents.contains_key(cti)
+    }
+
+    /// A published model.
+    #[must_use]
+    pub fn model(&self, manifest: &ManifestId) -> Option<&ModelPublished> {
+        self.models.get(manifest)
+    }
+}
