@@ -52,3 +52,23 @@ pub const MAX_HTTP_BODY_BYTES: usize = 4 * 1024 * 1024;
 pub const MAX_LAYERS: u32 = 512;
 /// Experts in one layer of a model.
 pub const MAX_EXPERTS: u32 = 1024;
+/// One certificate, in bytes.
+pub const MAX_CERT_BYTES: usize = 4096;
+/// The life of an issuing CA's certificate, in seconds.
+pub const MAX_CA_CERT_LIFE_S: u64 = 90 * 86_400;
+/// The life of the network root's certificate, in seconds: ten years of 365 days and two leap days.
+pub const ROOT_CERT_LIFE_S: u64 = 3652 * 86_400;
+/// How long before its issue a certificate begins, for clocks that are behind, in seconds.
+pub const NOT_BEFORE_MARGIN_S: u64 = 300;
+/// DNS names in a router's certificate.
+pub const MAX_LEAF_DNS_NAMES: usize = 8;
+/// The verifier key of a log, in bytes.
+pub const MAX_VKEY_BYTES: usize = 320;
+/// The life of a join token where nothing else is said, in seconds.
+pub const JOIN_TOKEN_LIFE_S: u64 = 3600;
+/// For how long a join token gives the same node the same answer again, in seconds.
+pub const ENROL_REPEAT_S: u64 = 600;
+/// Orders that a node remembers so that none is worked twice.
+pub const MAX_REMEMBERED_OPENS: usize = 65_536;
+/// How old an order may be when it arrives, in milliseconds.
+pub const MAX_OPEN_AGE_MS: u64 = 60_000;
