@@ -1,1 +1,22 @@
 //! Keys, certificates, enrolment, TLS configs, and the proof of who connected or signed.
+//!
+//! No network and no clock: the present is an argument, and the TLS configurations are handed to whoever opens
+//! sockets. `spec/identity.md` is the normative text.
+
+pub mod certificate;
+pub mod digest;
+pub mod enrol;
+pub mod key;
+pub mod key_file;
+pub mod pem;
+pub mod random;
+pub mod tls;
+
+pub use certificate::authority::{CaFault, Chain, Credentials, IssuingCa, LeafRequest, Root, TlsKey};
+pub use certificate::binding::binding_input;
+pub use certificate::verify::{Directory, PinnedRouter, Refused, TrustDomain, VerifiedPeer, verify_chain};
+pub use key::{BadSignature, KeyFault, SecretKey, VerifyKey, WeakKey};
+pub use tls::{
+    ALPN, ENROL_ALPN, ENROL_EXPORTER_LABEL, FRAME_EXPORTER_LABEL, TlsFault, client_config,
+    enrol_client_config, enrol_server_config, refusal_in, server_config,
+};

@@ -1,0 +1,6 @@
+//! X.509: how certificates are made, and how a chain becomes the proof of who connected.
+
+pub(crate) mod authority;
+pub(crate) mod binding;
+pub(crate) mod profile;
+pub(crate) mod verify;

@@ -1,0 +1,293 @@
+//! From a chain of certificates to a [`VerifiedPeer`]: webpki's path, then the strict profile, the node binding, the
+//! lifetime and the directory. The first failure refuses; there is no fallback.
+
+use std::fmt;
+use std::time::Duration;
+
+use counterfoil_spec::entry::Role;
+use counterfoil_spec::ids::{Hash, NetId, NodeId, RouterId};
+use counterfoil_spec::limits::{MAX_LEAF_CERT_LIFE_S, NOT_BEFORE_MARGIN_S};
+use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Seconds;
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+use super::binding::{binding_input_of_hash, tls_spki_hash};
+use super::profile::{self, LeafCert, Validity};
+use crate::key::VerifyKey;
+
+/// A refusal with what was found and what was expected, for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{refusal}: {detail}")]
+pub struct Refused {
+    /// Which.
+    pub refusal: Refusal,
+    /// In words.
+    pub detail: String,
+}
+
+pub(crate) fn refused(refusal: Refusal, detail: impl Into<String>) -> Refused {
+    Refused { refusal, detail: detail.into() }
+}
+
+/// One network as its root certificate defines it.
+#[derive(Clone)]
+pub struct TrustDomain {
+    der: CertificateDer<'static>,
+    anchor: TrustAnchor<'static>,
+    key: VerifyKey,
+    key_id: [u8; 20],
+    validity: Validity,
+}
+
+impl TrustDomain {
+    /// Reads a root certificate; whether it is the right one is for the caller to compare by [`Self::net_id`].
+    ///
+    /// # Errors
+    /// [`Refused`] where it is not the root certificate of a network.
+    pub fn new(root_der: &[u8]) -> Result<Self, Refused> {
+        let root = profile::root(root_der)?;
+        let der = CertificateDer::from(root_der.to_vec());
+        let anchor = anchor_from_trusted_cert(&der)
+            .map_err(|e| refused(Refusal::CertProfile, format!("not a trust anchor: {e}")))?
+            .to_owned();
+        Ok(Self { der, anchor, key: root.key, key_id: root.key_id, validity: root.validity })
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn net_id(&self) -> NetId {
+        self.key.net_id()
+    }
+
+    /// The root certificate.
+    #[must_use]
+    pub fn root_der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The root's key.
+    #[must_use]
+    pub const fn root_key(&self) -> &VerifyKey {
+        &self.key
+    }
+
+    /// The last second of the root certificate.
+    #[must_use]
+    pub const fn not_after(&self) -> Seconds {
+        self.validity.not_after
+    }
+
+    pub(crate) const fn root_key_id(&self) -> &[u8; 20] {
+        &self.key_id
+    }
+}
+
+impl fmt::Debug for TrustDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TrustDomain({})", self.net_id())
+    }
+}
+
+/// Whom this side knows: whether an id was enrolled, is denied, or is the one that was pinned.
+pub trait Directory: Send + Sync {
+    /// Lets an identity pass whose certificate is in order.
+    ///
+    /// # Errors
+    /// `CertUnknown` for an id that no entry enrolled, `CertDenied` for a denied id or serial, `CertPin` for another
+    /// router than the pinned one.
+    fn check(&self, role: Role, id: &NodeId, cert_serial: &[u8]) -> Result<(), Refusal>;
+}
+
+/// A node's directory: the router that it pinned, or any router of the network where it pinned none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PinnedRouter(pub Option<RouterId>);
+
+impl Directory for PinnedRouter {
+    fn check(&self, role: Role, id: &NodeId, _cert_serial: &[u8]) -> Result<(), Refusal> {
+        match (role, self.0) {
+            (Role::Router, Some(pin)) if id.as_router() != pin => Err(Refusal::CertPin),
+            (Role::Router, _) => Ok(()),
+            _ => Err(Refusal::CertRole),
+        }
+    }
+}
+
+/// Who is at the other end, proved. Only [`verify_chain`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedPeer {
+    role: Role,
+    id: NodeId,
+    key: VerifyKey,
+    net_id: NetId,
+    not_after: Seconds,
+    cert_serial: [u8; 16],
+    generation: u64,
+    tls_spki_hash: Hash,
+}
+
+impl VerifiedPeer {
+    /// Its id; a router's is read with [`NodeId::as_router`].
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Its identity key.
+    #[must_use]
+    pub const fn key(&self) -> &VerifyKey {
+        &self.key
+    }
+
+    /// Router or node.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The network.
+    #[must_use]
+    pub const fn net_id(&self) -> NetId {
+        self.net_id
+    }
+
+    /// The last second of its certificate; the connection must end by then.
+    #[must_use]
+    pub const fn not_after(&self) -> Seconds {
+        self.not_after
+    }
+
+    /// The serial of its certificate.
+    #[must_use]
+    pub const fn cert_serial(&self) -> &[u8; 16] {
+        &self.cert_serial
+    }
+
+    /// The generation of its certificate.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The hash of its TLS key that the node binding covers.
+    #[must_use]
+    pub const fn tls_spki_hash(&self) -> Hash {
+        self.tls_spki_hash
+    }
+}
+
+/// Checks what a peer sent in its TLS Certificate message: the leaf, the issuing CA, and optionally the root.
+///
+/// # Errors
+/// [`Refused`] with the first check that fails.
+pub fn verify_chain(
+    chain: &[CertificateDer<'_>],
+    domain: &TrustDomain,
+    want: Role,
+    now: Seconds,
+    directory: &dyn Directory,
+) -> Result<VerifiedPeer, Refused> {
+    let (leaf, ca) = match chain {
+        [leaf, ca] => (leaf, ca),
+        [leaf, ca, root] if root.as_ref() == domain.root_der() => (leaf, ca),
+        _ => {
+            return Err(refused(
+                Refusal::CertUntrusted,
+                "expected a leaf, its issuing CA and at most this root",
+            ));
+        }
+    };
+    path(leaf, ca, domain, want, now)?;
+    let ca = profile::issuing_ca(ca, domain)?;
+    let leaf = profile::leaf(leaf, &ca)?;
+    let peer = bound(&leaf, domain, want)?;
+    if leaf.validity.life_s() > MAX_LEAF_CERT_LIFE_S + NOT_BEFORE_MARGIN_S {
+        return Err(refused(
+            Refusal::CertLifetime,
+            format!("valid for {} s, more than {MAX_LEAF_CERT_LIFE_S}", leaf.validity.life_s()),
+        ));
+    }
+    directory
+        .check(peer.role, &peer.id, &peer.cert_serial)
+        .map_err(|refusal| refused(refusal, format!("{} is not let in here", peer.id)))?;
+    Ok(peer)
+}
+
+fn path(
+    leaf: &CertificateDer<'_>,
+    ca: &CertificateDer<'_>,
+    domain: &TrustDomain,
+    want: Role,
+    now: Seconds,
+) -> Result<(), Refused> {
+    let Validity { not_before, not_after } = domain.validity;
+    if now < not_before || now > not_after {
+        return Err(refused(Refusal::CertExpired, "outside the validity of the network root"));
+    }
+    let end = EndEntityCert::try_from(leaf)
+        .map_err(|e| refused(Refusal::CertProfile, format!("not a certificate that webpki reads: {e}")))?;
+    let usage = if want == Role::Node { KeyUsage::client_auth() } else { KeyUsage::server_auth() };
+    let intermediates = std::slice::from_ref(ca);
+    end.verify_for_usage(
+        &[webpki::aws_lc_rs::ED25519],
+        std::slice::from_ref(&domain.anchor),
+        intermediates,
+        UnixTime::since_unix_epoch(Duration::from_secs(now.0)),
+        usage,
+        None,
+        None,
+    )
+    .map(|_| ())
+    .map_err(|e| refused(path_refusal(&e), format!("no path to the network root: {e}")))
+}
+
+fn path_refusal(error: &webpki::Error) -> Refusal {
+    use webpki::Error as E;
+    match error {
+        E::CertExpired { .. } | E::CertNotValidYet { .. } => Refusal::CertExpired,
+        E::RequiredEkuNotFoundContext(_)
+        | E::EmptyEkuExtension
+        | E::CaUsedAsEndEntity
+        | E::UnsupportedCriticalExtension
+        | E::InvalidCertValidity => Refusal::CertProfile,
+        _ => Refusal::CertUntrusted,
+    }
+}
+
+/// Network, role, id and node binding agree with each other and with what is wanted.
+fn bound(leaf: &LeafCert, domain: &TrustDomain, want: Role) -> Result<VerifiedPeer, Refused> {
+    if leaf.net_id != domain.net_id() {
+        return Err(refused(Refusal::CertName, format!("a certificate of the network {}", leaf.net_id)));
+    }
+    if leaf.role != leaf.usage_role {
+        return Err(refused(Refusal::CertRole, "the SPIFFE id and the key usage name different roles"));
+    }
+    if leaf.role != want {
+        return Err(refused(Refusal::CertRole, format!("a {:?}, where a {want:?} was expected", leaf.role)));
+    }
+    let key = VerifyKey::from_wire(leaf.binding.identity)
+        .map_err(|weak| refused(Refusal::CertWeakKey, weak.to_string()))?;
+    if key.node_id() != leaf.id {
+        return Err(refused(Refusal::CertId, format!("{} is not the id of the identity key", leaf.id)));
+    }
+    let tls_spki_hash = tls_spki_hash(&leaf.tls_spki);
+    let input = binding_input_of_hash(
+        &domain.net_id(),
+        leaf.role,
+        &tls_spki_hash,
+        leaf.binding.generation,
+        leaf.validity.not_after,
+    );
+    key.verify(&input, &leaf.binding.signature)
+        .map_err(|_| refused(Refusal::CertBinding, "the identity key did not sign for this TLS key"))?;
+    Ok(VerifiedPeer {
+        role: leaf.role,
+        id: leaf.id,
+        key,
+        net_id: leaf.net_id,
+        not_after: leaf.validity.not_after,
+        cert_serial: leaf.serial,
+        generation: leaf.binding.generation,
+        tls_spki_hash,
+    })
+}

@@ -1,0 +1,218 @@
+//! Ed25519 keys: secret ones that are wiped, public ones that were checked for weakness when first met.
+//!
+//! ```text
+//! SPKI DER     30 2a 30 05 06 03 2b 65 70 03 21 00 ‖ key(32)                    RFC 8410
+//! PKCS#8 v1    30 2e 02 01 00 30 05 06 03 2b 65 70 04 22 04 20 ‖ seed(32)       RFC 8410, without a public key
+//! ```
+
+use std::fmt;
+
+use counterfoil_spec::ids::{Kid, NetId, NodeId, PublicKey, RouterId, Signature};
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use zeroize::Zeroizing;
+
+use crate::digest::{self, context};
+use crate::random;
+
+/// A key that must not be used: small-order, non-canonical, not on the curve or not torsion-free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "weak Ed25519 key {0}: small-order, mixed-order or not canonically encoded; have its owner make a new one"
+)]
+pub struct WeakKey(pub PublicKey);
+
+/// A signature that does not verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the signature does not verify under the key that was expected")]
+pub struct BadSignature;
+
+/// Why bytes are not a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFault {
+    /// PKCS#8 version 2, which carries a public key that not every reader accepts.
+    #[error("a PKCS#8 v2 key; write it again as PKCS#8 v1 (48 bytes, no public key inside)")]
+    Pkcs8V2,
+    /// Not an unencrypted PKCS#8 v1 Ed25519 key.
+    #[error("not an unencrypted PKCS#8 v1 Ed25519 private key")]
+    NotPkcs8,
+    /// Not the SPKI of an Ed25519 key.
+    #[error("not the SubjectPublicKeyInfo of an Ed25519 key")]
+    NotSpki,
+    /// A weak key.
+    #[error(transparent)]
+    Weak(#[from] WeakKey),
+}
+
+/// An Ed25519 secret key; wiped when dropped.
+#[derive(Clone)]
+pub struct SecretKey(SigningKey);
+
+impl SecretKey {
+    /// A fresh key from the operating system's random source.
+    #[must_use]
+    pub fn generate() -> Self {
+        let seed = Zeroizing::new(random::bytes::<32>());
+        Self(SigningKey::from_bytes(&seed))
+    }
+
+    /// The key of a seed.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        let seed = Zeroizing::new(seed);
+        Self(SigningKey::from_bytes(&seed))
+    }
+
+    /// The seed.
+    #[must_use]
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> VerifyKey {
+        VerifyKey(self.0.verifying_key())
+    }
+
+    /// Signs a message as it is; the caller has put a domain in front of it.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        Signature::from_bytes(self.0.sign(message).to_bytes())
+    }
+
+    /// PKCS#8 version 1.
+    #[must_use]
+    pub fn to_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
+        let mut der = Zeroizing::new(Vec::with_capacity(PKCS8_PREFIX.len() + 32));
+        der.extend_from_slice(&PKCS8_PREFIX);
+        der.extend_from_slice(self.0.as_bytes());
+        der
+    }
+
+    /// Reads PKCS#8 version 1.
+    ///
+    /// # Errors
+    /// [`KeyFault`] for anything else, naming version 2 where it is that.
+    pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyFault> {
+        if let Some(seed) = der.strip_prefix(&PKCS8_PREFIX).and_then(|s| <[u8; 32]>::try_from(s).ok()) {
+            return Ok(Self::from_seed(seed));
+        }
+        let version_2 = der.get(2..5) == Some(&[0x02, 0x01, 0x01]);
+        Err(if version_2 { KeyFault::Pkcs8V2 } else { KeyFault::NotPkcs8 })
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey(of {})", self.public().wire())
+    }
+}
+
+/// An Ed25519 public key that was checked for weakness.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct VerifyKey(VerifyingKey);
+
+impl VerifyKey {
+    /// Takes a key as it stands on the wire.
+    ///
+    /// # Errors
+    /// [`WeakKey`] for one that is not a canonical encoding of a point of the prime-order group, or that is the
+    /// identity.
+    pub fn from_wire(key: PublicKey) -> Result<Self, WeakKey> {
+        let point = VerifyingKey::from_bytes(key.as_bytes()).map_err(|_| WeakKey(key))?;
+        let edwards = point.to_edwards();
+        let canonical = edwards.compress().as_bytes() == key.as_bytes();
+        if canonical && !point.is_weak() && edwards.is_torsion_free() {
+            Ok(Self(point))
+        } else {
+            Err(WeakKey(key))
+        }
+    }
+
+    /// Takes the SPKI DER of an Ed25519 key.
+    ///
+    /// # Errors
+    /// [`KeyFault::NotSpki`] or [`KeyFault::Weak`].
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyFault> {
+        let raw = der.strip_prefix(&SPKI_PREFIX).and_then(PublicKey::from_slice).ok_or(KeyFault::NotSpki)?;
+        Ok(Self::from_wire(raw)?)
+    }
+
+    /// The raw key.
+    #[must_use]
+    pub fn wire(&self) -> PublicKey {
+        PublicKey::from_bytes(self.0.to_bytes())
+    }
+
+    /// Its SPKI DER, 44 bytes.
+    #[must_use]
+    pub fn spki_der(&self) -> Vec<u8> {
+        let mut der = SPKI_PREFIX.to_vec();
+        der.extend_from_slice(self.0.as_bytes());
+        der
+    }
+
+    /// The eight bytes by which log signatures name it.
+    #[must_use]
+    pub fn kid(&self) -> Kid {
+        let hash = digest::derive(context::KEY_ID, &[self.0.as_bytes()]);
+        let mut kid = [0; 8];
+        for (to, from) in kid.iter_mut().zip(hash.as_bytes()) {
+            *to = *from;
+        }
+        Kid::from_bytes(kid)
+    }
+
+    /// The id of the node whose identity key it is.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        NodeId::from_bytes(*digest::derive(context::NODE_ID, &[&self.spki_der()]).as_bytes())
+    }
+
+    /// The id of the router whose identity key it is.
+    #[must_use]
+    pub fn router_id(&self) -> RouterId {
+        self.node_id().as_router()
+    }
+
+    /// The id of the network whose genesis root key it is.
+    #[must_use]
+    pub fn net_id(&self) -> NetId {
+        NetId::from_bytes(*digest::derive(context::NETWORK_ID, &[&self.spki_der()]).as_bytes())
+    }
+
+    /// Checks a signature strictly (RFC 8032, canonical `S` and `R`, no small-order component).
+    ///
+    /// # Errors
+    /// [`BadSignature`].
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
+        self.0.verify_strict(message, &signature).map_err(|_| BadSignature)
+    }
+}
+
+impl fmt::Debug for VerifyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifyKey({})", self.wire())
+    }
+}
+
+impl rcgen::PublicKeyData for SecretKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.as_ref().as_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_ED25519
+    }
+}
+
+impl rcgen::SigningKey for SecretKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Ok(Self::sign(self, message).as_bytes().to_vec())
+    }
+}
+
+const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
