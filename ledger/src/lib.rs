@@ -1,1 +1,25 @@
 //! Pure, integer-only replay of entries into balances, holds, statements and payouts.
+//!
+//! No clock, no IO, no database, no floating point: the present is an argument, the log is handed in entry by
+//! entry, and the same entries give the same state and the same bytes. `spec/settlement.md` is the normative text.
+
+mod account;
+mod book;
+pub mod calendar;
+mod credit;
+mod error;
+mod fold;
+mod hold;
+mod lots;
+mod posting;
+mod rules;
+pub mod settle;
+
+pub use account::{Account, Balance, KeyFacts, LotBalance};
+pub use book::{Book, BookError, MoneyAccount, TokenAccount};
+pub use credit::{CreditOverflow, credits};
+pub use error::LedgerError;
+pub use fold::Ledger;
+pub use hold::{HoldError, SettleError};
+pub use lots::LotState;
+pub use rules::founding_rules;

@@ -1,0 +1,192 @@
+//! The state that the log describes: a pure fold over its entries.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use counterfoil_spec::amount::{MicroUsd, TokenCount};
+use counterfoil_spec::entry::Body;
+use counterfoil_spec::ids::{AccountId, Hash, ManifestId, Serial};
+use counterfoil_spec::payload::{Payload, Payment, Rules, Statement};
+use counterfoil_spec::time::{Millis, Seconds};
+
+use crate::account::{Account, Balance, KeyFacts, LotBalance};
+use crate::book::{Book, MoneyAccount, TokenAccount};
+use crate::error::LedgerError;
+use crate::hold::Hold;
+use crate::lots::{LotState, Lots};
+use crate::rules::{RulesHistory, weight};
+
+/// Accounts, keys, lots, payments, rules and statements, and the two books, as of [`Ledger::applied`] entries;
+/// with them the holds of the requests that run now, which no entry knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    pub(crate) applied: u64,
+    pub(crate) accounts: BTreeMap<AccountId, Account>,
+    pub(crate) keys: HashMap<Hash, KeyFacts>,
+    pub(crate) key_hashes: HashMap<Serial, Hash>,
+    pub(crate) lots: Lots,
+    pub(crate) payments: HashMap<Serial, PaymentState>,
+    pub(crate) rules: RulesHistory,
+    pub(crate) statements: Vec<Statement>,
+    pub(crate) posted: HashSet<Serial>,
+    pub(crate) holds: HashMap<Serial, Hold>,
+    pub(crate) tokens: Book<TokenAccount>,
+    pub(crate) money: Book<MoneyAccount>,
+}
+
+/// A payment with what was refunded of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PaymentState {
+    pub(crate) payment: Payment,
+    /// The tokens of its plan in the rules in force when it was received.
+    pub(crate) plan_tokens: TokenCount,
+    pub(crate) refunded: MicroUsd,
+    pub(crate) lot: Option<Serial>,
+}
+
+impl Ledger {
+    /// Takes the next entry of the log into account; kinds that move no money or tokens only count as seen. An entry
+    /// that is refused changes nothing else and counts as seen too, so that a verifier can go on after it.
+    ///
+    /// # Errors
+    /// [`LedgerError`] for an entry that the state before it does not allow. A program that meets one in its own log
+    /// must stop: its balances would not be those of the log.
+    pub fn apply(&mut self, index: u64, body: &Body) -> Result<(), LedgerError> {
+        if index != self.applied {
+            return Err(LedgerError::OutOfOrder { expected: self.applied, found: index });
+        }
+        self.applied = self.applied.checked_add(1).ok_or(LedgerError::Overflow)?;
+        match &body.payload {
+            Payload::Rules(rules) => self.rules.push(body.time, rules),
+            Payload::AccountOpened(opened) => self.open(opened, body.time.seconds()),
+            Payload::KeyCreated(key) => self.key_created(key),
+            Payload::KeyRevoked(key) => self.key_revoked(key),
+            Payload::Payment(payment) => self.payment(body.serial, payment),
+            Payload::Refund(refund) => self.refund(refund, body.time.seconds()),
+            Payload::Lot(lot) => self.lot_granted(lot),
+            Payload::Inference(inference) => self.inference(body.serial, inference),
+            Payload::Uptime(uptime) => check_uptime(uptime, body.time.seconds()),
+            Payload::CapacityAttested(c) if !(1..=4).contains(&c.tier) => {
+                Err(LedgerError::UnknownTier(c.tier))
+            }
+            Payload::Statement(statement) => self.statement(index, statement),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many entries were seen; the index of the next one.
+    #[must_use]
+    pub const fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The rules in force: those of the last `rules` entry, [`crate::founding_rules`] as version 0 before it.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        self.rules.current()
+    }
+
+    /// What a request that arrived at `when` is charged for its tokens: their count times the model's weight in the
+    /// rules of that time. `None` where that does not fit.
+    #[must_use]
+    pub fn charge(&self, manifest: &ManifestId, tokens: TokenCount, when: Millis) -> Option<TokenCount> {
+        tokens.0.checked_mul(weight(self.rules.at(when), manifest)).map(TokenCount)
+    }
+
+    /// One account.
+    #[must_use]
+    pub fn account(&self, account: &AccountId) -> Option<&Account> {
+        self.accounts.get(account)
+    }
+
+    /// Every account, in order of the ids.
+    pub fn accounts(&self) -> impl Iterator<Item = (&AccountId, &Account)> {
+        self.accounts.iter()
+    }
+
+    /// An API key by the hash of what the client sends.
+    #[must_use]
+    pub fn key(&self, hash: &Hash) -> Option<KeyFacts> {
+        self.keys.get(hash).copied()
+    }
+
+    /// An API key by its id.
+    #[must_use]
+    pub fn key_by_id(&self, key_id: &Serial) -> Option<KeyFacts> {
+        self.key(self.key_hashes.get(key_id)?)
+    }
+
+    /// One lot.
+    #[must_use]
+    pub fn lot(&self, lot: &Serial) -> Option<&LotState> {
+        self.lots.by_serial.get(lot)
+    }
+
+    /// The statements of the log, in order.
+    #[must_use]
+    pub fn statements(&self) -> &[Statement] {
+        &self.statements
+    }
+
+    /// What an account may spend at an instant; nothing for an account that no entry opened.
+    #[must_use]
+    pub fn balance(&self, account: &AccountId, now: Seconds) -> Balance {
+        let none = TokenCount(0);
+        let Some(known) = self.accounts.get(account) else {
+            return Balance { metered: true, available: none, held: none, spent: none, lots: Vec::new() };
+        };
+        let mut balance = Balance {
+            metered: known.metered,
+            available: none,
+            held: none,
+            spent: known.spent,
+            lots: Vec::new(),
+        };
+        for (serial, lot) in self.lots.in_force(known, now) {
+            balance.available.0 = balance.available.0.saturating_add(lot.free().0);
+            balance.held.0 = balance.held.0.saturating_add(lot.held);
+            balance.lots.push(LotBalance {
+                lot: serial,
+                source: lot.source,
+                available: lot.free(),
+                held: TokenCount(lot.held),
+                expires: lot.expires,
+            });
+        }
+        balance
+    }
+
+    /// The book of micro-tokens.
+    #[must_use]
+    pub const fn token_book(&self) -> &Book<TokenAccount> {
+        &self.tokens
+    }
+
+    /// The book of micro-units of money.
+    #[must_use]
+    pub const fn money_book(&self) -> &Book<MoneyAccount> {
+        &self.money
+    }
+}
+
+fn check_uptime(uptime: &counterfoil_spec::payload::Uptime, written: Seconds) -> Result<(), LedgerError> {
+    let fault = |what| Err(LedgerError::UptimeMalformed(what));
+    if !uptime.hour.0.is_multiple_of(HOUR_S) {
+        return fault("an hour begins at a multiple of 3,600 seconds");
+    }
+    if uptime.hour > written {
+        return Err(LedgerError::UptimeAhead);
+    }
+    if uptime.nodes.len() > counterfoil_spec::limits::MAX_UPTIME_NODES {
+        return fault("more nodes than one entry may name");
+    }
+    if !uptime.nodes.is_sorted_by(|a, b| a.node < b.node) {
+        return fault("nodes must be sorted, each once");
+    }
+    if uptime.nodes.iter().any(|n| u64::from(n.seconds) > HOUR_S) {
+        return fault("an hour has 3,600 seconds");
+    }
+    Ok(())
+}
+
+/// The seconds of an hour.
+pub(crate) const HOUR_S: u64 = 3_600;
