@@ -15,4 +15,5 @@ pub mod payload;
 pub mod receipt;
 pub mod refusal;
 pub mod rule;
+pub mod statement;
 pub mod time;

@@ -72,3 +72,13 @@ pub const ENROL_REPEAT_S: u64 = 600;
 pub const MAX_REMEMBERED_OPENS: usize = 65_536;
 /// How old an order may be when it arrives, in milliseconds.
 pub const MAX_OPEN_AGE_MS: u64 = 60_000;
+/// Providers in one what-if split.
+pub const MAX_SPLIT_PROVIDERS: usize = 100_000;
+/// The id of a provider in a what-if split, in bytes.
+pub const MAX_SPLIT_ID_BYTES: usize = 200;
+/// The pool of a what-if split, in cents.
+pub const MAX_SPLIT_POOL_CENTS: i64 = 1_000_000_000_000_000;
+/// Tokens of one provider in a what-if split.
+pub const MAX_SPLIT_TOKENS: i64 = 1_000_000_000_000_000_000;
+/// Uptime of one provider in a what-if split, in seconds: a leap year.
+pub const MAX_SPLIT_UPTIME_S: i64 = 366 * 86_400;
