@@ -9,11 +9,14 @@ pub mod calendar;
 mod credit;
 mod error;
 mod fold;
+pub mod grant;
 mod hold;
 mod lots;
 mod posting;
 mod rules;
 pub mod settle;
+mod share;
+pub mod split;
 
 pub use account::{Account, Balance, KeyFacts, LotBalance};
 pub use book::{Book, BookError, MoneyAccount, TokenAccount};
