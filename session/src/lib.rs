@@ -1,1 +1,3 @@
 //! The router-node protocol, sans-IO, and one thin quinn adapter.
+
+pub mod frame;
