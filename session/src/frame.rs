@@ -14,6 +14,8 @@ mod dispatch;
 mod header;
 mod intake;
 mod words;
+#[cfg(test)]
+mod tests;
 
 pub use combine::{Combine, Form, Outcome, RowVectors, Served};
 pub use control::{decode_control, encode_control};

@@ -1,3 +1,19 @@
 //! The router-node protocol, sans-IO, and one thin quinn adapter.
+//!
+//! [`frame`] is bytes alone. [`endpoint`] turns a QUIC connection whose certificates were verified into a lane:
+//! [`lane`] is the router's end, which many request tasks share, [`node_lane`] the node's, which one task owns.
+//! `spec/session.md` is the normative text.
 
+pub mod end;
+pub mod endpoint;
 pub mod frame;
+pub mod lane;
+pub mod node_lane;
+mod outbox;
+mod token;
+pub mod transport;
+
+pub use end::{LaneEnd, LaneError};
+pub use endpoint::{Admission, Arriving, ConnectError, EndpointError, Incoming, NodeEndpoint, RouterEndpoint, Target};
+pub use lane::{ActiveToken, Events, RouterLane};
+pub use node_lane::{Asked, NodeLane, RouterFrame};

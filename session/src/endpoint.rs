@@ -1,0 +1,357 @@
+//! Where lanes begin: the router's endpoint, which takes connections, and the node's way to connect.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use counterfoil_consent::ReplayWindow;
+use counterfoil_identity::{Directory, PinnedRouter, Refused, TrustDomain, VerifiedPeer, verify_chain};
+use counterfoil_spec::entry::Role;
+use counterfoil_spec::ids::RouterId;
+use counterfoil_spec::message::{NodeHello, NodeMessage};
+use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Now;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{Connection, ConnectionError, Endpoint, TransportErrorCode};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{mpsc, watch};
+
+use crate::end::{LaneEnd, code};
+use crate::frame::{Intake, Kind};
+use crate::lane::{Desk, Events, MAX_EVENTS, Reader, RouterLane, Shared, fill, hello};
+use crate::node_lane::NodeLane;
+use crate::outbox::Outbox;
+use crate::token::Exporter;
+use crate::transport::{Distance, Side, endpoint, transport};
+
+/// How long a peer has from its first packet to its first message, in milliseconds.
+pub const ADMIT_MS: u64 = 10_000;
+
+/// Why an endpoint could not be opened. The caller's machine or configuration is at fault, never a peer.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The address could not be bound.
+    #[error("cannot bind {addr}: {source}; is another process using the port?")]
+    Bind {
+        /// Which.
+        addr: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The TLS configuration lacks the initial cipher suite of QUIC.
+    #[error("the TLS configuration cannot be used for QUIC: {0}")]
+    Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+}
+
+/// Why a peer was not let in, or did not let us in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// This side refused the other.
+    #[error("refused the peer: {0}")]
+    Refused(Refused),
+    /// The other side refused this one.
+    #[error("the peer refused: {refusal} {detail}")]
+    RefusedByPeer {
+        /// Why.
+        refusal: Refusal,
+        /// In words.
+        detail: String,
+    },
+    /// The two share no application protocol.
+    #[error("the peer does not speak this protocol (S_ALPN); is this the right port?")]
+    Alpn,
+    /// The other side ended the TLS handshake, as it does with a certificate that it does not take.
+    #[error("the peer ended the handshake: {0}")]
+    Handshake(String),
+    /// Nothing answered, or it broke.
+    #[error("no connection to {addr}: {detail}")]
+    Unreachable {
+        /// Where.
+        addr: SocketAddr,
+        /// What happened.
+        detail: String,
+    },
+}
+
+/// Whom a router lets in.
+#[derive(Clone)]
+pub struct Admission {
+    /// The network.
+    pub domain: TrustDomain,
+    /// Who is enrolled and who is denied.
+    pub directory: Arc<dyn Directory>,
+    /// The present.
+    pub now: Now,
+}
+
+/// A router's endpoint.
+#[derive(Clone)]
+pub struct RouterEndpoint {
+    endpoint: Endpoint,
+    admission: Admission,
+}
+
+/// A node that knocked; its handshake is not done.
+pub struct Arriving {
+    incoming: quinn::Incoming,
+    admission: Admission,
+}
+
+/// A node that was let in and has said Hello.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its first message.
+    pub hello: NodeHello,
+    /// Its lane.
+    pub lane: RouterLane,
+    /// What it says from here on that no call on the lane waits for.
+    pub events: Events,
+}
+
+impl RouterEndpoint {
+    /// Opens the endpoint. The TLS configuration comes from `identity::server_config` with the same admission.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn bind(addr: SocketAddr, tls: rustls::ServerConfig, admission: Admission) -> Result<Self, EndpointError> {
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        config.transport_config(transport(Side::Router, Distance::of(addr.ip())));
+        Ok(Self { endpoint: open(addr, Some(config))?, admission })
+    }
+
+    /// The address that it is bound to.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Waits for the next node; `None` once the endpoint is closed. Await [`Arriving::admit`] in a task of its own.
+    pub async fn accept(&self) -> Option<Arriving> {
+        let incoming = self.endpoint.accept().await?;
+        Some(Arriving { incoming, admission: self.admission.clone() })
+    }
+
+    /// Closes every lane and takes no more.
+    pub fn close(&self, refusal: Refusal, detail: &str) {
+        self.endpoint.close(code(refusal), detail.as_bytes());
+    }
+
+    /// Waits until every peer knows that its lane is closed.
+    pub async fn wait_idle(&self) {
+        self.endpoint.wait_idle().await;
+    }
+}
+
+impl Arriving {
+    /// Where it comes from.
+    #[must_use]
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.incoming.remote_address()
+    }
+
+    /// Finishes the handshake, verifies who it is and reads its Hello.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; the peer has been told.
+    pub async fn admit(self) -> Result<Incoming, ConnectError> {
+        let addr = self.remote_addr();
+        let limit = Duration::from_millis(ADMIT_MS);
+        match tokio::time::timeout(limit, Box::pin(self.admitted())).await {
+            Ok(result) => result,
+            Err(_) => {
+                Err(ConnectError::Unreachable { addr, detail: format!("no Hello within {ADMIT_MS} ms") })
+            }
+        }
+    }
+
+    async fn admitted(self) -> Result<Incoming, ConnectError> {
+        let addr = self.remote_addr();
+        let lost = |e: ConnectionError| connect_error(addr, &e);
+        let connection = self.incoming.accept().map_err(lost)?.await.map_err(lost)?;
+        let guard = CloseOnDrop(Some(connection.clone()));
+        let Admission { domain, directory, now } = &self.admission;
+        let peer = verified(&connection, domain, Role::Node, now, directory.as_ref())?;
+        let exporter = Exporter::of(&connection).map_err(|end| ended(addr, end))?;
+        let (send, mut recv) = connection.accept_bi().await.map_err(lost)?;
+        let outbox = Outbox::new(send);
+        let mut intake = Intake::default();
+        let hello = loop {
+            match intake.next() {
+                Ok(Some((header, body))) if header.kind == Kind::Control => break hello(body),
+                Ok(Some(_)) => break Err((Refusal::SessionOrder, "the first frame is Hello".to_owned())),
+                Ok(None) => {}
+                Err(error) => break Err((error.refusal(), error.to_string())),
+            }
+            fill(&mut recv, &mut intake, &outbox).await.map_err(|end| ended(addr, end))?;
+        };
+        let hello = hello.map_err(|(refusal, detail)| refuse(&connection, refusal, detail))?;
+        guard.keep();
+        let (tx, events) = mpsc::channel(MAX_EVENTS);
+        let (ended, _) = watch::channel(None);
+        let shared = Shared { peer, connection, exporter, outbox, desk: Desk::default(), ended };
+        let shared = Arc::new(shared);
+        let lane = RouterLane::new(Arc::clone(&shared));
+        let now = self.admission.now;
+        let reader = Reader { shared, recv, intake, window: ReplayWindow::default(), events: tx, now };
+        tokio::spawn(reader.run());
+        Ok(Incoming { hello, lane, events })
+    }
+}
+
+/// How a node finds and recognises its router.
+#[derive(Clone)]
+pub struct Target {
+    /// Where.
+    pub addr: SocketAddr,
+    /// The network.
+    pub domain: TrustDomain,
+    /// The router, where it was pinned.
+    pub pin: Option<RouterId>,
+    /// The present.
+    pub now: Now,
+}
+
+/// A node's endpoint, which only ever connects.
+#[derive(Debug, Clone)]
+pub struct NodeEndpoint {
+    endpoint: Endpoint,
+}
+
+impl NodeEndpoint {
+    /// Opens an endpoint that can reach addresses of the same kind as `to`.
+    ///
+    /// # Errors
+    /// [`EndpointError::Bind`].
+    pub fn towards(to: SocketAddr) -> Result<Self, EndpointError> {
+        Ok(Self { endpoint: open(from_anywhere(to), None)? })
+    }
+
+    /// Connects, verifies the router, opens the lane and says Hello. The node is connected once a `Welcome` comes.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(
+        &self,
+        target: &Target,
+        tls: rustls::ClientConfig,
+        hello: NodeHello,
+    ) -> Result<NodeLane, ConnectError> {
+        let addr = target.addr;
+        let unreachable = |detail: String| ConnectError::Unreachable { addr, detail };
+        let crypto = QuicClientConfig::try_from(tls).map_err(|e| unreachable(e.to_string()))?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(transport(Side::Node, Distance::of(addr.ip())));
+        let connecting = self.endpoint.connect_with(config, addr, SERVER_NAME);
+        let connecting = connecting.map_err(|e| unreachable(e.to_string()))?;
+        let connected = tokio::time::timeout(Duration::from_millis(ADMIT_MS), connecting).await;
+        let connected = connected.map_err(|_| unreachable(format!("no answer within {ADMIT_MS} ms")))?;
+        let connection = connected.map_err(|e| connect_error(addr, &e))?;
+        let router =
+            verified(&connection, &target.domain, Role::Router, &target.now, &PinnedRouter(target.pin))?;
+        NodeLane::open(connection, router, NodeMessage::Hello(hello), Arc::clone(&target.now))
+            .await
+            .map_err(|end| ended(addr, end))
+    }
+
+    /// Waits until the router knows that the lane is closed.
+    pub async fn wait_idle(&self) {
+        self.endpoint.wait_idle().await;
+    }
+}
+
+/// Opens a socket with the lane's own limits.
+pub(crate) fn open(addr: SocketAddr, server: Option<quinn::ServerConfig>) -> Result<Endpoint, EndpointError> {
+    let at = |source| EndpointError::Bind { addr, source };
+    let socket = std::net::UdpSocket::bind(addr).map_err(at)?;
+    Endpoint::new(endpoint(), server, socket, Arc::new(quinn::TokioRuntime)).map_err(at)
+}
+
+/// Any port on any local address of the same kind.
+pub(crate) fn from_anywhere(to: SocketAddr) -> SocketAddr {
+    let ip = match to.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_loopback() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, 0)
+}
+
+/// Who is at the other end. TLS has asked the same question; here the answer becomes a proof that can be kept.
+fn verified(
+    connection: &Connection,
+    domain: &TrustDomain,
+    want: Role,
+    now: &Now,
+    directory: &dyn Directory,
+) -> Result<VerifiedPeer, ConnectError> {
+    let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let chain = chain.map(|chain| *chain).unwrap_or_default();
+    verify_chain(&chain, domain, want, now().seconds(), directory).map_err(|refused| {
+        connection.close(code(refused.refusal), refused.detail.as_bytes());
+        ConnectError::Refused(refused)
+    })
+}
+
+fn refuse(connection: &Connection, refusal: Refusal, detail: String) -> ConnectError {
+    connection.close(code(refusal), detail.as_bytes());
+    ConnectError::Refused(Refused { refusal, detail })
+}
+
+fn ended(addr: SocketAddr, end: LaneEnd) -> ConnectError {
+    match end {
+        LaneEnd::RefusedByPeer(refusal, detail) => ConnectError::RefusedByPeer { refusal, detail },
+        LaneEnd::RefusedHere(refusal, detail) => ConnectError::Refused(Refused { refusal, detail }),
+        LaneEnd::Lost(detail) => ConnectError::Unreachable { addr, detail },
+    }
+}
+
+/// Reads quinn's account of a connection that did not come about.
+pub(crate) fn connect_error(addr: SocketAddr, error: &ConnectionError) -> ConnectError {
+    match error {
+        ConnectionError::TransportError(e) => {
+            if is_alert(e.code, NO_APPLICATION_PROTOCOL) {
+                return ConnectError::Alpn;
+            }
+            // quinn keeps only the words of a TLS error; the verifier's words begin with the refusal's code.
+            let refusal = Refusal::ALL.iter().find(|r| e.reason.contains(&format!("{r}: ")));
+            refusal.map_or_else(
+                || ConnectError::Handshake(e.to_string()),
+                |r| ConnectError::Refused(Refused { refusal: *r, detail: e.reason.clone() }),
+            )
+        }
+        ConnectionError::ConnectionClosed(close) if is_alert(close.error_code, NO_APPLICATION_PROTOCOL) => {
+            ConnectError::Alpn
+        }
+        ConnectionError::ConnectionClosed(close) => ConnectError::Handshake(close.to_string()),
+        other => ended(addr, LaneEnd::from_connection(other)),
+    }
+}
+
+fn is_alert(code: TransportErrorCode, alert: u8) -> bool {
+    code == TransportErrorCode::crypto(alert)
+}
+
+/// Closes a connection that is given up half-way, so that the peer learns of it at once.
+struct CloseOnDrop(Option<Connection>);
+
+impl CloseOnDrop {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.0 {
+            connection.close(code(Refusal::SessionOrder), b"no Hello");
+        }
+    }
+}
+
+/// TLS asks for a name; whom we talk to is decided by the identity in the certificate alone.
+const SERVER_NAME: &str = "router.counterfoil.invalid";
+/// TLS alert 120.
+const NO_APPLICATION_PROTOCOL: u8 = 120;

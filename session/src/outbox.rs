@@ -1,0 +1,143 @@
+//! The sending half of a lane. Whoever has a frame writes it at once, without a task in between; what the stream
+//! does not take yet waits here for the lane's reader task, which flushes it.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use quinn::{SendStream, WriteError};
+
+use crate::frame::{FrameHeader, HEADER_BYTES};
+use crate::token::Seal;
+
+/// Bytes that may wait beyond what QUIC's own window holds.
+pub const MAX_BACKLOG_BYTES: usize = 32 * 1024 * 1024;
+
+/// Why a frame was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SendRefused {
+    /// The stream is gone; the connection says why.
+    Gone,
+    /// So many bytes wait already.
+    Full(usize),
+}
+
+/// The sending half of a lane.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    /// Guards the stream and the order of frames on it; held only while frames are handed over.
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    stream: SendStream,
+    backlog: VecDeque<Bytes>,
+    backlog_bytes: usize,
+    flusher: Option<Waker>,
+    counter: u64,
+    gone: bool,
+}
+
+impl Outbox {
+    pub(crate) const fn new(stream: SendStream) -> Self {
+        let inner = Inner {
+            stream,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            flusher: None,
+            counter: 0,
+            gone: false,
+        };
+        Self { inner: Mutex::new(inner) }
+    }
+
+    /// Sends a frame that carries no MAC.
+    pub(crate) fn send(&self, frame: Bytes) -> Result<(), SendRefused> {
+        self.locked().send(frame)
+    }
+
+    /// Numbers, seals and sends a frame: 40 bytes that are overwritten with the header, then the body.
+    pub(crate) fn send_sealed(
+        &self,
+        seal: &Seal,
+        mut header: FrameHeader,
+        mut frame: Vec<u8>,
+    ) -> Result<(), SendRefused> {
+        let mut inner = self.locked();
+        inner.counter += 1;
+        header.counter = inner.counter;
+        header.token_slot = seal.slot();
+        header.mac = seal.mac(&header.authenticated());
+        if let Some(head) = frame.first_chunk_mut::<HEADER_BYTES>() {
+            *head = header.to_bytes();
+        }
+        inner.send(Bytes::from(frame))
+    }
+
+    /// Writes what waits and asks to be polled again once there is more; never completes.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) {
+        let mut inner = self.locked();
+        if !inner.flusher.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            inner.flusher = Some(cx.waker().clone());
+        }
+        inner.flush(cx);
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn finish(&self) {
+        let mut inner = self.locked();
+        inner.gone = true;
+        // An error means that the stream was closed before, which is what is wanted.
+        let _ = inner.stream.finish();
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Inner> {
+        // Nothing under this lock can panic half-way through a change.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn send(&mut self, frame: Bytes) -> Result<(), SendRefused> {
+        if self.gone {
+            return Err(SendRefused::Gone);
+        }
+        let waited = !self.backlog.is_empty();
+        if waited && self.backlog_bytes + frame.len() > MAX_BACKLOG_BYTES {
+            return Err(SendRefused::Full(self.backlog_bytes));
+        }
+        self.backlog_bytes += frame.len();
+        self.backlog.push_back(frame);
+        if !waited {
+            self.flush(&mut Context::from_waker(Waker::noop()));
+            if !self.backlog.is_empty()
+                && let Some(flusher) = &self.flusher
+            {
+                flusher.wake_by_ref();
+            }
+        }
+        if self.gone { Err(SendRefused::Gone) } else { Ok(()) }
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        while !self.gone && !self.backlog.is_empty() {
+            let chunks = self.backlog.make_contiguous();
+            match pin!(self.stream.write_chunks(chunks)).poll(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(written)) => {
+                    self.backlog_bytes = self.backlog_bytes.saturating_sub(written.bytes);
+                    self.backlog.drain(..written.chunks);
+                }
+                Poll::Ready(Err(WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ConnectionLost(_)
+                | WriteError::ZeroRttRejected)) => {
+                    self.gone = true;
+                    self.backlog.clear();
+                    self.backlog_bytes = 0;
+                }
+            }
+        }
+    }
+}
