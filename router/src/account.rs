@@ -1,0 +1,216 @@
+//! The end of a request: receipts from its nodes, one group of log entries, and the countersignatures that go back.
+//!
+//! ```text
+//! close each order -> check the node's half -> countersign -> append [work…, inference] -> durable -> acknowledge
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use counterfoil_audit::NewEntry;
+use counterfoil_consent::{ReceiptFault, countersign, read_node_half};
+use counterfoil_identity::digest;
+use counterfoil_session::lane::RouterLane;
+use counterfoil_spec::amount::TokenCount;
+use counterfoil_spec::ids::{Hash, NodeId, Serial};
+use counterfoil_spec::message::{CloseSlot, NodeReceipt, ReceiptAck};
+use counterfoil_spec::payload::{FinishReason, Inference, Work as WorkEntry};
+use counterfoil_spec::receipt::{Receipt, ReceiptBody};
+use counterfoil_spec::time::Millis;
+use futures_util::future::join_all;
+
+use crate::desk::Desk;
+use crate::http::auth::Caller;
+use crate::http::error::ApiError;
+use crate::work::{Order, Party};
+
+/// How long a node may take to hand in its receipt.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a request came to.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) serial: Serial,
+    pub(crate) salt: Hash,
+    pub(crate) caller: Caller,
+    pub(crate) prompt_text: &'a str,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) output_text: &'a str,
+    pub(crate) completion_tokens: u64,
+    pub(crate) positions: u64,
+    pub(crate) started: Millis,
+    pub(crate) finish: FinishReason,
+    pub(crate) failed_node: Option<NodeId>,
+}
+
+/// A receipt with both halves, and where the second one goes.
+struct Settled {
+    receipt: Receipt,
+    body: ReceiptBody,
+    lane: RouterLane,
+}
+
+/// Closes a request's orders and makes its entries durable; returns the index of its `inference` entry.
+pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>) -> Result<u64, ApiError> {
+    let failed = record.finish == FinishReason::Failed;
+    let orders: Vec<(Arc<_>, Order)> =
+        parties.into_iter().filter_map(|p| p.order.map(|order| (p.host, order))).collect();
+    let used: u64 = orders.iter().map(|(_, o)| o.used).sum();
+    let closings = orders.iter().map(|(host, order)| close(desk, &host.lane, host.cti(), order, failed));
+    let mut settled: Vec<Settled> = join_all(closings).await.into_iter().flatten().collect();
+    settled.sort_by_key(|s| s.body.node);
+    let receipted: u64 = settled.iter().map(|s| s.body.forwards).sum();
+    let inference = match inference(desk, &record, &settled, used.saturating_sub(receipted)) {
+        Ok(inference) => inference,
+        Err(e) => {
+            desk.office.books().ledger.void(&record.serial);
+            return Err(e);
+        }
+    };
+    let mut entries: Vec<NewEntry> = settled
+        .iter()
+        .map(|s| {
+            let work = WorkEntry { receipt: s.receipt.clone(), request: record.serial };
+            NewEntry::new(s.body.serial, work.into())
+        })
+        .collect();
+    let works = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    entries.push(NewEntry::new(record.serial, inference.into()));
+    let appended = desk.office.append(entries).await;
+    if failed || appended.is_err() {
+        desk.office.books().ledger.void(&record.serial);
+    }
+    let appended = appended.map_err(|e| {
+        ApiError::unavailable(format!("the request could not be written to the log and is not billed: {e}"))
+    })?;
+    for s in &settled {
+        let ack = ReceiptAck {
+            serial: s.body.serial,
+            router_sig: s.receipt.router_sig,
+            include_by: s.receipt.include_by,
+        };
+        // A node that is gone asks for it when it is back.
+        let _ = s.lane.ack(ack);
+    }
+    Ok(appended.first + works)
+}
+
+async fn close(desk: &Desk, lane: &RouterLane, cti: Serial, order: &Order, cancelled: bool) -> Option<Settled> {
+    let asked = lane.close(CloseSlot { slot: order.slot, used: order.used, cancelled });
+    let handed = match asked {
+        Ok(answer) => match tokio::time::timeout(RECEIPT_TIMEOUT, answer).await {
+            Ok(Ok(receipt)) => Some(receipt),
+            Ok(Err(e)) => {
+                tracing::warn!(node = %lane.node(), error = %e, "no receipt");
+                None
+            }
+            Err(_) => {
+                tracing::warn!(node = %lane.node(), "no receipt within {RECEIPT_TIMEOUT:?}");
+                None
+            }
+        },
+        Err(e) => {
+            tracing::warn!(node = %lane.node(), error = %e, "the order could not be closed");
+            None
+        }
+    };
+    // A node that died is credited with what it had receipted on the way.
+    let handed = handed.or_else(|| lane.interim_receipt(order.slot));
+    lane.forget(order.slot);
+    let half = handed?;
+    match check(desk, lane, cti, order, &half) {
+        Ok(body) => {
+            let include_by = desk.office.now().plus(counterfoil_spec::limits::RECEIPT_INCLUDE_MS);
+            let receipt =
+                countersign(&half.body, half.node_sig, include_by, desk.office.identity(), &desk.home.net_id());
+            Some(Settled { receipt, body, lane: lane.clone() })
+        }
+        Err(e) => {
+            desk.metrics.peers_refused.one();
+            tracing::warn!(node = %lane.node(), error = %e, "a receipt that does not fit its order");
+            None
+        }
+    }
+}
+
+/// Why a node's half of a receipt is not countersigned.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error(transparent)]
+    Half(#[from] ReceiptFault),
+    #[error("it names another {0}")]
+    Other(&'static str),
+    #[error("it claims {claimed} forwards and {used} entered a sum")]
+    Forwards { claimed: u64, used: u64 },
+}
+
+fn check(
+    desk: &Desk,
+    lane: &RouterLane,
+    cti: Serial,
+    order: &Order,
+    half: &NodeReceipt,
+) -> Result<ReceiptBody, Unfit> {
+    let body = read_node_half(&half.body, &half.node_sig, lane.peer().key(), &desk.home.net_id())?;
+    let facts = [
+        (body.serial == order.serial, "serial"),
+        (body.open_hash == order.open_hash, "order"),
+        (body.node == lane.node(), "node"),
+        (body.router == desk.home.router_id(), "router"),
+        (body.manifest == desk.engine.manifest(), "model"),
+        (body.cti == cti, "consent token"),
+    ];
+    if let Some((_, what)) = facts.iter().find(|(same, _)| !same) {
+        return Err(Unfit::Other(what));
+    }
+    if body.forwards > order.used || body.forwards > body.made || (half.last && body.forwards != order.used) {
+        return Err(Unfit::Forwards { claimed: body.forwards, used: order.used });
+    }
+    Ok(body)
+}
+
+fn inference(
+    desk: &Desk,
+    record: &Record<'_>,
+    settled: &[Settled],
+    unreceipted: u64,
+) -> Result<Inference, ApiError> {
+    let failed = record.finish == FinishReason::Failed;
+    let (prompt, completion) = if failed { (0, 0) } else { (record.prompt_tokens, record.completion_tokens) };
+    let manifest = desk.engine.manifest();
+    let total = TokenCount(prompt + completion);
+    let books = desk.office.books();
+    let charged = books
+        .ledger
+        .charge(&manifest, total, record.started)
+        .ok_or_else(|| ApiError::internal("a sum of tokens that does not fit"))?;
+    let debits = if failed {
+        Vec::new()
+    } else {
+        let settled = books.ledger.settle(&record.serial, charged);
+        settled.map_err(|e| ApiError::internal(format!("the hold cannot be posted: {e}")))?
+    };
+    let forwards: Vec<(NodeId, u64)> = settled.iter().map(|s| (s.body.node, s.body.forwards)).collect();
+    let credits = counterfoil_ledger::credits(charged, &forwards)
+        .map_err(|e| ApiError::internal(format!("the credits cannot be computed: {e}")))?;
+    Ok(Inference {
+        prompt_commitment: digest::keyed(&record.salt, &[b"prompt", record.prompt_text.as_bytes()]),
+        output_commitment: digest::keyed(&record.salt, &[b"output", record.output_text.as_bytes()]),
+        manifest,
+        account: record.caller.account,
+        key_id: record.caller.key_id,
+        prompt_tokens: TokenCount(prompt),
+        cached_tokens: TokenCount(0),
+        completion_tokens: TokenCount(completion),
+        positions: record.positions,
+        price_micro_per_1k: books.ledger.rules().list_price_micro_per_1k,
+        debits,
+        started: record.started,
+        ended: desk.office.now(),
+        finish: record.finish,
+        works: settled.iter().map(|s| s.body.serial).collect(),
+        credits,
+        unreceipted,
+        failed_node: record.failed_node,
+    })
+}

@@ -1,0 +1,106 @@
+//! A model as the router holds it: dense weights, vocabulary and what nodes and clients need to know of it.
+
+use counterfoil_model::{Checkpoint, Decoder, LoadError, ModelConfig, Vocabulary};
+use counterfoil_spec::ids::ManifestId;
+use counterfoil_spec::payload::ModelPublished;
+
+use crate::placement::Shape;
+
+/// From this many bytes of dense weights on, arithmetic is kept off the threads that answer sockets.
+const HEAVY_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A loaded model.
+pub struct Engine {
+    name: String,
+    manifest: ManifestId,
+    decoder: Decoder,
+    vocabulary: Option<Vocabulary>,
+    shape: Shape,
+    heavy: bool,
+}
+
+impl Engine {
+    /// Loads everything but the experts. A checkpoint without a tokenizer can compute logits, not answer.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file and the tensor.
+    pub fn load(checkpoint: &Checkpoint, with_vocabulary: bool) -> Result<Self, LoadError> {
+        let decoder = Decoder::load(checkpoint)?;
+        let config = checkpoint.config();
+        let shape = Shape {
+            manifest: checkpoint.manifest_id(),
+            moe_layers: config.moe_layers().collect(),
+            experts: config.experts,
+        };
+        Ok(Self {
+            name: checkpoint.name().to_owned(),
+            manifest: checkpoint.manifest_id(),
+            vocabulary: if with_vocabulary { Some(checkpoint.vocabulary()?) } else { None },
+            shape,
+            heavy: decoder.weight_bytes() > HEAVY_BYTES,
+            decoder,
+        })
+    }
+
+    /// The name that clients ask for.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn manifest(&self) -> ManifestId {
+        self.manifest
+    }
+
+    /// The dense part.
+    #[must_use]
+    pub const fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The tokenizer and chat template, where they were loaded.
+    #[must_use]
+    pub const fn vocabulary(&self) -> Option<&Vocabulary> {
+        self.vocabulary.as_ref()
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        self.decoder.config()
+    }
+
+    /// What a placement must cover.
+    #[must_use]
+    pub const fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// What the log says of it.
+    #[must_use]
+    pub fn published(&self) -> ModelPublished {
+        let config = self.config();
+        ModelPublished {
+            manifest: self.manifest,
+            name: self.name.clone(),
+            family: config.family.name().to_owned(),
+            layers: config.layers,
+            moe_layers: self.shape.moe_layers.clone(),
+            experts: config.experts,
+            top_k: u32::try_from(config.top_k).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Runs arithmetic where it does not hold up other requests.
+    pub fn compute<R>(&self, work: impl FnOnce(&Decoder) -> R) -> R {
+        if self.heavy { tokio::task::block_in_place(|| work(&self.decoder)) } else { work(&self.decoder) }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({})", self.name)
+    }
+}

@@ -1,0 +1,374 @@
+//! One request from its prompt to its log entry; reads top to bottom.
+//!
+//! Admit: find the model, render and tokenize the prompt, hold the tokens. Then, in a task of its own: plan the
+//! nodes, run the layers step by step, send text as it comes, close the orders, write the entry, and only when that
+//! is durable say that the answer is done.
+
+use std::sync::Arc;
+
+use counterfoil_identity::random;
+use counterfoil_model::{Ending, Rows, Sampler, Sequence, Shown, StopMatcher, TextStream, Vocabulary};
+use counterfoil_spec::amount::TokenCount;
+use counterfoil_spec::claims::Purposes;
+use counterfoil_spec::ids::{Hash, Serial};
+use counterfoil_spec::limits::MAX_FRAME_ROWS;
+use counterfoil_spec::payload::FinishReason;
+use counterfoil_spec::time::Millis;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::account::{Record, settle};
+use crate::desk::Desk;
+use crate::engine::Engine;
+use crate::http::auth::Caller;
+use crate::http::error::ApiError;
+use crate::http::health::unknown_model;
+use crate::http::reply::{ReplyEnd, ReplyHead};
+use crate::http::request::ChatRequest;
+use crate::work::{Bounds, Work, WorkError};
+
+/// Pieces of text that may wait for a slow client before its generation waits too.
+const MAX_WAITING_EVENTS: usize = 64;
+/// Completion tokens where the client names no limit.
+const DEFAULT_MAX_TOKENS: u64 = 1024;
+
+/// A request with its caller.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) caller: Caller,
+    pub(crate) request: ChatRequest,
+}
+
+/// What an answer's reader sees.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// More text.
+    Text(String),
+    /// The entry is durable.
+    Done(ReplyEnd),
+    /// There will be no more.
+    Failed(ApiError),
+}
+
+/// An admitted request.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) head: ReplyHead,
+    pub(crate) events: mpsc::Receiver<Event>,
+}
+
+/// What was checked before any work began.
+struct Admitted {
+    serial: Serial,
+    salt: Hash,
+    job: Job,
+    prompt_text: String,
+    prompt: Vec<u32>,
+    max_tokens: u64,
+    sampler: Sampler,
+    stops: StopMatcher,
+    started: Millis,
+    _running: OwnedSemaphorePermit,
+}
+
+/// What generation came to.
+struct Generated {
+    finish: FinishReason,
+    text: String,
+    tokens: u64,
+    positions: u64,
+    error: Option<ApiError>,
+}
+
+/// Admits a request and begins to answer it.
+pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError> {
+    let admitted = admit(desk, job)?;
+    // The salt is durable before the entry that uses it; it is written while the answer is generated.
+    let (vault, serial, salt) = (Arc::clone(desk), admitted.serial, admitted.salt);
+    let kept = tokio::task::spawn_blocking(move || vault.vault.keep(&serial, &salt));
+    let head = ReplyHead {
+        request: serial,
+        created: admitted.started.0 / 1000,
+        model: desk.engine.name().to_owned(),
+    };
+    desk.metrics.requests.one();
+    let (events, reader) = mpsc::channel(MAX_WAITING_EVENTS);
+    let desk = Arc::clone(desk);
+    tokio::spawn(async move {
+        let last = answer(&desk, admitted, &events, kept).await;
+        match &last {
+            Event::Done(end) => {
+                desk.metrics.answers.one();
+                desk.metrics.prompt_tokens.more(end.prompt_tokens);
+                desk.metrics.completion_tokens.more(end.completion_tokens);
+            }
+            _ => desk.metrics.failures.one(),
+        }
+        // A reader that went away has been billed already.
+        let _ = events.send(last).await;
+    });
+    Ok(Answer { head, events: reader })
+}
+
+fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
+    let engine = &desk.engine;
+    if job.request.model != engine.name() {
+        return Err(unknown_model(desk, &job.request.model));
+    }
+    let running = Arc::clone(&desk.running)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::busy("this router runs as many requests as it may; try again in a second"))?;
+    desk.plan().map_err(|e| ApiError::unavailable(e.to_string()))?;
+    let started = desk.office.now();
+    let (prompt_text, prompt) = tokenize(engine, &job.request, started)?;
+    let context = engine.config().context;
+    let room = context.saturating_sub(prompt.len());
+    if prompt.is_empty() || room == 0 {
+        return Err(ApiError::context_length(context, prompt.len()));
+    }
+    let room = u64::try_from(room).unwrap_or(u64::MAX);
+    let max_tokens = job.request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(room);
+    let seed = job.request.seed.unwrap_or_else(|| u64::from_le_bytes(random::bytes()));
+    let sampler = Sampler::new(job.request.temperature, job.request.top_p, seed)
+        .map_err(|e| ApiError::invalid("temperature", e.to_string()))?;
+    let stops = StopMatcher::new(job.request.stop.iter().cloned())
+        .map_err(|e| ApiError::invalid("stop", e.to_string()))?;
+    let serial = random::serial();
+    let total = TokenCount(count(prompt.len()).saturating_add(max_tokens));
+    hold(desk, &job.caller, serial, total, started)?;
+    Ok(Admitted {
+        serial,
+        salt: random::hash(),
+        job,
+        prompt_text,
+        prompt,
+        max_tokens,
+        sampler,
+        stops,
+        started,
+        _running: running,
+    })
+}
+
+fn tokenize(engine: &Engine, request: &ChatRequest, now: Millis) -> Result<(String, Vec<u32>), ApiError> {
+    let Some(vocabulary) = engine.vocabulary() else {
+        return Err(ApiError::unavailable("this model was loaded without a tokenizer"));
+    };
+    let messages: Vec<_> = request
+        .messages
+        .iter()
+        .map(|m| counterfoil_model::Message { role: m.role.clone(), content: m.content.clone() })
+        .collect();
+    let text = vocabulary
+        .render(&messages, Ending::Generation, now.seconds())
+        .map_err(|e| ApiError::invalid("messages", e.to_string()))?;
+    let ids = vocabulary.encode(&text).map_err(|e| ApiError::invalid("messages", e.to_string()))?;
+    Ok((text, ids))
+}
+
+fn hold(desk: &Desk, caller: &Caller, serial: Serial, total: TokenCount, now: Millis) -> Result<(), ApiError> {
+    use counterfoil_ledger::HoldError;
+    let mut books = desk.office.books();
+    let charged = books
+        .ledger
+        .charge(&desk.engine.manifest(), total, now)
+        .ok_or_else(|| ApiError::invalid("max_tokens", "more tokens than can be counted"))?;
+    books.ledger.hold(&caller.account, serial, charged, now.seconds()).map_err(|e| match e {
+        HoldError::InsufficientQuota { .. } => ApiError::insufficient_quota(e.to_string()),
+        HoldError::InFlightBudgetExhausted { .. } => ApiError::in_flight(e.to_string()),
+        HoldError::UnknownAccount(_) | HoldError::RequestSeen(_) => ApiError::internal(e.to_string()),
+    })
+}
+
+async fn answer(
+    desk: &Desk,
+    mut admitted: Admitted,
+    events: &mpsc::Sender<Event>,
+    kept: tokio::task::JoinHandle<Result<(), crate::vault::VaultError>>,
+) -> Event {
+    let bounds = Bounds {
+        request: admitted.serial,
+        max_tokens: count(admitted.prompt.len()).saturating_add(admitted.max_tokens),
+        purpose: Purposes::CHAT,
+    };
+    let (parties, failed, made) = match Work::begin(desk, bounds).await {
+        Ok(mut work) => {
+            let made = generate(&desk.engine, &mut work, &mut admitted, events).await;
+            (work.parties, work.failed, made)
+        }
+        Err(e) => (Vec::new(), None, Generated::failed(&e)),
+    };
+    let salted = match kept.await {
+        Ok(Ok(())) => None,
+        Ok(Err(e)) => Some(ApiError::unavailable(e.to_string())),
+        Err(e) => Some(ApiError::internal(e.to_string())),
+    };
+    if let Some(e) = salted {
+        desk.office.books().ledger.void(&admitted.serial);
+        return Event::Failed(e);
+    }
+    let failed_node = if made.error.is_some() { failed } else { None };
+    let record = Record {
+        serial: admitted.serial,
+        salt: admitted.salt,
+        caller: admitted.job.caller,
+        prompt_text: &admitted.prompt_text,
+        prompt_tokens: count(admitted.prompt.len()),
+        output_text: &made.text,
+        completion_tokens: made.tokens,
+        positions: made.positions,
+        started: admitted.started,
+        finish: made.finish,
+        failed_node,
+    };
+    match (settle(desk, record, parties).await, made.error) {
+        (Err(e), _) | (Ok(_), Some(e)) => Event::Failed(e),
+        (Ok(entry), None) => Event::Done(ReplyEnd {
+            finish: made.finish,
+            prompt_tokens: count(admitted.prompt.len()),
+            completion_tokens: made.tokens,
+            entry,
+        }),
+    }
+}
+
+impl Generated {
+    fn failed(e: &WorkError) -> Self {
+        let error = match e {
+            WorkError::Uncovered(_) => ApiError::unavailable(e.to_string()),
+            WorkError::NoPlace => ApiError::busy(e.to_string()),
+            WorkError::Compute(_) => ApiError::internal(e.to_string()),
+        };
+        Self { finish: FinishReason::Failed, text: String::new(), tokens: 0, positions: 0, error: Some(error) }
+    }
+}
+
+async fn generate(
+    engine: &Engine,
+    work: &mut Work<'_>,
+    admitted: &mut Admitted,
+    events: &mpsc::Sender<Event>,
+) -> Generated {
+    let stops = std::mem::replace(&mut admitted.stops, StopMatcher::default());
+    let mut writer =
+        Writer { events, stream: engine.vocabulary().map(Vocabulary::stream), stops, text: String::new() };
+    let mut progress = Progress { tokens: 0, positions: 0 };
+    let ended = tokens(engine, work, admitted, &mut writer, &mut progress).await;
+    let Progress { tokens, positions } = progress;
+    match ended {
+        Ok(finish) => Generated { finish, text: writer.text, tokens, positions, error: None },
+        Err(e) => Generated { positions, ..Generated::failed(&e) },
+    }
+}
+
+/// How far generation has come.
+struct Progress {
+    tokens: u64,
+    positions: u64,
+}
+
+async fn tokens(
+    engine: &Engine,
+    work: &mut Work<'_>,
+    admitted: &mut Admitted,
+    writer: &mut Writer<'_>,
+    progress: &mut Progress,
+) -> Result<FinishReason, WorkError> {
+    let room = admitted.prompt.len() + usize::try_from(admitted.max_tokens).unwrap_or(usize::MAX);
+    let mut sequence = engine.decoder().begin(room)?;
+    let mut feed = admitted.prompt.clone();
+    loop {
+        let mut last = Rows::default();
+        for chunk in feed.chunks(MAX_FRAME_ROWS) {
+            if writer.events.is_closed() {
+                return Ok(FinishReason::Disconnected);
+            }
+            last = step(engine, work, &mut sequence, chunk).await?;
+            progress.positions += count(chunk.len());
+        }
+        let logits = engine.compute(|d| d.logits(&last.slice(last.len() - 1, last.len())))?;
+        let id = admitted.sampler.sample(logits.values());
+        progress.tokens += 1;
+        if engine.config().eos.contains(&id) {
+            writer.finish().await;
+            return Ok(FinishReason::Stop);
+        }
+        if writer.write(id).await {
+            return Ok(FinishReason::Stop);
+        }
+        if progress.tokens >= admitted.max_tokens {
+            writer.finish().await;
+            return Ok(FinishReason::Length);
+        }
+        feed = vec![id];
+    }
+}
+
+/// Turns token ids into the text that the client sees.
+struct Writer<'a> {
+    events: &'a mpsc::Sender<Event>,
+    stream: Option<TextStream<'a>>,
+    stops: StopMatcher,
+    text: String,
+}
+
+impl Writer<'_> {
+    /// Sends what an id completes; true where a stop string ended the answer.
+    async fn write(&mut self, id: u32) -> bool {
+        let piece = self.stream.as_mut().map(|s| s.push(id).unwrap_or_default()).unwrap_or_default();
+        let (piece, stopped) = match self.stops.push(&piece) {
+            Shown::More(piece) => (piece, false),
+            Shown::Last(piece) => (piece, true),
+        };
+        self.send(piece).await;
+        stopped
+    }
+
+    /// Sends what was held back.
+    async fn finish(&mut self) {
+        let rest = self.stream.take().map(|s| s.finish().unwrap_or_default()).unwrap_or_default();
+        let stops = std::mem::replace(&mut self.stops, StopMatcher::default());
+        let tail = finish_stops(stops, &rest);
+        self.send(tail).await;
+    }
+
+    async fn send(&mut self, piece: String) {
+        if piece.is_empty() {
+            return;
+        }
+        self.text.push_str(&piece);
+        // Whether the reader is still there is asked once per token.
+        let _ = self.events.send(Event::Text(piece)).await;
+    }
+}
+
+fn finish_stops(mut stops: StopMatcher, rest: &str) -> String {
+    match stops.push(rest) {
+        Shown::More(piece) => piece + &stops.finish(),
+        Shown::Last(piece) => piece,
+    }
+}
+
+/// The next rows of a sequence through all layers.
+async fn step(
+    engine: &Engine,
+    work: &mut Work<'_>,
+    sequence: &mut Sequence,
+    ids: &[u32],
+) -> Result<Rows, WorkError> {
+    let position = sequence.position();
+    let mut rows = engine.decoder().embed(ids)?;
+    for layer in 0..engine.config().layers {
+        let (normed, routing) = engine.compute(|decoder| {
+            decoder.attend(sequence, layer, &mut rows)?;
+            decoder.gate(layer, &rows)
+        })?;
+        let sums = work.layer(layer, position, &normed, &routing).await?;
+        rows.add(&sums)?;
+    }
+    engine.decoder().advance(sequence, ids.len());
+    Ok(rows)
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,132 @@
+//! The nodes that may be asked now: connected, verified, with a consent token in force and its experts loaded.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use counterfoil_consent::Permit;
+use counterfoil_session::lane::{ActiveToken, RouterLane};
+use counterfoil_spec::claims::Range;
+use counterfoil_spec::ids::{ManifestId, NodeId, Serial};
+use counterfoil_spec::time::{Millis, Seconds};
+use tokio::sync::Semaphore;
+
+use crate::uptime::UptimeMeter;
+
+/// The numbers that grants on one lane are given.
+#[derive(Debug, Default)]
+pub(crate) struct LaneCounters {
+    slot: AtomicU32,
+    seq: AtomicU64,
+}
+
+impl LaneCounters {
+    /// A grant's slot and its place on the lane. Slots come round after four thousand million grants.
+    pub(crate) fn next(&self) -> (u32, u64) {
+        let slot = self.slot.fetch_add(1, Ordering::Relaxed) & (u32::MAX >> 1);
+        (slot, self.seq.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A node that hosts experts under one consent token.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) lane: RouterLane,
+    pub(crate) token: ActiveToken,
+    pub(crate) permit: Arc<Permit>,
+    pub(crate) counters: Arc<LaneCounters>,
+    /// As many permits as the token allows requests at one time.
+    pub(crate) places: Arc<Semaphore>,
+}
+
+impl Host {
+    /// Takes a lane under a token that was welcomed on it.
+    pub(crate) fn new(
+        lane: RouterLane,
+        token: ActiveToken,
+        permit: Arc<Permit>,
+        counters: Arc<LaneCounters>,
+    ) -> Self {
+        let places = usize::try_from(permit.claims().quota.concurrent).unwrap_or(usize::MAX);
+        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+        Self { lane, token, permit, counters, places }
+    }
+
+    /// Its node.
+    pub(crate) fn node(&self) -> NodeId {
+        self.lane.node()
+    }
+
+    /// The consent id.
+    pub(crate) fn cti(&self) -> Serial {
+        self.token.cti()
+    }
+
+    /// What it consented to host of a model.
+    pub(crate) fn ranges(&self, manifest: &ManifestId) -> Vec<Range> {
+        self.permit.claims().ranges.iter().filter(|r| r.manifest == *manifest).copied().collect()
+    }
+
+    fn is_ready(&self, now: Seconds) -> bool {
+        self.lane.end().is_none() && self.permit.in_force(now)
+    }
+}
+
+/// Who hosts what, and for how long each has been up.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    /// Guards the list of hosts; read once per request.
+    hosts: Mutex<BTreeMap<NodeId, Arc<Host>>>,
+    /// Guards the meter.
+    meter: Mutex<UptimeMeter>,
+    /// Guards the order in which layers are dealt out: a node keeps its seat when it comes back.
+    seats: Mutex<Vec<NodeId>>,
+}
+
+impl Registry {
+    /// A node may be asked from here on; replaces what it hosted before.
+    pub(crate) fn enter(&self, host: Arc<Host>, now: Millis) {
+        let node = host.node();
+        self.hosts().insert(node, host);
+        self.meter().up(node, now);
+    }
+
+    /// A token's host may not be asked any more.
+    pub(crate) fn leave(&self, node: &NodeId, cti: &Serial, now: Millis) {
+        let mut hosts = self.hosts();
+        if hosts.get(node).is_some_and(|h| h.cti() == *cti) {
+            hosts.remove(node);
+            self.meter().down(*node, now);
+        }
+    }
+
+    /// The hosts of a model that may be asked now, by node id.
+    pub(crate) fn ready(&self, manifest: &ManifestId, now: Seconds) -> Vec<Arc<Host>> {
+        let hosts = self.hosts();
+        hosts.values().filter(|h| h.is_ready(now) && !h.ranges(manifest).is_empty()).map(Arc::clone).collect()
+    }
+
+    /// All hosts.
+    pub(crate) fn all(&self) -> Vec<Arc<Host>> {
+        self.hosts().values().map(Arc::clone).collect()
+    }
+
+    /// The place of a node among those that layers are dealt out to.
+    pub(crate) fn seat(&self, node: NodeId) -> u32 {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = seats.iter().position(|n| *n == node).unwrap_or_else(|| {
+            seats.push(node);
+            seats.len() - 1
+        });
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// The meter of uptime.
+    pub(crate) fn meter(&self) -> MutexGuard<'_, UptimeMeter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Host>>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

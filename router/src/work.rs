@@ -1,0 +1,314 @@
+//! One request's work at the nodes: orders opened as they are needed, layers dispatched, failures sent elsewhere,
+//! receipts collected at the end.
+//!
+//! Nothing is ever substituted or skipped: where no consenting node is left for an expert, the request fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use counterfoil_identity::digest::{self, context};
+use counterfoil_identity::random;
+use counterfoil_model::{Combined, ComputeError, Part, Routing, Rows, Share, combine};
+use counterfoil_session::frame::{Combine, Dispatch, Form, Outcome, Routed, Row, Segment};
+use counterfoil_session::lane::LaneError;
+use counterfoil_spec::claims::Purposes;
+use counterfoil_spec::encode::to_canonical;
+use counterfoil_spec::ids::{Hash, NodeId, Serial};
+use counterfoil_spec::message::SignedOpen;
+use counterfoil_spec::receipt::{Grant, Open};
+use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Millis;
+use futures_util::future::join_all;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::desk::Desk;
+use crate::placement::{Plan, Uncovered};
+use crate::registry::Host;
+
+/// How long a node may take for one layer before its work is sent elsewhere.
+const DISPATCH_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a request may use a grant.
+const GRANT_LIFE_MS: u64 = 30 * 60 * 1000;
+/// How long a request waits for nodes that are at their limit.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a request's work could not go on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum WorkError {
+    /// Nobody is left for an expert.
+    #[error(transparent)]
+    Uncovered(#[from] Uncovered),
+    /// All nodes are at the limit of requests that they consented to.
+    #[error("the nodes are at the number of requests that they consented to; try again soon")]
+    NoPlace,
+    /// The arithmetic refused.
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
+}
+
+/// What a request may use at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) request: Serial,
+    pub(crate) max_tokens: u64,
+    pub(crate) purpose: Purposes,
+}
+
+/// An order at one node.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    pub(crate) slot: u32,
+    pub(crate) serial: Serial,
+    pub(crate) open_hash: Hash,
+    /// Forwards of this node that entered a sum.
+    pub(crate) used: u64,
+}
+
+/// A node as this request sees it.
+#[derive(Debug)]
+pub(crate) struct Party {
+    pub(crate) host: Arc<Host>,
+    pub(crate) order: Option<Order>,
+    /// Whether it may still be asked.
+    usable: bool,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// The work of one request.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    desk: &'a Desk,
+    bounds: Bounds,
+    plan: Plan,
+    pub(crate) parties: Vec<Party>,
+    /// The node that failed last.
+    pub(crate) failed: Option<NodeId>,
+}
+
+/// One part of a layer, sent to one party.
+struct Sent {
+    party: usize,
+    part: Part,
+    forwards: u64,
+}
+
+impl<'a> Work<'a> {
+    /// Plans a request and takes its places at the nodes.
+    pub(crate) async fn begin(desk: &'a Desk, bounds: Bounds) -> Result<Self, WorkError> {
+        let (hosts, plan) = desk.plan()?;
+        let first = plan.first_choices();
+        let mut parties = Vec::with_capacity(hosts.len());
+        // In the order of node ids, so that two requests never wait for each other's places.
+        for (at, host) in (0_u16..).zip(hosts) {
+            let place = if first.contains(&at) { Some(place(&host).await?) } else { None };
+            parties.push(Party { host, order: None, usable: true, _place: place });
+        }
+        Ok(Self { desk, bounds, plan, parties, failed: None })
+    }
+
+    /// The sums of a layer's experts for some rows, `(rows, hidden)`; `position` is that of the first row.
+    pub(crate) async fn layer(
+        &mut self,
+        layer: u32,
+        position: usize,
+        normed: &Rows,
+        routing: &Routing,
+    ) -> Result<Rows, WorkError> {
+        let mut answers: Vec<(Part, Combined)> = Vec::new();
+        let mut todo = self.assign(layer, routing, None)?;
+        while !todo.is_empty() {
+            let mut flights = Vec::with_capacity(todo.len());
+            let mut failed = Vec::new();
+            for sent in todo {
+                match self.send(layer, position, normed, &sent) {
+                    Ok(flight) => flights.push(async move { (sent, flight.await) }),
+                    Err(why) => failed.push((sent, why)),
+                }
+            }
+            for (sent, result) in join_all(flights).await {
+                match result.and_then(|c| accept(&c, normed.width(), &sent.part)) {
+                    Ok(combined) => {
+                        self.count(&sent);
+                        answers.push((sent.part, combined));
+                    }
+                    Err(why) => failed.push((sent, why)),
+                }
+            }
+            todo = Vec::new();
+            for (sent, why) in failed {
+                self.give_up(sent.party, &why);
+                todo.extend(self.assign(layer, &sent.part.routing, Some(&sent.part.rows))?);
+            }
+        }
+        let answers: Vec<_> = answers.iter().map(|(part, combined)| (part, combined)).collect();
+        Ok(combine(routing, normed.width(), &answers)?)
+    }
+
+    /// Deals some rows out to the parties. `rows` maps the routing's rows to the frame's where they are a part of it.
+    fn assign(
+        &mut self,
+        layer: u32,
+        routing: &Routing,
+        rows: Option<&[usize]>,
+    ) -> Result<Vec<Sent>, WorkError> {
+        for expert in routing.experts() {
+            if self.choice(layer, expert).is_none() {
+                return Err(Uncovered { layer, expert: u32::from(expert) }.into());
+            }
+        }
+        let mut out = Vec::new();
+        for party in 0..self.parties.len() {
+            let mut part = routing.part(|_, expert| self.choice(layer, expert) == Some(party));
+            if part.rows.is_empty() {
+                continue;
+            }
+            if let Some(map) = rows {
+                part.rows.iter_mut().for_each(|r| *r = map.get(*r).copied().unwrap_or(*r));
+            }
+            let forwards = u64::try_from(part.routing.picks().len()).unwrap_or(u64::MAX);
+            out.push(Sent { party, part, forwards });
+        }
+        Ok(out)
+    }
+
+    /// The party that answers for an expert now.
+    fn choice(&self, layer: u32, expert: u16) -> Option<usize> {
+        let hosts = self.plan.hosts(layer, u32::from(expert));
+        hosts.iter().map(|h| usize::from(*h)).find(|h| self.parties.get(*h).is_some_and(|p| p.usable))
+    }
+
+    fn count(&mut self, sent: &Sent) {
+        if let Some(order) = self.parties.get_mut(sent.party).and_then(|p| p.order.as_mut()) {
+            order.used += sent.forwards;
+        }
+    }
+
+    fn give_up(&mut self, party: usize, why: &Unserved) {
+        self.desk.metrics.redispatches.one();
+        if let Some(party) = self.parties.get_mut(party) {
+            if party.usable {
+                tracing::warn!(node = %party.host.node(), %why, "a node is given up for this request");
+            }
+            party.usable = false;
+            self.failed = Some(party.host.node());
+        }
+    }
+
+    /// Writes one part's frame, after the order where it is the first; the future brings the answer.
+    fn send(
+        &mut self,
+        layer: u32,
+        position: usize,
+        normed: &Rows,
+        sent: &Sent,
+    ) -> Result<impl Future<Output = Result<Combine, Unserved>> + use<>, Unserved> {
+        let (desk, bounds) = (self.desk, self.bounds);
+        let party = self.parties.get_mut(sent.party).ok_or(Unserved::Late)?;
+        let slot = match &party.order {
+            Some(order) => order.slot,
+            None => {
+                let order = open(desk, &party.host, bounds)?;
+                party.order.insert(order).slot
+            }
+        };
+        let dispatch = dispatch(layer, position, slot, normed, &sent.part).map_err(|_| Unserved::Shape)?;
+        desk.metrics.dispatches.one();
+        let answer = party.host.lane.dispatch(&party.host.token, dispatch)?;
+        Ok(async move {
+            match tokio::time::timeout(DISPATCH_TIMEOUT, answer).await {
+                Ok(combine) => Ok(combine?),
+                Err(_) => Err(Unserved::Late),
+            }
+        })
+    }
+}
+
+/// Why one part was not served; another node is asked then.
+#[derive(Debug, thiserror::Error)]
+enum Unserved {
+    #[error(transparent)]
+    Lane(#[from] LaneError),
+    #[error("refused with {0}")]
+    Refused(Refusal),
+    #[error("no answer within {DISPATCH_TIMEOUT:?}")]
+    Late,
+    #[error("an answer that does not fit the question")]
+    Shape,
+}
+
+async fn place(host: &Host) -> Result<OwnedSemaphorePermit, WorkError> {
+    match tokio::time::timeout(PLACE_TIMEOUT, Arc::clone(&host.places).acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(WorkError::NoPlace),
+    }
+}
+
+/// Signs and sends the order for one node.
+fn open(desk: &Desk, host: &Host, bounds: Bounds) -> Result<Order, Unserved> {
+    let manifest = desk.engine.manifest();
+    let now: Millis = desk.office.now();
+    let (slot, seq) = host.counters.next();
+    let grant = Grant {
+        slot,
+        seq,
+        request: bounds.request,
+        cti: host.cti(),
+        manifest,
+        ranges: host.ranges(&manifest),
+        max_tokens: bounds.max_tokens,
+        deadline: now.plus(GRANT_LIFE_MS),
+        purpose: bounds.purpose,
+        transcript_key: random::hash(),
+    };
+    let open = Open {
+        serial: random::serial(),
+        request: bounds.request,
+        node: host.node(),
+        router: desk.home.router_id(),
+        grant_hash: digest::derive(context::GRANT, &[&to_canonical(&grant)]),
+        list_price_micro_per_1k: desk.office.books().ledger.rules().list_price_micro_per_1k,
+        caller_allowed: true,
+        retention_s: 0,
+        purpose: bounds.purpose,
+        origin: desk.home.origin(),
+        issued: now,
+    };
+    let open_bytes = to_canonical(&open);
+    let (serial, open_hash) = (open.serial, digest::derive(context::OPEN, &[&open_bytes]));
+    let sig = counterfoil_consent::sign_open(&open, desk.office.identity(), &desk.home.net_id());
+    host.lane.open(SignedOpen { open, sig, grant })?;
+    Ok(Order { slot, serial, open_hash, used: 0 })
+}
+
+fn dispatch(layer: u32, position: usize, slot: u32, normed: &Rows, part: &Part) -> Result<Dispatch, ComputeError> {
+    let rows = part.select(normed)?;
+    let mut out = Dispatch {
+        layer,
+        hidden: u32::try_from(normed.width()).unwrap_or(u32::MAX),
+        segments: vec![Segment { slot, rows: u16::try_from(part.rows.len()).unwrap_or(u16::MAX) }],
+        rows: Vec::with_capacity(part.rows.len()),
+        experts: Vec::with_capacity(part.routing.picks().len()),
+        activations: rows.into_values(),
+    };
+    for (row, (picks, share)) in part.rows.iter().zip(part.routing.iter()) {
+        out.rows.push(Row {
+            position: u32::try_from(position + row).unwrap_or(u32::MAX),
+            experts: u16::try_from(picks.len()).unwrap_or(u16::MAX),
+            form: if share == Share::Whole { Form::Summed } else { Form::Separate },
+        });
+        out.experts.extend(picks.iter().map(|p| Routed { expert: p.expert, weight: p.weight }));
+    }
+    Ok(out)
+}
+
+fn accept(answer: &Combine, hidden: usize, part: &Part) -> Result<Combined, Unserved> {
+    match answer.segments.as_slice() {
+        [served] => match served.outcome {
+            Outcome::Served(_) => {}
+            Outcome::Refused(refusal) => return Err(Unserved::Refused(refusal)),
+        },
+        _ => return Err(Unserved::Shape),
+    }
+    let vectors = Rows::from_values(hidden, answer.values.clone()).map_err(|_| Unserved::Shape)?;
+    Combined::of_rows(&part.routing, vectors).map_err(|_| Unserved::Shape)
+}
