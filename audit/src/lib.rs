@@ -1,1 +1,32 @@
 //! Writes, proves and verifies the hash-chained log; segment files, checkpoints, proofs, witnesses, exports.
+//!
+//! `spec/audit-log.md` is the normative text. The record is the segment files ([`segment`]); tiles and checkpoints
+//! are published from what was read back from them. [`verify`] judges a log from its bytes and imports nothing of
+//! what writes them.
+
+mod chain;
+pub mod checkpoint;
+mod error;
+mod keys;
+pub mod merkle;
+pub mod note;
+mod owner;
+mod publish;
+mod reader;
+mod recover;
+mod scan;
+pub mod segment;
+mod stage;
+pub mod state;
+mod store;
+pub mod tile;
+mod writer;
+
+pub use chain::{NewEntry, chain_hash};
+pub use error::LogError;
+pub use merkle::Head;
+pub use note::{NoteSigner, NoteVerifier};
+pub use owner::{MAX_APPEND_BYTES, MAX_APPEND_ENTRIES};
+pub use reader::LogReader;
+pub use recover::LOCK_FILE;
+pub use writer::{Appended, GenesisFacts, LogConfig, LogOptions, LogWriter, MAX_QUEUED_APPENDS, Opened};

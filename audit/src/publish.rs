@@ -1,0 +1,165 @@
+//! Publishing: what was committed is read back from disk, hashed again, put into tiles, and only then signed.
+//!
+//! Order: durable segment → leaf hashes recomputed from the bytes read back → tiles written → `state/signed`
+//! durable → signature → `checkpoint` renamed into place → superseded partial tiles deleted.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use counterfoil_spec::ids::Hash;
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::error::LogError;
+use crate::merkle::Head;
+use crate::note::NoteSigner;
+use crate::scan::{self, Position};
+use crate::segment;
+use crate::stage::TileStage;
+use crate::state;
+use crate::store::{Replace, SyncFile, replace};
+
+/// What the writer's threads tell each other and their callers.
+#[derive(Debug, Clone)]
+pub(crate) struct Board {
+    /// The last commit.
+    pub(crate) head: Head,
+    /// The head of the published checkpoint.
+    pub(crate) published: Head,
+    /// The published checkpoint.
+    pub(crate) note: String,
+    /// Why nothing is appended any more.
+    pub(crate) lost: Option<LogError>,
+    /// Why the last attempt to publish failed, and how many did.
+    pub(crate) publish_failed: Option<LogError>,
+    pub(crate) attempts: u64,
+    /// Somebody waits for the present head to be published.
+    pub(crate) wanted: bool,
+    /// The last head was committed.
+    pub(crate) closing: bool,
+}
+
+/// The board behind its lock.
+pub(crate) struct Shared {
+    /// Guards the board; held for as long as it takes to copy from it or write to it, never during IO.
+    board: Mutex<Board>,
+    changed: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn new(board: Board) -> Arc<Self> {
+        Arc::new(Self { board: Mutex::new(board), changed: Condvar::new() })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Board)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits until `done` gives a value.
+    pub(crate) fn wait<T>(&self, mut done: impl FnMut(&mut Board) -> Option<T>) -> T {
+        let mut board = self.lock();
+        loop {
+            if let Some(value) = done(&mut board) {
+                return value;
+            }
+            board = self.changed.wait(board).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until `until`, or until somebody wants a checkpoint or the log is closing.
+    fn rest(&self, until: Instant) {
+        let mut board = self.lock();
+        while !(board.wanted || board.closing || board.lost.is_some()) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            (board, _) = self.changed.wait_timeout(board, left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Reads back, tiles, signs.
+pub(crate) struct Publisher {
+    pub(crate) dir: PathBuf,
+    pub(crate) origin: Hash,
+    pub(crate) signer: NoteSigner,
+    pub(crate) sync: SyncFile,
+    pub(crate) stage: TileStage,
+    pub(crate) at: Position,
+}
+
+impl Publisher {
+    /// Publishes a head that is committed. After an error everything can be tried again.
+    pub(crate) fn publish(&mut self, head: &Head) -> Result<String, LogError> {
+        if self.stage.tree.size() < head.size {
+            let (stage, at) = (self.stage.clone(), self.at);
+            if let Err(e) = self.read_back(head) {
+                (self.stage, self.at) = (stage, at);
+                return Err(e);
+            }
+        }
+        if self.stage.tree.root() != head.root {
+            return Err(LogError::SignedStateDiffers { size: head.size });
+        }
+        self.stage.put_partials()?;
+        let signed = Checkpoint { origin: self.signer.verifier().name().to_owned(), head: *head };
+        replace(&self.dir.join(state::FILE), state::render(&signed).as_bytes(), Replace::Durable, &self.sync)?;
+        let note = signed.sign(&self.signer);
+        replace(&self.dir.join(checkpoint::FILE), note.as_bytes(), Replace::Durable, &self.sync)?;
+        self.stage.drop_superseded()?;
+        Ok(note)
+    }
+
+    fn read_back(&mut self, head: &Head) -> Result<(), LogError> {
+        let segments = segment::list(&self.dir).map_err(LogError::store("list", &self.dir))?;
+        scan::walk(&segments, &self.origin, &mut self.at, head.size, &mut self.stage)
+    }
+
+    /// Publishes until the log is closed, at most once per `every` unless somebody waits.
+    pub(crate) fn run(mut self, shared: &Shared, every: Duration) {
+        loop {
+            let (head, closing) = shared.wait(|board| {
+                let due = board.head.size > board.published.size;
+                if !due {
+                    board.wanted = false;
+                }
+                (due || board.closing || board.lost.is_some()).then_some((board.head, board.closing))
+            });
+            let begun = Instant::now();
+            let stop = shared.lock().lost.is_some();
+            if stop || (closing && shared.lock().published == head) {
+                return;
+            }
+            let outcome = self.publish(&head);
+            let failed = outcome.is_err();
+            shared.change(|board| {
+                board.attempts += 1;
+                board.wanted = false;
+                match outcome {
+                    Ok(note) => {
+                        board.published = head;
+                        board.note = note;
+                        board.publish_failed = None;
+                    }
+                    Err(e) => {
+                        tracing::error!(error = %e, size = head.size, "the log's head was not published");
+                        if !matches!(e, LogError::DiskFull { .. } | LogError::Store { .. }) {
+                            board.lost = Some(e.clone());
+                        }
+                        board.publish_failed = Some(e);
+                    }
+                }
+            });
+            if failed && closing {
+                return;
+            }
+            shared.rest(begun + every);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Reads entries of a log, also while its writer runs.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use counterfoil_spec::entry::{Body, Leaf};
+use counterfoil_spec::ids::Hash;
+
+use crate::error::LogError;
+use crate::merkle::{Head, empty_root};
+use crate::scan::{self, FrameReader, STREAM_CHUNK_BYTES, wide};
+use crate::segment::{self, Frame, HEADER_BYTES, SegmentFile};
+
+/// Between two places that a reader remembers, in entries.
+const MARK_EVERY: u64 = 64;
+/// Bytes read at a time where one entry is wanted.
+const LOOKUP_CHUNK_BYTES: usize = 32 << 10;
+
+/// A reader of the entries that were committed when it was opened or refreshed.
+pub struct LogReader {
+    dir: PathBuf,
+    origin: Option<Hash>,
+    segments: Vec<Indexed>,
+    head: Head,
+}
+
+struct Indexed {
+    segment: SegmentFile,
+    file: Arc<File>,
+    /// Offsets of the first frame of every [`MARK_EVERY`] entries.
+    marks: Vec<u64>,
+    /// After the last commit frame, and how many entries come before it.
+    end: u64,
+    end_index: u64,
+}
+
+impl LogReader {
+    /// Opens the `log` folder and reads it once to learn where its entries are.
+    ///
+    /// # Errors
+    /// `Corrupt` for damage before the last commit, `Store` where a file cannot be read.
+    pub fn open(dir: &Path) -> Result<Self, LogError> {
+        let head = Head { size: 0, root: empty_root() };
+        let mut reader = Self { dir: dir.to_owned(), origin: None, segments: Vec::new(), head };
+        reader.refresh()?;
+        Ok(reader)
+    }
+
+    /// Learns of entries that were committed since.
+    ///
+    /// # Errors
+    /// As [`LogReader::open`].
+    pub fn refresh(&mut self) -> Result<(), LogError> {
+        let found = segment::list(&self.dir).map_err(LogError::store("list", &self.dir))?;
+        let known = self.segments.len();
+        for segment in found.into_iter().skip(known) {
+            if let Some(last) = self.segments.last_mut() {
+                extend(last, &mut self.head)?;
+            }
+            let file = scan::open(&segment)?;
+            // A segment that is being made, or that a crash left without a header, holds nothing committed.
+            match scan::check_header(&file, &segment, self.origin.as_ref()) {
+                Ok(origin) => self.origin = Some(origin),
+                Err(_) if file.metadata().is_ok_and(|m| m.len() < wide(HEADER_BYTES)) => break,
+                Err(e) => return Err(e),
+            }
+            if segment.first != self.head.size {
+                let reason = format!("it begins with entry {}, not {}", segment.first, self.head.size);
+                return Err(LogError::corrupt(&segment.name, 0, reason));
+            }
+            let (end, end_index) = (wide(HEADER_BYTES), segment.first);
+            self.segments.push(Indexed { segment, file, marks: Vec::new(), end, end_index });
+        }
+        match self.segments.last_mut() {
+            Some(last) => extend(last, &mut self.head),
+            None => Ok(()),
+        }
+    }
+
+    /// How many entries were committed.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.head.size
+    }
+
+    /// The last commit's head, as its frame states it.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The bytes of one leaf.
+    ///
+    /// # Errors
+    /// `OutOfRange`, `Corrupt`, `Store`.
+    pub fn leaf(&self, index: u64) -> Result<Vec<u8>, LogError> {
+        let mut found = Vec::new();
+        self.leaves(index, index.saturating_add(1), LOOKUP_CHUNK_BYTES, &mut |_, leaf| {
+            leaf.clone_into(&mut found);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// One entry, decoded.
+    ///
+    /// # Errors
+    /// As [`LogReader::leaf`], and `BadEntry`.
+    pub fn entry(&self, index: u64) -> Result<(Leaf, Body), LogError> {
+        Leaf::read(&self.leaf(index)?).map_err(|source| LogError::BadEntry { index, source })
+    }
+
+    /// Calls `each` for every entry from `from` on, in order.
+    ///
+    /// # Errors
+    /// As [`LogReader::entry`]; `from` may be the size, not more.
+    pub fn for_each(&self, from: u64, mut each: impl FnMut(u64, &Leaf, &Body)) -> Result<(), LogError> {
+        if from == self.head.size {
+            return Ok(());
+        }
+        self.leaves(from, self.head.size, STREAM_CHUNK_BYTES, &mut |index, bytes| {
+            let (leaf, body) = Leaf::read(bytes).map_err(|source| LogError::BadEntry { index, source })?;
+            each(index, &leaf, &body);
+            Ok(())
+        })
+    }
+
+    fn leaves(
+        &self,
+        from: u64,
+        to: u64,
+        chunk: usize,
+        each: &mut dyn FnMut(u64, &[u8]) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        if to > self.head.size || from >= to {
+            return Err(LogError::OutOfRange { index: from, size: self.head.size });
+        }
+        for part in self.segments.iter().filter(|s| s.end_index > from && s.segment.first < to) {
+            let (mut index, offset) = part.near(from.max(part.segment.first));
+            let mut frames = FrameReader::new(part.file.clone(), offset, chunk);
+            while index < to.min(part.end_index) {
+                let next = frames.next().map_err(LogError::store("read", &part.segment.path))?;
+                match next {
+                    Some((_, Frame::Entry { leaf, intact: true })) => {
+                        if index >= from {
+                            each(index, leaf)?;
+                        }
+                        index += 1;
+                    }
+                    Some((_, Frame::Commit(_))) => {}
+                    _ => return Err(LogError::corrupt(&part.segment.name, frames.offset(), "no intact frame")),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Indexed {
+    /// A remembered place at or before an entry of this segment.
+    fn near(&self, index: u64) -> (u64, u64) {
+        let mark = (index - self.segment.first) / MARK_EVERY;
+        let known = usize::try_from(mark).ok().and_then(|m| self.marks.get(m));
+        known.map_or((self.segment.first, wide(HEADER_BYTES)), |offset| {
+            (self.segment.first + mark * MARK_EVERY, *offset)
+        })
+    }
+}
+
+/// Reads on behind the last commit that is known of one segment.
+fn extend(part: &mut Indexed, head: &mut Head) -> Result<(), LogError> {
+    let store = |e| LogError::store("read", &part.segment.path)(e);
+    let mut frames = FrameReader::new(part.file.clone(), part.end, STREAM_CHUNK_BYTES);
+    let mut index = part.end_index;
+    let mut marks = Vec::new();
+    while let Some((offset, frame)) = frames.next().map_err(store)? {
+        match frame {
+            Frame::Entry { intact: true, .. } => {
+                if (index - part.segment.first) % MARK_EVERY == 0 {
+                    marks.push(offset);
+                }
+                index += 1;
+            }
+            Frame::Commit(found) if found.size == index => {
+                part.marks.append(&mut marks);
+                part.end = frames.offset();
+                part.end_index = index;
+                *head = found;
+            }
+            _ => {
+                let next = scan::find_commit(&part.file, offset + 1).map_err(store)?;
+                return match next {
+                    Some(_) => Err(LogError::corrupt(&part.segment.name, offset, "damage before a commit frame")),
+                    None => Ok(()),
+                };
+            }
+        }
+    }
+    Ok(())
+}

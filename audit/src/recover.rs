@@ -1,0 +1,293 @@
+//! Opening a log: lock it, find where it ends, check all of it, cut off a torn tail, and start the threads.
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::sync::Mutex;
+
+use counterfoil_spec::entry::{Leaf, Role};
+use counterfoil_spec::ids::{Hash, Serial};
+use counterfoil_spec::payload::{Genesis, Payload};
+use counterfoil_spec::time::Now;
+
+use crate::chain::{Author, ChainTip, NewEntry, chain_hash, glance};
+use crate::checkpoint::{self, Checkpoint};
+use crate::error::LogError;
+use crate::merkle::{Frontier, Head, empty_root};
+use crate::note::MAX_NOTE_BYTES;
+use crate::owner::Owner;
+use crate::publish::{Board, Publisher, Shared};
+use crate::scan::{self, Position, Tail, Visit};
+use crate::segment::{self, HeaderError, SegmentFile};
+use crate::stage::{Mode, TileStage};
+use crate::state;
+use crate::store::{SegmentWriter, SyncFile, sync_folder};
+use crate::tile::read_limited;
+use crate::writer::{Inner, LogConfig, MAX_QUEUED_APPENDS, Opened, Running};
+
+/// The lock file's name, relative to the log's folder. It is always empty.
+pub const LOCK_FILE: &str = "lock";
+
+/// Opens a log and starts its threads.
+pub(crate) fn open(config: LogConfig, now: Now, sync: SyncFile) -> Result<(Inner, Opened), LogError> {
+    let dir = config.dir.clone();
+    let origin = config.note.verifier().name().to_owned();
+    let lock = lock(&dir)?;
+    let origin_hash = segment::origin_hash(&origin);
+    check_origin(&dir, &origin_hash)?;
+    let tail = scan::tail(&dir, &origin_hash)?;
+    let signed = signed_head(&config)?;
+    if let Some(want) = signed.map(|s| s.size).filter(|want| *want > tail.head.size) {
+        return Err(LogError::SignedStateAhead { have: tail.head.size, want });
+    }
+    let author = Author {
+        kid: config.author.public().kid(),
+        key: config.author.clone(),
+        role: config.role,
+        origin,
+        net_id: config.net_id,
+    };
+    let genesis = genesis(&config)?;
+    let mut history = History::new(&config, &author, genesis, signed, sync.clone());
+    let mut at = Position::default();
+    scan::walk(&tail.segments, &origin_hash, &mut at, tail.head.size, &mut history)?;
+    history.check()?;
+
+    let segments = writer_at(&config, origin_hash, &tail, sync.clone())?;
+    let History { mut stage, tip, genesis, .. } = history;
+    stage.mode = Mode::Extend;
+    let repaired_tiles = stage.repaired;
+    let head = Head { size: stage.tree.size(), root: stage.tree.root() };
+    let board = Board {
+        head,
+        published: Head { size: 0, root: empty_root() },
+        note: String::new(),
+        lost: None,
+        publish_failed: None,
+        attempts: 0,
+        wanted: false,
+        closing: false,
+    };
+    let shared = Shared::new(board);
+    let tree = stage.tree.clone();
+    let mut owner = Owner { author, tip, tree, segments, now, shared: shared.clone() };
+    let fresh = head.size == 0;
+    if fresh {
+        owner.append_now(vec![first_entry(&config, genesis)?])?;
+    }
+    let mut publisher = Publisher { dir, origin: origin_hash, signer: config.note, sync, stage, at };
+    let head = shared.lock().head;
+    let note = publisher.publish(&head)?;
+    shared.change(|board| {
+        board.published = head;
+        board.note = note;
+    });
+    let opened = Opened { size: head.size, torn_bytes: tail.torn_bytes, fresh, repaired_tiles };
+    let running = start(owner, publisher, config.options.publish_every, lock)?;
+    Ok((Inner { shared, running: Mutex::new(Some(running)) }, opened))
+}
+
+fn start(
+    owner: Owner,
+    publisher: Publisher,
+    every: std::time::Duration,
+    lock: File,
+) -> Result<Running, LogError> {
+    let (commands, receiver) = sync_channel(MAX_QUEUED_APPENDS);
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work)
+            .map_err(LogError::store("start a thread for", Path::new(name)))
+    };
+    let shared = owner.shared.clone();
+    let publisher = spawn("log-publisher", Box::new(move || publisher.run(&shared, every)))?;
+    let owner = spawn("log-owner", Box::new(move || owner.run(&receiver)))?;
+    Ok(Running { commands, owner, publisher, lock })
+}
+
+/// Takes the log's lock. The file stays where it is when the lock is let go.
+fn lock(dir: &Path) -> Result<File, LogError> {
+    for folder in [dir, &dir.join(segment::FOLDER), &dir.join("state")] {
+        std::fs::create_dir_all(folder).map_err(LogError::store("create", folder))?;
+    }
+    sync_folder(dir)?;
+    let path = dir.join(LOCK_FILE);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(LogError::store("open", &path))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(LogError::Locked { path: path.display().to_string() }),
+        Err(e) => Err(LogError::store("lock", &path)(e.into())),
+    }
+}
+
+/// Refuses a folder that holds another log, before anything in it is called damaged.
+fn check_origin(dir: &Path, origin: &Hash) -> Result<(), LogError> {
+    let segments = segment::list(dir).map_err(LogError::store("list", dir))?;
+    let Some(first) = segments.first() else { return Ok(()) };
+    let file = scan::open(first)?;
+    let head = scan::read_head(&file).map_err(LogError::store("read", &first.path))?;
+    match segment::check_header(&head, Some(origin), first.first) {
+        Err(HeaderError::OtherOrigin) => Err(LogError::GenesisDiffers { what: "origin" }),
+        _ => Ok(()),
+    }
+}
+
+/// The largest head that was ever handed to the signing key, as far as the folder knows.
+fn signed_head(config: &LogConfig) -> Result<Option<Head>, LogError> {
+    let read = |name: &str, limit| {
+        let path = config.dir.join(name);
+        read_limited(&path, limit).map_err(LogError::store("read", &path))
+    };
+    let state = match read(state::FILE, state::MAX_STATE_BYTES)? {
+        Some(bytes) => {
+            let signed = state::parse(&bytes).filter(|s| s.origin == config.note.verifier().name());
+            let signed = signed.ok_or_else(|| LogError::corrupt(state::FILE, 0, "not a signed state of this log"))?;
+            Some(signed.head)
+        }
+        None => None,
+    };
+    let published = match read(checkpoint::FILE, MAX_NOTE_BYTES)? {
+        Some(note) => match Checkpoint::open(&note, config.note.verifier()) {
+            Ok(checkpoint) => Some(checkpoint.head),
+            // It is written again below; what it must not be behind is in the state.
+            Err(_) if state.is_some() => None,
+            Err(e) => return Err(LogError::corrupt(checkpoint::FILE, 0, e.to_string())),
+        },
+        None => None,
+    };
+    Ok(state.into_iter().chain(published).max_by_key(|h| h.size))
+}
+
+/// The genesis entry that this configuration makes.
+fn genesis(config: &LogConfig) -> Result<Genesis, LogError> {
+    let public = config.author.public();
+    let facts = &config.genesis;
+    let root = crate::keys::from_spki(&facts.root_spki).ok_or(LogError::GenesisDiffers { what: "root key" })?;
+    if root.net_id() != config.net_id {
+        return Err(LogError::GenesisDiffers { what: "network id" });
+    }
+    Ok(Genesis {
+        root_spki: facts.root_spki.clone(),
+        next_root_hash: facts.next_root_hash,
+        origin: config.note.verifier().name().to_owned(),
+        log_vkey: config.note.vkey(),
+        currency: facts.currency.clone(),
+        author_key: public.wire(),
+        author_id: public.node_id(),
+        author_role: config.role.number(),
+    })
+}
+
+fn first_entry(config: &LogConfig, genesis: Genesis) -> Result<NewEntry, LogError> {
+    let mut entry = NewEntry::new(Serial::from_bytes([0; 16]), genesis);
+    match (&config.genesis.root, config.role) {
+        (Some(root), Role::Router) => entry.co_signers.push((Role::Root, root.clone())),
+        (None, Role::Router) => return Err(LogError::RootKeyNeeded),
+        _ => {}
+    }
+    Ok(entry)
+}
+
+/// Cuts off what was never committed.
+fn writer_at(
+    config: &LogConfig,
+    origin: Hash,
+    tail: &Tail,
+    sync: SyncFile,
+) -> Result<SegmentWriter, LogError> {
+    if let Some(SegmentFile { path, .. }) = &tail.dropped {
+        std::fs::remove_file(path).map_err(LogError::store("delete", path))?;
+        sync_folder(&config.dir.join(segment::FOLDER))?;
+    }
+    let mut writer = SegmentWriter::new(&config.dir, origin, config.options.segment_bytes, sync);
+    if let Some(last) = tail.segments.last() {
+        writer.resume(last, tail.end)?;
+    }
+    Ok(writer)
+}
+
+/// What is gathered while the committed entries are read for the first time.
+struct History {
+    stage: TileStage,
+    tip: ChainTip,
+    author: counterfoil_spec::ids::Kid,
+    genesis: Genesis,
+    signed: Option<Head>,
+    signed_found: bool,
+}
+
+impl History {
+    fn new(
+        config: &LogConfig,
+        author: &Author,
+        genesis: Genesis,
+        signed: Option<Head>,
+        sync: SyncFile,
+    ) -> Self {
+        Self {
+            stage: TileStage::new(&config.dir, sync),
+            tip: ChainTip::new(),
+            author: author.kid,
+            genesis,
+            signed_found: signed.is_none_or(|s| s == Head { size: 0, root: Frontier::default().root() }),
+            signed,
+        }
+    }
+
+    fn check_genesis(&self, leaf: &[u8]) -> Result<(), LogError> {
+        let (_, body) = Leaf::read(leaf).map_err(|source| LogError::BadEntry { index: 0, source })?;
+        let Payload::Genesis(found) = body.payload else {
+            return Err(LogError::GenesisDiffers { what: "kind of first entry" });
+        };
+        let want = &self.genesis;
+        let differs = [
+            (found.root_spki != want.root_spki, "root key"),
+            (found.origin != want.origin, "origin"),
+            (found.log_vkey != want.log_vkey, "log key"),
+            (found.author_key != want.author_key, "identity key"),
+            (found.author_role != want.author_role, "author's role"),
+        ];
+        match differs.into_iter().find(|(differs, _)| *differs) {
+            Some((_, what)) => Err(LogError::GenesisDiffers { what }),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self) -> Result<(), LogError> {
+        match self.signed {
+            Some(signed) if !self.signed_found => Err(LogError::SignedStateDiffers { size: signed.size }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Visit for History {
+    fn leaf(&mut self, index: u64, leaf: &[u8]) -> Result<(), LogError> {
+        if index == 0 {
+            self.check_genesis(leaf)?;
+        }
+        let corrupt = || LogError::corrupt(segment::FOLDER, 0, format!("entry {index} is not one"));
+        let glance = glance(leaf).ok_or_else(corrupt)?;
+        if glance.author == self.author {
+            self.tip.seq = glance.seq + 1;
+            self.tip.prev = chain_hash(glance.body);
+        }
+        self.tip.time = self.tip.time.max(glance.time);
+        self.stage.leaf(index, leaf)?;
+        let tree = &self.stage.tree;
+        if self.signed.is_some_and(|s| s.size == tree.size() && s.root == tree.root()) {
+            self.signed_found = true;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, head: &Head) -> bool {
+        self.stage.commit(head)
+    }
+}

@@ -1,0 +1,312 @@
+//! Reads segments front to back: frame by frame, where the last commit is, and every committed leaf in order.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use counterfoil_spec::ids::Hash;
+
+use crate::error::LogError;
+use crate::merkle::{Head, empty_root};
+use crate::segment::{self, COMMIT_BYTES, Frame, HEADER_BYTES, SegmentFile};
+
+/// Bytes read at a time where a whole segment is read.
+pub(crate) const STREAM_CHUNK_BYTES: usize = 1 << 20;
+
+/// Turns a length into an offset; both are 64 bits wide on every platform that this builds for.
+pub(crate) fn wide(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// Reads the frames of one segment from an offset on.
+pub(crate) struct FrameReader {
+    file: Arc<File>,
+    buf: Vec<u8>,
+    at: usize,
+    base: u64,
+    chunk: usize,
+    eof: bool,
+}
+
+impl FrameReader {
+    /// `offset` is that of a frame.
+    pub(crate) fn new(file: Arc<File>, offset: u64, chunk: usize) -> Self {
+        Self { file, buf: Vec::new(), at: 0, base: offset, chunk, eof: false }
+    }
+
+    /// Where the next frame begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.base + wide(self.at)
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.buf.get(self.at..).unwrap_or_default()
+    }
+
+    fn refill(&mut self) -> io::Result<()> {
+        self.base = self.offset();
+        self.buf.drain(..self.at);
+        self.at = 0;
+        let have = self.buf.len();
+        self.buf.resize(have + self.chunk, 0);
+        let free = self.buf.get_mut(have..).unwrap_or_default();
+        let read = self.file.read_at(free, self.base + wide(have))?;
+        self.buf.truncate(have + read);
+        self.eof = read == 0;
+        Ok(())
+    }
+
+    /// The next frame with its offset; a frame without a known end is given again and again. `None` at the end.
+    pub(crate) fn next(&mut self) -> io::Result<Option<(u64, Frame<'_>)>> {
+        while !self.eof && matches!(segment::parse(self.rest()), Frame::Short) {
+            self.refill()?;
+        }
+        let offset = self.offset();
+        let start = self.at;
+        if start == self.buf.len() {
+            return Ok(None);
+        }
+        let frame = segment::parse(self.buf.get(start..).unwrap_or_default());
+        self.at = start + frame.bytes();
+        Ok(Some((offset, frame)))
+    }
+
+    /// Whether an intact frame, or the end of the file, comes next.
+    pub(crate) fn continues(&mut self) -> io::Result<bool> {
+        while !self.eof && matches!(segment::parse(self.rest()), Frame::Short) {
+            self.refill()?;
+        }
+        Ok(self.rest().is_empty() || segment::parse(self.rest()).is_intact())
+    }
+
+    /// Goes to another offset.
+    pub(crate) fn seek(&mut self, offset: u64) {
+        self.base = offset;
+        self.buf.clear();
+        self.at = 0;
+        self.eof = false;
+    }
+}
+
+/// The first commit frame with a right checksum that begins at `from` or later, with its offset.
+pub(crate) fn find_commit(file: &File, from: u64) -> io::Result<Option<(u64, Head)>> {
+    let mut buf = vec![0; STREAM_CHUNK_BYTES];
+    let mut base = from;
+    loop {
+        let mut have = 0;
+        while let Some(free) = buf.get_mut(have..).filter(|f| !f.is_empty()) {
+            match file.read_at(free, base + wide(have))? {
+                0 => break,
+                n => have += n,
+            }
+        }
+        let bytes = buf.get(..have).unwrap_or_default();
+        for (at, window) in bytes.windows(COMMIT_BYTES).enumerate() {
+            if window.starts_with(&[0; 4])
+                && let Frame::Commit(head) = segment::parse(window)
+            {
+                return Ok(Some((base + wide(at), head)));
+            }
+        }
+        if have < buf.len() {
+            return Ok(None);
+        }
+        base += wide(have - COMMIT_BYTES + 1);
+    }
+}
+
+/// Where the committed part of a log ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// Those that hold a committed entry, in order.
+    pub(crate) segments: Vec<SegmentFile>,
+    /// A last segment in which nothing was committed.
+    pub(crate) dropped: Option<SegmentFile>,
+    /// The offset after the last commit frame of the last of `segments`.
+    pub(crate) end: u64,
+    /// The last commit frame's.
+    pub(crate) head: Head,
+    /// Bytes after the last commit frame.
+    pub(crate) torn_bytes: u64,
+}
+
+pub(crate) fn open(segment: &SegmentFile) -> Result<Arc<File>, LogError> {
+    File::open(&segment.path).map(Arc::new).map_err(LogError::store("open", &segment.path))
+}
+
+/// The first bytes of a segment, as many of a header as there are.
+pub(crate) fn read_head(file: &File) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; HEADER_BYTES];
+    let mut have = 0;
+    while let Some(free) = head.get_mut(have..).filter(|f| !f.is_empty()) {
+        match file.read_at(free, wide(have))? {
+            0 => break,
+            n => have += n,
+        }
+    }
+    head.truncate(have);
+    Ok(head)
+}
+
+/// Checks a segment's header.
+pub(crate) fn check_header(file: &File, segment: &SegmentFile, origin: Option<&Hash>) -> Result<Hash, LogError> {
+    let head = read_head(file).map_err(LogError::store("read", &segment.path))?;
+    segment::check_header(&head, origin, segment.first)
+        .map_err(|e| LogError::corrupt(&segment.name, 0, e.to_string()))
+}
+
+/// The last commit of one segment: the offset after it, and its head; `None` where there is none.
+///
+/// # Errors
+/// `Corrupt` where a commit frame follows damage.
+fn last_commit(file: &Arc<File>, segment: &SegmentFile, origin: &Hash) -> Result<Option<(u64, Head)>, LogError> {
+    let store = |e| LogError::store("read", &segment.path)(e);
+    let header = check_header(file, segment, Some(origin));
+    let from = wide(HEADER_BYTES);
+    if let Err(damage) = header {
+        return match find_commit(file, 0).map_err(store)? {
+            Some(_) => Err(damage),
+            None => Ok(None),
+        };
+    }
+    let mut last = None;
+    let mut frames = FrameReader::new(file.clone(), from, STREAM_CHUNK_BYTES);
+    while let Some((offset, frame)) = frames.next().map_err(store)? {
+        match frame {
+            Frame::Entry { intact: true, .. } => {}
+            Frame::Commit(head) => last = Some((offset + wide(COMMIT_BYTES), head)),
+            _ => {
+                return match find_commit(file, offset + 1).map_err(store)? {
+                    Some((at, _)) => Err(LogError::corrupt(
+                        &segment.name,
+                        offset,
+                        format!("a commit frame follows at byte {at}"),
+                    )),
+                    None => Ok(last),
+                };
+            }
+        }
+    }
+    Ok(last)
+}
+
+/// Finds where the committed part of a log ends. Only the last segment is read.
+pub(crate) fn tail(dir: &Path, origin: &Hash) -> Result<Tail, LogError> {
+    let mut segments = segment::list(dir).map_err(LogError::store("list", dir))?;
+    let nothing = Head { size: 0, root: empty_root() };
+    let mut tail = Tail { segments: Vec::new(), dropped: None, end: 0, head: nothing, torn_bytes: 0 };
+    while let Some(segment) = segments.last() {
+        let file = open(segment)?;
+        let len = file.metadata().map_err(LogError::store("read", &segment.path))?.len();
+        match last_commit(&file, segment, origin)? {
+            Some((end, head)) => {
+                if tail.dropped.is_some() && end != len {
+                    return Err(LogError::corrupt(&segment.name, end, "a segment that another follows has a torn tail"));
+                }
+                tail.torn_bytes += len - end;
+                tail.end = end;
+                tail.head = head;
+                break;
+            }
+            None if tail.dropped.is_none() => {
+                tail.torn_bytes += len;
+                tail.dropped = segments.pop();
+            }
+            None => {
+                return Err(LogError::corrupt(&segment.name, 0, "a segment that another follows has no commit frame"));
+            }
+        }
+    }
+    tail.segments = segments;
+    Ok(tail)
+}
+
+/// Receives the committed part of a log in order.
+pub(crate) trait Visit {
+    /// The next leaf.
+    fn leaf(&mut self, index: u64, leaf: &[u8]) -> Result<(), LogError>;
+    /// A commit frame; whether the leaves so far give its root.
+    fn commit(&mut self, head: &Head) -> bool;
+}
+
+/// Where reading a log goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Position {
+    /// The index of the next leaf.
+    pub(crate) index: u64,
+    /// The segment it is in, by its first index.
+    pub(crate) segment: u64,
+    /// Where its frame begins; 0 before the segment's header.
+    pub(crate) offset: u64,
+}
+
+/// Gives `visit` the rest of one segment, up to its end or to the commit of `until` entries.
+///
+/// # Errors
+/// `Corrupt` for the first frame that is damaged, missing or out of place, and what `visit` returns.
+pub(crate) fn walk_segment(
+    segment: &SegmentFile,
+    origin: &Hash,
+    at: &mut Position,
+    until: u64,
+    visit: &mut dyn Visit,
+) -> Result<(), LogError> {
+    let file = open(segment)?;
+    if at.segment != segment.first || at.offset == 0 {
+        check_header(&file, segment, Some(origin))?;
+        if segment.first != at.index {
+            let reason = format!("the segment begins with entry {}, not {}", segment.first, at.index);
+            return Err(LogError::corrupt(&segment.name, 0, reason));
+        }
+        *at = Position { index: at.index, segment: segment.first, offset: wide(HEADER_BYTES) };
+    }
+    let mut frames = FrameReader::new(file, at.offset, STREAM_CHUNK_BYTES);
+    let mut committed = true;
+    while !(committed && at.index >= until) {
+        let Some((offset, frame)) = frames.next().map_err(LogError::store("read", &segment.path))? else { break };
+        let corrupt = |reason: &str| Err(LogError::corrupt(&segment.name, offset, reason));
+        match frame {
+            Frame::Entry { leaf, intact: true } => {
+                visit.leaf(at.index, leaf)?;
+                at.index += 1;
+                committed = false;
+            }
+            Frame::Commit(head) if head.size != at.index => return corrupt("a commit frame of another size"),
+            Frame::Commit(head) if !visit.commit(&head) => return corrupt("the entries do not give the commit's root"),
+            Frame::Commit(_) => committed = true,
+            Frame::Entry { .. } | Frame::BadCommit => return corrupt("the checksum is wrong"),
+            Frame::BadLength(_) => return corrupt("a length that no entry has"),
+            Frame::Short => return corrupt("the file ends within a frame"),
+        }
+    }
+    at.offset = frames.offset();
+    if committed { Ok(()) } else { Err(LogError::corrupt(&segment.name, at.offset, "no commit frame at the end")) }
+}
+
+/// Gives `visit` all leaves from `at` up to the commit of `until` entries.
+///
+/// # Errors
+/// As [`walk_segment`]; also where a segment is missing.
+pub(crate) fn walk(
+    segments: &[SegmentFile],
+    origin: &Hash,
+    at: &mut Position,
+    until: u64,
+    visit: &mut dyn Visit,
+) -> Result<(), LogError> {
+    let from = at.segment;
+    for segment in segments.iter().filter(|s| s.first >= from) {
+        if at.index >= until {
+            break;
+        }
+        walk_segment(segment, origin, at, until, visit)?;
+    }
+    if at.index == until {
+        return Ok(());
+    }
+    let reason = format!("the segments end with {} entries where {until} were committed", at.index);
+    let name = segments.last().map_or(segment::FOLDER, |s| s.name.as_str());
+    Err(LogError::corrupt(name, at.offset, reason))
+}

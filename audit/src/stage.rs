@@ -1,0 +1,151 @@
+//! From leaves to published tiles: holds the right edge of every level and writes tiles as they fill.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::LogError;
+use crate::merkle::{Frontier, Head, leaf_hash};
+use crate::scan::Visit;
+use crate::store::{Replace, SyncFile, replace};
+use crate::tile::{
+    MAX_ENTRY_TILE_BYTES, MAX_HASH_TILE_BYTES, MAX_TILE_LEVEL, TILE_WIDTH, TileId, TileKind, partial_tiles,
+    push_leaf, read_limited,
+};
+
+/// Whether tiles may already be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// They may; those that are right stay, others are replaced.
+    Repair,
+    /// They are new.
+    Extend,
+}
+
+/// The published tree up to some size.
+#[derive(Clone)]
+pub(crate) struct TileStage {
+    dir: PathBuf,
+    sync: SyncFile,
+    pub(crate) mode: Mode,
+    pub(crate) tree: Frontier,
+    /// For each level, the hashes of its last tile while that is partial.
+    levels: Vec<Vec<u8>>,
+    /// The leaves of the last entry tile while that is partial.
+    entries: Vec<u8>,
+    /// Tiles written in [`Mode::Repair`].
+    pub(crate) repaired: u64,
+    /// Whole tiles whose partial forms may still be on disk.
+    filled: Vec<TileId>,
+}
+
+impl TileStage {
+    pub(crate) fn new(dir: &Path, sync: SyncFile) -> Self {
+        let levels = vec![Vec::new(); usize::from(MAX_TILE_LEVEL) + 1];
+        Self {
+            dir: dir.to_owned(),
+            sync,
+            mode: Mode::Repair,
+            tree: Frontier::default(),
+            levels,
+            entries: Vec::new(),
+            repaired: 0,
+            filled: Vec::new(),
+        }
+    }
+
+    fn put(&mut self, id: TileId, bytes: &[u8]) -> Result<(), LogError> {
+        let path = self.dir.join(id.path());
+        if self.mode == Mode::Repair {
+            let limit = match id.kind {
+                TileKind::Hashes(_) => MAX_HASH_TILE_BYTES,
+                TileKind::Entries => MAX_ENTRY_TILE_BYTES,
+            };
+            if matches!(read_limited(&path, limit), Ok(Some(found)) if found == bytes) {
+                return Ok(());
+            }
+            self.repaired += 1;
+        }
+        replace(&path, bytes, Replace::Atomic, &self.sync)
+    }
+
+    fn put_whole(&mut self, kind: TileKind, index: u64, bytes: &[u8]) -> Result<(), LogError> {
+        let id = TileId::whole(kind, index);
+        self.put(id, bytes)?;
+        self.filled.push(id);
+        // While a long log is opened this list would grow; nothing refers to those partial tiles any more.
+        if self.mode == Mode::Repair { self.drop_filled() } else { Ok(()) }
+    }
+
+    fn push(&mut self, leaf: &[u8]) -> Result<(), LogError> {
+        let place = self.tree.size();
+        let mut whole = Vec::new();
+        let levels = &mut self.levels;
+        self.tree.push(leaf_hash(leaf), |level, index, hash| {
+            let tile_level = level / 8;
+            let slot = usize::try_from(tile_level).ok().and_then(|l| levels.get_mut(l));
+            if let (0, Some(tile), Ok(tile_level)) = (level % 8, slot, u8::try_from(tile_level)) {
+                tile.extend_from_slice(hash.as_bytes());
+                if tile.len() == MAX_HASH_TILE_BYTES {
+                    whole.push((TileKind::Hashes(tile_level), index / TILE_WIDTH, std::mem::take(tile)));
+                }
+            }
+        });
+        push_leaf(&mut self.entries, leaf);
+        if place % TILE_WIDTH == TILE_WIDTH - 1 {
+            whole.push((TileKind::Entries, place / TILE_WIDTH, std::mem::take(&mut self.entries)));
+        }
+        for (kind, index, bytes) in whole {
+            self.put_whole(kind, index, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the partial tiles of the present size.
+    pub(crate) fn put_partials(&mut self) -> Result<(), LogError> {
+        for id in partial_tiles(self.tree.size()) {
+            let bytes = match id.kind {
+                TileKind::Hashes(level) => self.levels.get(usize::from(level)).cloned().unwrap_or_default(),
+                TileKind::Entries => self.entries.clone(),
+            };
+            self.put(id, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes partial tiles that the present size does not ask for.
+    pub(crate) fn drop_superseded(&mut self) -> Result<(), LogError> {
+        self.drop_filled()?;
+        for id in partial_tiles(self.tree.size()) {
+            let keep = id.width.to_string();
+            let folder = self.dir.join(id.partial_folder());
+            let entries = std::fs::read_dir(&folder).map_err(LogError::store("list", &folder))?;
+            for entry in entries.flatten().filter(|e| e.file_name() != keep.as_str()) {
+                let path = entry.path();
+                std::fs::remove_file(&path).map_err(LogError::store("delete", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_filled(&mut self) -> Result<(), LogError> {
+        for id in std::mem::take(&mut self.filled) {
+            let folder = self.dir.join(id.partial_folder());
+            match std::fs::remove_dir_all(&folder) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(LogError::store("delete", &folder)(e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Visit for TileStage {
+    fn leaf(&mut self, _: u64, leaf: &[u8]) -> Result<(), LogError> {
+        self.push(leaf)
+    }
+
+    fn commit(&mut self, head: &Head) -> bool {
+        self.tree.size() == head.size && self.tree.root() == head.root
+    }
+}
