@@ -240,8 +240,7 @@ mod tests {
     fn many_threads_keep_the_order() {
         let author = author();
         let mut tip = ChainTip::new();
-        let drafts: Vec<_> =
-            (0..200).map(|n| author.draft(&mut tip, entry(n), Millis(1)).unwrap()).collect();
+        let drafts: Vec<_> = (0..200).map(|n| author.draft(&mut tip, entry(n), Millis(1)).unwrap()).collect();
         let leaves = author.sign(drafts);
         let seqs: Vec<_> = leaves.iter().map(|l| glance(l).unwrap().seq).collect();
         assert_eq!(seqs, (0..200).collect::<Vec<_>>());

@@ -47,13 +47,17 @@ pub enum LogError {
         size: u64,
     },
     /// The log was begun with other facts than the configuration has.
-    #[error("this log's genesis has another {what} than the configuration; use the home that it was made with")]
+    #[error(
+        "this log's genesis has another {what} than the configuration; use the home that it was made with"
+    )]
     GenesisDiffers {
         /// Which fact.
         what: &'static str,
     },
     /// A new router log cannot begin without the root's signature.
-    #[error("a router's log begins with an entry that the network root signs; give its key for the first start")]
+    #[error(
+        "a router's log begins with an entry that the network root signs; give its key for the first start"
+    )]
     RootKeyNeeded,
     /// The origin cannot stand in a note or in an entry.
     #[error("{origin:?} cannot be an origin: 1 to 200 bytes without space, plus sign or control character")]
@@ -78,7 +82,9 @@ pub enum LogError {
         limit: usize,
     },
     /// More bytes or entries in one call than a group may have.
-    #[error("more entries in one append than a group holds ({entries} entries, {bytes} bytes); split the append")]
+    #[error(
+        "more entries in one append than a group holds ({entries} entries, {bytes} bytes); split the append"
+    )]
     GroupTooLarge {
         /// How many entries.
         entries: usize,
@@ -92,7 +98,9 @@ pub enum LogError {
         file: String,
     },
     /// The disk did not confirm that bytes are durable; what it holds is unknown and this writer takes no more.
-    #[error("the disk did not confirm a write ({detail}); restart after checking it, the log recovers by itself")]
+    #[error(
+        "the disk did not confirm a write ({detail}); restart after checking it, the log recovers by itself"
+    )]
     DurabilityLost {
         /// What failed.
         detail: String,

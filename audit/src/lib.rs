@@ -7,7 +7,6 @@
 mod chain;
 pub mod checkpoint;
 mod error;
-mod keys;
 pub mod merkle;
 pub mod note;
 mod owner;

@@ -75,7 +75,9 @@ impl NoteVerifier {
     /// `MalformedKey` where the name cannot be one.
     pub fn new(name: &str, key: VerifyKey) -> Result<Self, NoteError> {
         if !is_name(name) {
-            return Err(NoteError::MalformedKey("the name is empty, too long, or has a space or a plus sign"));
+            return Err(NoteError::MalformedKey(
+                "the name is empty, too long, or has a space or a plus sign",
+            ));
         }
         let id = key_id(name, &key.wire());
         Ok(Self { name: name.to_owned(), id, key })
@@ -122,14 +124,20 @@ impl FromStr for NoteVerifier {
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(NoteError::MalformedKey("it has the form <name>+<key id>+<base64>"));
         };
-        let key = BASE64.decode(key.as_bytes()).map_err(|_| NoteError::MalformedKey("the key is not base64"))?;
+        let key =
+            BASE64.decode(key.as_bytes()).map_err(|_| NoteError::MalformedKey("the key is not base64"))?;
         let Some((&TYPE_LOG, key)) = key.split_first() else {
             return Err(NoteError::MalformedKey("not an Ed25519 log key (type 01)"));
         };
-        let key = PublicKey::from_slice(key).ok_or(NoteError::MalformedKey("the key is not 32 bytes long"))?;
+        let key =
+            PublicKey::from_slice(key).ok_or(NoteError::MalformedKey("the key is not 32 bytes long"))?;
         let key = VerifyKey::from_wire(key).map_err(|_| NoteError::WeakKey)?;
         let out = Self::new(name, key)?;
-        if HEXLOWER.encode(&out.id) == id { Ok(out) } else { Err(NoteError::MalformedKey("the key id does not match")) }
+        if HEXLOWER.encode(&out.id) == id {
+            Ok(out)
+        } else {
+            Err(NoteError::MalformedKey("the key id does not match"))
+        }
     }
 }
 

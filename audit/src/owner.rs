@@ -94,7 +94,11 @@ impl Owner {
         }
     }
 
-    fn draft(&self, mut tip: ChainTip, entries: Vec<NewEntry>) -> Result<(ChainTip, Vec<Draft>, usize), LogError> {
+    fn draft(
+        &self,
+        mut tip: ChainTip,
+        entries: Vec<NewEntry>,
+    ) -> Result<(ChainTip, Vec<Draft>, usize), LogError> {
         let count = entries.len();
         if count > MAX_APPEND_ENTRIES {
             return Err(LogError::GroupTooLarge { entries: count, bytes: 0 });

@@ -109,7 +109,12 @@ impl Publisher {
         }
         self.stage.put_partials()?;
         let signed = Checkpoint { origin: self.signer.verifier().name().to_owned(), head: *head };
-        replace(&self.dir.join(state::FILE), state::render(&signed).as_bytes(), Replace::Durable, &self.sync)?;
+        replace(
+            &self.dir.join(state::FILE),
+            state::render(&signed).as_bytes(),
+            Replace::Durable,
+            &self.sync,
+        )?;
         let note = signed.sign(&self.signer);
         replace(&self.dir.join(checkpoint::FILE), note.as_bytes(), Replace::Durable, &self.sync)?;
         self.stage.drop_superseded()?;

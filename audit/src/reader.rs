@@ -149,7 +149,9 @@ impl LogReader {
                         index += 1;
                     }
                     Some((_, Frame::Commit(_))) => {}
-                    _ => return Err(LogError::corrupt(&part.segment.name, frames.offset(), "no intact frame")),
+                    _ => {
+                        return Err(LogError::corrupt(&part.segment.name, frames.offset(), "no intact frame"));
+                    }
                 }
             }
         }
@@ -191,7 +193,9 @@ fn extend(part: &mut Indexed, head: &mut Head) -> Result<(), LogError> {
             _ => {
                 let next = scan::find_commit(&part.file, offset + 1).map_err(store)?;
                 return match next {
-                    Some(_) => Err(LogError::corrupt(&part.segment.name, offset, "damage before a commit frame")),
+                    Some(_) => {
+                        Err(LogError::corrupt(&part.segment.name, offset, "damage before a commit frame"))
+                    }
                     None => Ok(()),
                 };
             }

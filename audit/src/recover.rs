@@ -2,9 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
 use std::sync::Mutex;
+use std::sync::mpsc::sync_channel;
 
+use counterfoil_identity::VerifyKey;
 use counterfoil_spec::entry::{Leaf, Role};
 use counterfoil_spec::ids::{Hash, Serial};
 use counterfoil_spec::payload::{Genesis, Payload};
@@ -147,7 +148,8 @@ fn signed_head(config: &LogConfig) -> Result<Option<Head>, LogError> {
     let state = match read(state::FILE, state::MAX_STATE_BYTES)? {
         Some(bytes) => {
             let signed = state::parse(&bytes).filter(|s| s.origin == config.note.verifier().name());
-            let signed = signed.ok_or_else(|| LogError::corrupt(state::FILE, 0, "not a signed state of this log"))?;
+            let signed =
+                signed.ok_or_else(|| LogError::corrupt(state::FILE, 0, "not a signed state of this log"))?;
             Some(signed.head)
         }
         None => None,
@@ -168,7 +170,8 @@ fn signed_head(config: &LogConfig) -> Result<Option<Head>, LogError> {
 fn genesis(config: &LogConfig) -> Result<Genesis, LogError> {
     let public = config.author.public();
     let facts = &config.genesis;
-    let root = crate::keys::from_spki(&facts.root_spki).ok_or(LogError::GenesisDiffers { what: "root key" })?;
+    let root = VerifyKey::from_spki_der(&facts.root_spki);
+    let root = root.map_err(|_| LogError::GenesisDiffers { what: "root key" })?;
     if root.net_id() != config.net_id {
         return Err(LogError::GenesisDiffers { what: "network id" });
     }

@@ -151,7 +151,11 @@ pub(crate) fn read_head(file: &File) -> io::Result<Vec<u8>> {
 }
 
 /// Checks a segment's header.
-pub(crate) fn check_header(file: &File, segment: &SegmentFile, origin: Option<&Hash>) -> Result<Hash, LogError> {
+pub(crate) fn check_header(
+    file: &File,
+    segment: &SegmentFile,
+    origin: Option<&Hash>,
+) -> Result<Hash, LogError> {
     let head = read_head(file).map_err(LogError::store("read", &segment.path))?;
     segment::check_header(&head, origin, segment.first)
         .map_err(|e| LogError::corrupt(&segment.name, 0, e.to_string()))
@@ -161,7 +165,11 @@ pub(crate) fn check_header(file: &File, segment: &SegmentFile, origin: Option<&H
 ///
 /// # Errors
 /// `Corrupt` where a commit frame follows damage.
-fn last_commit(file: &Arc<File>, segment: &SegmentFile, origin: &Hash) -> Result<Option<(u64, Head)>, LogError> {
+fn last_commit(
+    file: &Arc<File>,
+    segment: &SegmentFile,
+    origin: &Hash,
+) -> Result<Option<(u64, Head)>, LogError> {
     let store = |e| LogError::store("read", &segment.path)(e);
     let header = check_header(file, segment, Some(origin));
     let from = wide(HEADER_BYTES);
@@ -203,7 +211,11 @@ pub(crate) fn tail(dir: &Path, origin: &Hash) -> Result<Tail, LogError> {
         match last_commit(&file, segment, origin)? {
             Some((end, head)) => {
                 if tail.dropped.is_some() && end != len {
-                    return Err(LogError::corrupt(&segment.name, end, "a segment that another follows has a torn tail"));
+                    return Err(LogError::corrupt(
+                        &segment.name,
+                        end,
+                        "a segment that another follows has a torn tail",
+                    ));
                 }
                 tail.torn_bytes += len - end;
                 tail.end = end;
@@ -215,7 +227,11 @@ pub(crate) fn tail(dir: &Path, origin: &Hash) -> Result<Tail, LogError> {
                 tail.dropped = segments.pop();
             }
             None => {
-                return Err(LogError::corrupt(&segment.name, 0, "a segment that another follows has no commit frame"));
+                return Err(LogError::corrupt(
+                    &segment.name,
+                    0,
+                    "a segment that another follows has no commit frame",
+                ));
             }
         }
     }
@@ -265,7 +281,9 @@ pub(crate) fn walk_segment(
     let mut frames = FrameReader::new(file, at.offset, STREAM_CHUNK_BYTES);
     let mut committed = true;
     while !(committed && at.index >= until) {
-        let Some((offset, frame)) = frames.next().map_err(LogError::store("read", &segment.path))? else { break };
+        let Some((offset, frame)) = frames.next().map_err(LogError::store("read", &segment.path))? else {
+            break;
+        };
         let corrupt = |reason: &str| Err(LogError::corrupt(&segment.name, offset, reason));
         match frame {
             Frame::Entry { leaf, intact: true } => {
@@ -274,7 +292,9 @@ pub(crate) fn walk_segment(
                 committed = false;
             }
             Frame::Commit(head) if head.size != at.index => return corrupt("a commit frame of another size"),
-            Frame::Commit(head) if !visit.commit(&head) => return corrupt("the entries do not give the commit's root"),
+            Frame::Commit(head) if !visit.commit(&head) => {
+                return corrupt("the entries do not give the commit's root");
+            }
             Frame::Commit(_) => committed = true,
             Frame::Entry { .. } | Frame::BadCommit => return corrupt("the checksum is wrong"),
             Frame::BadLength(_) => return corrupt("a length that no entry has"),
@@ -282,7 +302,11 @@ pub(crate) fn walk_segment(
         }
     }
     at.offset = frames.offset();
-    if committed { Ok(()) } else { Err(LogError::corrupt(&segment.name, at.offset, "no commit frame at the end")) }
+    if committed {
+        Ok(())
+    } else {
+        Err(LogError::corrupt(&segment.name, at.offset, "no commit frame at the end"))
+    }
 }
 
 /// Gives `visit` all leaves from `at` up to the commit of `until` entries.

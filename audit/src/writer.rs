@@ -13,7 +13,7 @@ use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, NetId};
 use counterfoil_spec::time::Now;
 
-pub use crate::chain::NewEntry;
+use crate::chain::NewEntry;
 use crate::error::LogError;
 use crate::merkle::Head;
 use crate::note::NoteSigner;
@@ -165,7 +165,8 @@ impl LogWriter {
             Err(e) => return then(Err(e)),
         };
         match commands.try_send(Command::Append { entries, reply: then }) {
-            Ok(()) | Err(TrySendError::Full(Command::Close) | TrySendError::Disconnected(Command::Close)) => {}
+            Ok(()) | Err(TrySendError::Full(Command::Close) | TrySendError::Disconnected(Command::Close)) => {
+            }
             Err(TrySendError::Full(Command::Append { reply, .. })) => reply(Err(LogError::Overloaded)),
             Err(TrySendError::Disconnected(Command::Append { reply, .. })) => reply(Err(LogError::Closed)),
         }
