@@ -82,3 +82,25 @@ pub const MAX_SPLIT_POOL_CENTS: i64 = 1_000_000_000_000_000;
 pub const MAX_SPLIT_TOKENS: i64 = 1_000_000_000_000_000_000;
 /// Uptime of one provider in a what-if split, in seconds: a leap year.
 pub const MAX_SPLIT_UPTIME_S: i64 = 366 * 86_400;
+/// Values in an activation row of a model.
+pub const MAX_HIDDEN: usize = 65_536;
+/// Values between the two halves of an expert.
+pub const MAX_INNER: usize = 1 << 20;
+/// Token ids of a model.
+pub const MAX_VOCABULARY: usize = 1 << 20;
+/// Positions of one sequence.
+pub const MAX_CONTEXT: usize = 1 << 20;
+/// Files of one model's weights.
+pub const MAX_WEIGHTS_FILES: usize = 1024;
+/// The header of one weights file, in bytes.
+pub const MAX_WEIGHTS_HEADER_BYTES: usize = 32 * 1024 * 1024;
+/// One of the text files of a checkpoint (configuration, tokenizer, template), in bytes.
+pub const MAX_CHECKPOINT_TEXT_BYTES: u64 = 64 * 1024 * 1024;
+/// A model's manifest, in bytes.
+pub const MAX_MANIFEST_BYTES: usize = 32 * 1024 * 1024;
+/// Token ids whose text may wait for the rest of a character.
+pub const MAX_PENDING_TOKENS: usize = 8;
+/// Stop strings of one request.
+pub const MAX_STOPS: usize = 4;
+/// Steps of a chat template.
+pub const MAX_TEMPLATE_STEPS: u64 = 4_000_000;
