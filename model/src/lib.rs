@@ -1,1 +1,59 @@
 //! Mixture-of-Experts arithmetic on candle: weights, tokenizer, dense decoder, gate, expert, sampler.
+//!
+//! A model is split in two. The [`Decoder`] (embedding, attention and its cache, gate, logits) stays at the router;
+//! the experts lie in [`ExpertBank`]s at nodes. One step of a sequence is
+//!
+//! ```text
+//! rows = embed(ids)
+//! for each layer:  attend(sequence, layer, rows)
+//!                  (normed, routing) = gate(layer, rows)
+//!                  for each bank: part = routing.part(…); answer = bank.forward(layer, part.select(normed), part.routing)
+//!                  rows += combine(routing, answers)
+//! advance(sequence); logits(the rows that are wanted)
+//! ```
+//!
+//! All of it is f32, and every sum has one order: a row's bits depend neither on which bank held which expert, nor on
+//! the other rows of a frame, nor on the processor. [`reference`] runs the same code in one process.
+
+mod angle;
+mod attention;
+mod bank;
+mod checkpoint;
+mod combine;
+mod config;
+mod decoder;
+mod error;
+mod expert;
+mod gate;
+mod kernel;
+mod manifest;
+mod matrix;
+mod names;
+mod norm;
+pub mod reference;
+mod rope;
+mod routing;
+mod rows;
+mod sampler;
+mod stop;
+mod stream;
+mod strftime;
+mod template;
+mod tojson;
+mod vocabulary;
+mod weights;
+
+pub use bank::ExpertBank;
+pub use checkpoint::Checkpoint;
+pub use combine::{Combined, combine};
+pub use config::{Family, ModelConfig};
+pub use decoder::{Decoder, Sequence};
+pub use error::{ComputeError, LoadError};
+pub use manifest::{ExpertRecord, MANIFEST_VERSION, Manifest};
+pub use routing::{Part, Pick, Routing, Share};
+pub use rows::Rows;
+pub use sampler::{Sampler, SamplerError, argmax};
+pub use stop::{Shown, StopMatcher, TooManyStops};
+pub use stream::TextStream;
+pub use template::{ChatTemplate, Ending, Message, TemplateError};
+pub use vocabulary::{TokenizeError, Vocabulary};

@@ -1,0 +1,207 @@
+//! A model's files: a folder as Hugging Face lays it out, or the model inside this program.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use counterfoil_spec::ids::ManifestId;
+use counterfoil_spec::limits::MAX_CHECKPOINT_TEXT_BYTES;
+
+use crate::config::ModelConfig;
+use crate::error::LoadError;
+use crate::manifest::Manifest;
+use crate::names::Names;
+use crate::vocabulary::{Vocabulary, VocabularyFiles};
+use crate::weights::Weights;
+
+/// A checked configuration, mapped weights, and the texts of the tokenizer. Opening reads no weight.
+pub struct Checkpoint {
+    name: String,
+    config: ModelConfig,
+    weights: Weights,
+    vocabulary: VocabularyFiles,
+    manifest: OnceLock<(Manifest, ManifestId)>,
+}
+
+impl Checkpoint {
+    /// Opens a folder with `config.json`, `model.safetensors` or its index, and, if it is to talk,
+    /// `tokenizer.json` with `tokenizer_config.json` or `chat_template.jinja`.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file. Tensors are looked for here already, and their values read when they are loaded.
+    pub fn open(folder: &Path) -> Result<Self, LoadError> {
+        let required = |name: &str| {
+            let file = folder.join(name);
+            match read(file.clone()) {
+                Ok(Some(bytes)) => Ok((file, bytes)),
+                Ok(None) => Err(LoadError::Io { file, source: std::io::ErrorKind::NotFound.into() }),
+                Err(error) => Err(error),
+            }
+        };
+        let optional = |name: &str| -> Result<_, LoadError> {
+            let file = folder.join(name);
+            Ok(read(file.clone())?.map(|bytes| (file, bytes)))
+        };
+        let (config_file, config) = required("config.json")?;
+        let generation = optional("generation_config.json")?;
+        let generation = generation.as_ref().map(|(file, bytes)| (file.as_path(), bytes.as_slice()));
+        let name = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+        let name =
+            name.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+        Self::of_parts(
+            name,
+            ModelConfig::parse(&config_file, &config, generation)?,
+            Weights::open(folder)?,
+            VocabularyFiles {
+                tokenizer: optional("tokenizer.json")?,
+                settings: optional("tokenizer_config.json")?,
+                template: optional("chat_template.jinja")?,
+            },
+        )
+    }
+
+    /// The small model inside this program; it answers questions about Counterfoil.
+    ///
+    /// # Errors
+    /// Never in a program that was built and tested whole.
+    pub fn guide() -> Result<Self, LoadError> {
+        let embedded =
+            |name: &str, bytes: &[u8]| Some((PathBuf::from(format!("guide/{name}")), bytes.to_vec()));
+        let config_file = Path::new("guide/config.json");
+        let generation_file = Path::new("guide/generation_config.json");
+        Self::of_parts(
+            "guide".to_owned(),
+            ModelConfig::parse(config_file, GUIDE_CONFIG, Some((generation_file, GUIDE_GENERATION)))?,
+            Weights::embedded("guide/model.safetensors", GUIDE_WEIGHTS)?,
+            VocabularyFiles {
+                tokenizer: embedded("tokenizer.json", GUIDE_TOKENIZER),
+                settings: embedded("tokenizer_config.json", GUIDE_TOKENIZER_CONFIG),
+                template: embedded("chat_template.jinja", GUIDE_TEMPLATE),
+            },
+        )
+    }
+
+    fn of_parts(
+        name: String,
+        config: ModelConfig,
+        weights: Weights,
+        vocabulary: VocabularyFiles,
+    ) -> Result<Self, LoadError> {
+        let checkpoint = Self { name, config, weights, vocabulary, manifest: OnceLock::new() };
+        checkpoint.expect_expert_tensors()?;
+        Ok(checkpoint)
+    }
+
+    /// What it is called: the folder's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// What the model consists of, by hashes. The first call reads all weights.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.described().0
+    }
+
+    /// The name of exactly these weights, configuration and vocabulary. The first call reads all weights.
+    #[must_use]
+    pub fn manifest_id(&self) -> ManifestId {
+        self.described().1
+    }
+
+    /// The tokenizer and the chat template.
+    ///
+    /// # Errors
+    /// [`LoadError`] where the folder has none, or one that does not parse.
+    pub fn vocabulary(&self) -> Result<Vocabulary, LoadError> {
+        Vocabulary::load(&self.vocabulary)
+    }
+
+    /// Bytes of one expert's weights as they are computed with (f32).
+    #[must_use]
+    pub fn expert_weight_bytes(&self) -> u64 {
+        let values =
+            self.config.hidden.saturating_mul(self.config.inner).saturating_mul(3 * size_of::<f32>());
+        u64::try_from(values).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    pub(crate) fn vocabulary_files(&self) -> &VocabularyFiles {
+        &self.vocabulary
+    }
+
+    pub(crate) fn names(&self) -> Names {
+        Names(self.config.family)
+    }
+
+    pub(crate) fn experts_per_layer(&self) -> usize {
+        usize::try_from(self.config.experts).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn expect_expert(&self, layer: u32, expert: u16) -> Result<(), LoadError> {
+        if layer < self.config.layers && u32::from(expert) < self.config.experts {
+            return Ok(());
+        }
+        Err(LoadError::NoSuchExpert {
+            name: self.name.clone(),
+            layer,
+            expert,
+            layers: self.config.layers,
+            experts: self.config.experts,
+        })
+    }
+
+    fn described(&self) -> &(Manifest, ManifestId) {
+        self.manifest.get_or_init(|| {
+            let manifest = Manifest::of(self);
+            let id = manifest.id();
+            (manifest, id)
+        })
+    }
+
+    /// Every expert is there in the shape that the configuration says, so that a manifest can be made without fail.
+    fn expect_expert_tensors(&self) -> Result<(), LoadError> {
+        let (hidden, inner) = (self.config.hidden, self.config.inner);
+        for (layer, expert) in self.config.all_experts() {
+            let [w1, w3, w2] = self.names().expert(layer, expert);
+            self.weights.stored(&w1, &[inner, hidden])?;
+            self.weights.stored(&w3, &[inner, hidden])?;
+            self.weights.stored(&w2, &[hidden, inner])?;
+        }
+        Ok(())
+    }
+}
+
+/// A text file of a checkpoint; `None` where there is none.
+fn read(file: PathBuf) -> Result<Option<Vec<u8>>, LoadError> {
+    let length = match std::fs::metadata(&file) {
+        Ok(found) => found.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(LoadError::Io { file, source }),
+    };
+    if length > MAX_CHECKPOINT_TEXT_BYTES {
+        return Err(LoadError::TooLarge {
+            file,
+            what: "bytes",
+            found: length,
+            limit: MAX_CHECKPOINT_TEXT_BYTES,
+        });
+    }
+    std::fs::read(&file).map(Some).map_err(|source| LoadError::Io { file, source })
+}
+
+const GUIDE_CONFIG: &[u8] = include_bytes!("../guide/checkpoint/config.json");
+const GUIDE_GENERATION: &[u8] = include_bytes!("../guide/checkpoint/generation_config.json");
+const GUIDE_WEIGHTS: &[u8] = include_bytes!("../guide/checkpoint/model.safetensors");
+const GUIDE_TOKENIZER: &[u8] = include_bytes!("../guide/checkpoint/tokenizer.json");
+const GUIDE_TOKENIZER_CONFIG: &[u8] = include_bytes!("../guide/checkpoint/tokenizer_config.json");
+const GUIDE_TEMPLATE: &[u8] = include_bytes!("../guide/checkpoint/chat_template.jinja");

@@ -1,0 +1,310 @@
+//! The matrix product and the few loops around it, with one fixed order of every sum.
+//!
+//! `y = x · Wᵀ`, all f32. One output is the sum over `k` of `x[k] · w[k]`, and its order of additions is part of
+//! this project's arithmetic: lane `k mod 16` adds its products in ascending `k`, starting from +0; then the sixteen
+//! lanes are added as a tree, lane `i` and lane `i + 8`, then `i + 4`, `i + 2`, `i + 1`. Every product is rounded
+//! before it is added (no fused multiply-add). So the bits of an output depend neither on how many rows are
+//! computed at once, nor on how the loops are blocked, nor on the instruction set.
+//!
+//! The loops are plain Rust; they are compiled once for the baseline of the target, once for AVX2 and once for
+//! AVX-512F, and the widest that the processor has is taken at run time. Nothing but speed differs between them.
+//! The reason to write them by hand: candle's product gives other bits for one row than for two, and its quantised
+//! one depends on the instruction set, so that nobody could check a node's answer.
+#![expect(clippy::indexing_slicing, reason = "indices are bounded by the lengths asserted at the entry")]
+
+use std::array;
+use std::sync::OnceLock;
+
+/// Independent accumulators of one sum.
+const LANES: usize = 16;
+
+/// An instruction set that this processor has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Path(Isa);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Isa {
+    Baseline,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Path {
+    /// All paths of this processor, the widest last.
+    pub(crate) fn available() -> Vec<Self> {
+        let mut paths = vec![Self(Isa::Baseline)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") {
+                paths.push(Self(Isa::Avx2));
+            }
+            if is_x86_feature_detected!("avx512f") {
+                paths.push(Self(Isa::Avx512));
+            }
+        }
+        paths
+    }
+
+    /// The widest path of this processor.
+    pub(crate) fn widest() -> Self {
+        static WIDEST: OnceLock<Path> = OnceLock::new();
+        *WIDEST.get_or_init(|| Self::available().last().copied().unwrap_or(Self(Isa::Baseline)))
+    }
+}
+
+/// A matrix product: `y[r][c] = Σ x[r][k] · w[c][k]`.
+pub(crate) struct Product<'a> {
+    /// `(rows, inner)`
+    pub(crate) x: &'a [f32],
+    /// `(outputs, inner)`, as checkpoints store it
+    pub(crate) w: &'a [f32],
+    /// `(rows, outputs)`
+    pub(crate) y: &'a mut [f32],
+    /// The length of each sum.
+    pub(crate) inner: usize,
+}
+
+/// One query head over the cached positions of its key-value head.
+pub(crate) struct Attend<'a> {
+    /// `(head_dim)`
+    pub(crate) query: &'a [f32],
+    /// `(positions, stride)`, starting at this head's first value
+    pub(crate) keys: &'a [f32],
+    /// as `keys`
+    pub(crate) values: &'a [f32],
+    /// Values from one position to the next.
+    pub(crate) stride: usize,
+    /// What the scores are multiplied by.
+    pub(crate) scale: f32,
+    /// `(positions)`: scratch that becomes the attention weights
+    pub(crate) scores: &'a mut [f32],
+    /// `(head_dim)`
+    pub(crate) out: &'a mut [f32],
+}
+
+macro_rules! on_every_path {
+    ($(#[$doc:meta])* $name:ident($job:ident: $kind:ty): $body:expr, $narrow:expr, $wide:expr) => {
+        $(#[$doc])*
+        pub(crate) fn $name(path: Path, $job: $kind) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            fn avx2($job: $kind) {
+                $narrow($job);
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f")]
+            fn avx512($job: $kind) {
+                $wide($job);
+            }
+            match path.0 {
+                Isa::Baseline => $body($job),
+                // SAFETY: a `Path` with AVX2 is only made by `Path::available`, which found the feature.
+                #[cfg(target_arch = "x86_64")]
+                #[expect(unsafe_code, reason = "calls code compiled for a feature found at run time")]
+                Isa::Avx2 => unsafe { avx2($job) },
+                // SAFETY: a `Path` with AVX-512F is only made by `Path::available`, which found the feature.
+                #[cfg(target_arch = "x86_64")]
+                #[expect(unsafe_code, reason = "calls code compiled for a feature found at run time")]
+                Isa::Avx512 => unsafe { avx512($job) },
+            }
+        }
+    };
+}
+
+on_every_path! {
+    /// The matrix product. Lengths that do not fit together are an error of this crate.
+    product(job: Product<'_>): product_by::<2, 2>, product_by::<2, 4>, product_by::<4, 4>
+}
+
+on_every_path! {
+    /// Softmax attention of one head and one query position.
+    attend(job: Attend<'_>): attend_one, attend_one, attend_one
+}
+
+on_every_path! {
+    /// `gate[i] = silu(gate[i]) · up[i]`
+    gated(job: (&mut [f32], &[f32])): gated_all, gated_all, gated_all
+}
+
+#[inline(always)]
+fn product_by<const R: usize, const C: usize>(job: Product<'_>) {
+    let Product { x, w, y, inner } = job;
+    assert!(inner > 0 && x.len().is_multiple_of(inner) && w.len().is_multiple_of(inner), "whole rows");
+    let (rows, outputs) = (x.len() / inner, w.len() / inner);
+    assert_eq!(y.len(), rows * outputs, "one output for each row and weight row");
+    let mut c = 0;
+    // Weight rows outside, so that a weight is read from memory once however many rows there are.
+    while c + C <= outputs {
+        columns::<R, C>(x, w, y, c, inner);
+        c += C;
+    }
+    while c < outputs {
+        columns::<R, 1>(x, w, y, c, inner);
+        c += 1;
+    }
+}
+
+#[inline(always)]
+fn columns<const R: usize, const C: usize>(x: &[f32], w: &[f32], y: &mut [f32], c: usize, inner: usize) {
+    let (rows, outputs) = (x.len() / inner, w.len() / inner);
+    let mut r = 0;
+    while r + R <= rows {
+        tile::<R, C>(x, w, y, (r, c), (inner, outputs));
+        r += R;
+    }
+    while r < rows {
+        tile::<1, C>(x, w, y, (r, c), (inner, outputs));
+        r += 1;
+    }
+}
+
+/// `R` rows by `C` outputs at once; each of the `R · C` sums has its own lanes.
+#[inline(always)]
+fn tile<const R: usize, const C: usize>(
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    (r, c): (usize, usize),
+    (inner, outputs): (usize, usize),
+) {
+    let xs: [_; R] = array::from_fn(|i| x[(r + i) * inner..(r + i + 1) * inner].as_chunks::<LANES>());
+    let ws: [_; C] = array::from_fn(|j| w[(c + j) * inner..(c + j + 1) * inner].as_chunks::<LANES>());
+    let blocks = inner / LANES;
+    let xb: [&[[f32; LANES]]; R] = array::from_fn(|i| &xs[i].0[..blocks]);
+    let wb: [&[[f32; LANES]]; C] = array::from_fn(|j| &ws[j].0[..blocks]);
+    let mut lanes = [[[0f32; LANES]; C]; R];
+    for k in 0..blocks {
+        for i in 0..R {
+            for j in 0..C {
+                for l in 0..LANES {
+                    lanes[i][j][l] += xb[i][k][l] * wb[j][k][l];
+                }
+            }
+        }
+    }
+    for i in 0..R {
+        for j in 0..C {
+            for (l, (a, b)) in xs[i].1.iter().zip(ws[j].1).enumerate() {
+                lanes[i][j][l] += a * b;
+            }
+            y[(r + i) * outputs + c + j] = tree(lanes[i][j]);
+        }
+    }
+}
+
+/// The sum of the lanes in the one order that the module states.
+#[inline(always)]
+fn tree(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            lanes[l] += lanes[l + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The sum of products in the same order as [`product`].
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    let mut lanes = [0f32; LANES];
+    for (x, y) in a_blocks.iter().zip(b_blocks) {
+        for l in 0..LANES {
+            lanes[l] += x[l] * y[l];
+        }
+    }
+    for (l, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
+        lanes[l] += x * y;
+    }
+    tree(lanes)
+}
+
+/// The sum of the squares, lanes and tree as in [`product`].
+pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
+    dot(x, x)
+}
+
+#[inline(always)]
+fn attend_one(job: Attend<'_>) {
+    let Attend { query, keys, values, stride, scale, scores, out } = job;
+    let width = query.len();
+    for (p, score) in scores.iter_mut().enumerate() {
+        *score = dot(query, &keys[p * stride..p * stride + width]) * scale;
+    }
+    softmax_in(scores);
+    out.fill(0.0);
+    for (p, weight) in scores.iter().enumerate() {
+        for (o, v) in out.iter_mut().zip(&values[p * stride..p * stride + width]) {
+            *o += weight * v;
+        }
+    }
+}
+
+/// Softmax in place: subtract the greatest, [`exp`], divide by the sum, which is added by lanes and tree.
+pub(crate) fn softmax(x: &mut [f32]) {
+    softmax_in(x);
+}
+
+#[inline(always)]
+fn softmax_in(x: &mut [f32]) {
+    let greatest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut lanes = [0f32; LANES];
+    let (blocks, rest) = x.as_chunks_mut::<LANES>();
+    for block in blocks {
+        for l in 0..LANES {
+            block[l] = exp(block[l] - greatest);
+            lanes[l] += block[l];
+        }
+    }
+    for (l, v) in rest.iter_mut().enumerate() {
+        *v = exp(*v - greatest);
+        lanes[l] += *v;
+    }
+    let sum = tree(lanes);
+    for v in x {
+        *v /= sum;
+    }
+}
+
+#[inline(always)]
+fn gated_all((gate, up): (&mut [f32], &[f32])) {
+    for (g, u) in gate.iter_mut().zip(up) {
+        *g = *g / (1.0 + exp(-*g)) * u;
+    }
+}
+
+/// `e^x` by one stated polynomial, so that it has the same bits on every machine.
+///
+/// `n = round(x / ln 2)`, `r = x − n · ln 2` in two parts of which the first product is exact, then the Taylor
+/// polynomial of degree 7 in `r` (`|r| ≤ ln 2 / 2`, truncation below 6e-9) by Horner's rule, times `2ⁿ`.
+/// Below −87 the result is the value at −87 (1.6e-38), above 88 the value at 88; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    let x = x.clamp(-87.0, 88.0);
+    // Adding and taking away 1.5 · 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
+    let shifted = x * std::f32::consts::LOG2_E + ROUNDING;
+    let n = shifted - ROUNDING;
+    let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
+    let mut sum = TAYLOR[0];
+    for c in &TAYLOR[1..] {
+        sum = sum * r + c;
+    }
+    f32::from_bits(sum.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
+/// 1.5 · 2^23.
+const ROUNDING: f32 = 12_582_912.0;
+/// 355/512: nine bits, so that its product with an integer below 2^15 is exact.
+const LN_2_HIGH: f32 = 0.693_359_375;
+/// ln 2 − 355/512.
+const LN_2_LOW: f32 = -2.121_944_4e-4;
+/// 1/7!, 1/6!, … 1/1!, 1/0!.
+const TAYLOR: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 1.0 / 2.0, 1.0, 1.0];
+
+#[cfg(test)]
+mod tests;
