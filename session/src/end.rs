@@ -33,7 +33,8 @@ impl LaneEnd {
     pub fn from_connection(error: &ConnectionError) -> Self {
         match error {
             ConnectionError::ApplicationClosed(close) => {
-                let refusal = u16::try_from(close.error_code.into_inner()).ok().and_then(Refusal::from_number);
+                let refusal =
+                    u16::try_from(close.error_code.into_inner()).ok().and_then(Refusal::from_number);
                 let detail = String::from_utf8_lossy(&close.reason).into_owned();
                 refusal.map_or_else(|| Self::Lost(error.to_string()), |r| Self::RefusedByPeer(r, detail))
             }

@@ -113,7 +113,11 @@ impl RouterEndpoint {
     ///
     /// # Errors
     /// [`EndpointError`].
-    pub fn bind(addr: SocketAddr, tls: rustls::ServerConfig, admission: Admission) -> Result<Self, EndpointError> {
+    pub fn bind(
+        addr: SocketAddr,
+        tls: rustls::ServerConfig,
+        admission: Admission,
+    ) -> Result<Self, EndpointError> {
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         config.transport_config(transport(Side::Router, Distance::of(addr.ip())));
         Ok(Self { endpoint: open(addr, Some(config))?, admission })
@@ -178,7 +182,7 @@ impl Arriving {
         let outbox = Outbox::new(send);
         let mut intake = Intake::default();
         let hello = loop {
-            match intake.next() {
+            match intake.take() {
                 Ok(Some((header, body))) if header.kind == Kind::Control => break hello(body),
                 Ok(Some(_)) => break Err((Refusal::SessionOrder, "the first frame is Hello".to_owned())),
                 Ok(None) => {}
@@ -287,7 +291,8 @@ fn verified(
     now: &Now,
     directory: &dyn Directory,
 ) -> Result<VerifiedPeer, ConnectError> {
-    let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let chain =
+        connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
     let chain = chain.map(|chain| *chain).unwrap_or_default();
     verify_chain(&chain, domain, want, now().seconds(), directory).map_err(|refused| {
         connection.close(code(refused.refusal), refused.detail.as_bytes());
@@ -352,6 +357,6 @@ impl Drop for CloseOnDrop {
 }
 
 /// TLS asks for a name; whom we talk to is decided by the identity in the certificate alone.
-const SERVER_NAME: &str = "router.counterfoil.invalid";
+pub(crate) const SERVER_NAME: &str = "router.counterfoil.invalid";
 /// TLS alert 120.
 const NO_APPLICATION_PROTOCOL: u8 = 120;

@@ -13,9 +13,9 @@ mod control;
 mod dispatch;
 mod header;
 mod intake;
-mod words;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use combine::{Combine, Form, Outcome, RowVectors, Served};
 pub use control::{decode_control, encode_control};

@@ -10,7 +10,8 @@ use counterfoil_consent::Permit;
 use counterfoil_identity::VerifiedPeer;
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::message::{
-    CloseSlot, NodeMessage, NodeReceipt, Proposal, ReceiptAck, RouterMessage, SignedOpen, SlotRefusal, Welcome,
+    CloseSlot, NodeMessage, NodeReceipt, Proposal, ReceiptAck, RouterMessage, SignedOpen, SlotRefusal,
+    Welcome,
 };
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;

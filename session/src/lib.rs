@@ -6,6 +6,7 @@
 
 pub mod end;
 pub mod endpoint;
+pub mod enrol;
 pub mod frame;
 pub mod lane;
 pub mod node_lane;
@@ -14,6 +15,8 @@ mod token;
 pub mod transport;
 
 pub use end::{LaneEnd, LaneError};
-pub use endpoint::{Admission, Arriving, ConnectError, EndpointError, Incoming, NodeEndpoint, RouterEndpoint, Target};
+pub use endpoint::{
+    Admission, Arriving, ConnectError, EndpointError, Incoming, NodeEndpoint, RouterEndpoint, Target,
+};
 pub use lane::{ActiveToken, Events, RouterLane};
 pub use node_lane::{Asked, NodeLane, RouterFrame};

@@ -10,7 +10,9 @@ use counterfoil_spec::time::Now;
 use quinn::RecvStream;
 
 use crate::end::{LaneEnd, code};
-use crate::frame::{Combine, Dispatch, FrameHeader, HEADER_BYTES, Intake, Kind, decode_control, encode_control};
+use crate::frame::{
+    Combine, Dispatch, FrameHeader, HEADER_BYTES, Intake, Kind, decode_control, encode_control,
+};
 use crate::lane::{fill, in_force};
 use crate::outbox::{Outbox, SendRefused};
 use crate::token::{Exporter, Seal, Seals};
@@ -19,7 +21,7 @@ use crate::token::{Exporter, Seal, Seals};
 #[derive(Debug)]
 pub enum RouterFrame {
     /// A control message.
-    Message(RouterMessage),
+    Message(Box<RouterMessage>),
     /// Rows for experts; they are in [`NodeLane::dispatch`] until the next frame is read.
     Dispatch(Asked),
 }
@@ -91,13 +93,10 @@ impl NodeLane {
     /// [`LaneEnd`]: the lane is over, because the router closed it, or sent what no router may send, or is gone.
     pub async fn next(&mut self) -> Result<RouterFrame, LaneEnd> {
         loop {
-            match self.intake.next() {
+            match self.intake.take() {
                 Ok(Some((header, body))) => {
-                    let parts = Parts {
-                        seals: &self.seals,
-                        window: &mut self.window,
-                        dispatch: &mut self.dispatch,
-                    };
+                    let parts =
+                        Parts { seals: &self.seals, window: &mut self.window, dispatch: &mut self.dispatch };
                     let taken = in_force(&self.router, &self.now).and_then(|()| take(parts, &header, body));
                     return match taken {
                         Ok(frame) => Ok(frame),
@@ -198,7 +197,7 @@ fn take(parts: Parts<'_>, header: &FrameHeader, body: &[u8]) -> Result<RouterFra
     match header.kind {
         Kind::Control => {
             let message = decode_control(body).map_err(|e| (e.refusal(), e.to_string()))?;
-            Ok(RouterFrame::Message(message))
+            Ok(RouterFrame::Message(Box::new(message)))
         }
         Kind::Dispatch => {
             let seal = parts.seals.check(header).map_err(|r| (r, "the header's MAC".to_owned()))?;

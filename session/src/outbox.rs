@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use quinn::{SendStream, WriteError};
+use quinn::SendStream;
 
 use crate::frame::{FrameHeader, HEADER_BYTES};
 use crate::token::Seal;
 
 /// Bytes that may wait beyond what QUIC's own window holds.
-pub const MAX_BACKLOG_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const MAX_BACKLOG_BYTES: usize = 32 * 1024 * 1024;
 
 /// Why a frame was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,14 +125,14 @@ impl Inner {
     fn flush(&mut self, cx: &mut Context<'_>) {
         while !self.gone && !self.backlog.is_empty() {
             let chunks = self.backlog.make_contiguous();
-            match pin!(self.stream.write_chunks(chunks)).poll(cx) {
+            let polled = pin!(self.stream.write_chunks(chunks)).poll(cx);
+            match polled {
                 Poll::Pending => return,
                 Poll::Ready(Ok(written)) => {
                     self.backlog_bytes = self.backlog_bytes.saturating_sub(written.bytes);
                     self.backlog.drain(..written.chunks);
                 }
-                Poll::Ready(Err(WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ConnectionLost(_)
-                | WriteError::ZeroRttRejected)) => {
+                Poll::Ready(Err(_)) => {
                     self.gone = true;
                     self.backlog.clear();
                     self.backlog_bytes = 0;

@@ -64,6 +64,19 @@ pub(crate) fn transport(side: Side, distance: Distance) -> Arc<TransportConfig> 
     Arc::new(config)
 }
 
+/// The transport of an enrolment: one stream, little data.
+pub(crate) fn enrol_transport(streams: u8) -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from(streams))
+        .max_concurrent_uni_streams(VarInt::from(0_u8))
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from(IDLE_TIMEOUT_MS))))
+        .stream_receive_window(VarInt::from(ENROL_WINDOW_BYTES))
+        .receive_window(VarInt::from(ENROL_WINDOW_BYTES));
+    Arc::new(config)
+}
+
 /// What both sides of a lane take from the network.
 pub(crate) fn endpoint() -> EndpointConfig {
     let mut config = EndpointConfig::default();
@@ -87,4 +100,6 @@ fn congestion() -> Arc<CubicConfig> {
 
 /// Loopback and jumbo frames carry a row in one packet; discovery finds the path's own limit below this.
 const MAX_UDP_PAYLOAD_BYTES: u16 = 16 * 1024;
+/// Four messages of at most 16 KiB.
+const ENROL_WINDOW_BYTES: u32 = 64 * 1024;
 const INITIAL_WINDOW_BYTES: u64 = 128 * 1024;

@@ -43,7 +43,7 @@ impl Intake {
     ///
     /// # Errors
     /// [`FrameError`] for a header that no frame may have; the stream cannot go on.
-    pub fn next(&mut self) -> Result<Option<(FrameHeader, &[u8])>, FrameError> {
+    pub fn take(&mut self) -> Result<Option<(FrameHeader, &[u8])>, FrameError> {
         let unread = self.bytes.get(self.start..self.end).unwrap_or_default();
         let Some(head) = unread.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         let header = FrameHeader::read(head)?;

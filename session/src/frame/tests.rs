@@ -215,7 +215,7 @@ fn rows_up_to_512_and_no_more() {
 fn counts_that_do_not_add_up_are_refused() {
     type Change = fn(&mut Dispatch);
     let cases: [(Change, FrameError); 6] = [
-        (|d| d.segments[0].rows = 2, FrameError::Sum),
+        (|d| d.segments[1].rows = 3, FrameError::Sum),
         (|d| d.segments[1].rows = 1, FrameError::Sum),
         (|d| d.rows[2].experts = 3, FrameError::Sum),
         (|d| d.rows[0].experts = 1, FrameError::Sum),
@@ -345,7 +345,7 @@ fn intake_gives_frames_however_the_bytes_arrive() {
         for part in stream.chunks(step) {
             intake.space()[..part.len()].copy_from_slice(part);
             intake.filled(part.len());
-            while let Some((_, body)) = intake.next().unwrap() {
+            while let Some((_, body)) = intake.take().unwrap() {
                 seen.push(decode_control::<RouterMessage>(body).unwrap());
             }
         }
@@ -367,7 +367,7 @@ fn intake_holds_no_more_than_has_arrived() {
     };
     intake.space()[..40].copy_from_slice(&header.to_bytes());
     intake.filled(40);
-    assert_eq!(intake.next(), Ok(None));
+    assert_eq!(intake.take(), Ok(None));
     assert_eq!(intake.space().len(), 64 * 1024 - 40);
 }
 

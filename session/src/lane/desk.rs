@@ -67,11 +67,7 @@ impl Desk {
     }
 
     /// Numbers a dispatch; the error is how many wait already.
-    pub(crate) fn await_combine(
-        &self,
-        asked: Dispatch,
-        tx: oneshot::Sender<Combine>,
-    ) -> Result<u32, usize> {
+    pub(crate) fn await_combine(&self, asked: Dispatch, tx: oneshot::Sender<Combine>) -> Result<u32, usize> {
         let mut books = self.locked();
         if books.combines.len() >= MAX_IN_FLIGHT {
             return Err(books.combines.len());

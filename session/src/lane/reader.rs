@@ -34,7 +34,7 @@ impl Reader {
     /// Runs until the lane ends.
     pub(crate) async fn run(mut self) {
         loop {
-            match self.intake.next() {
+            match self.intake.take() {
                 Ok(Some((header, body))) => {
                     let done = in_force(&self.shared.peer, &self.now)
                         .and_then(|()| take(&self.shared, &mut self.window, &self.events, &header, body));
@@ -45,9 +45,11 @@ impl Reader {
                 }
                 Ok(None) => {
                     if let Err(end) = fill(&mut self.recv, &mut self.intake, &self.shared.outbox).await {
-                        let end = self.shared.connection.close_reason().map_or(end, |reason| {
-                            LaneEnd::from_connection(&reason)
-                        });
+                        let end = self
+                            .shared
+                            .connection
+                            .close_reason()
+                            .map_or(end, |reason| LaneEnd::from_connection(&reason));
                         self.shared.finish(end);
                         self.shared.outbox.finish();
                         return;
@@ -136,7 +138,10 @@ fn message_in(
         NodeMessage::Receipt(receipt) => match shared.desk.receipt(receipt) {
             None => None,
             Some(receipt) => {
-                return Err((Refusal::SessionOrder, format!("a receipt for slot {}, which is not open", receipt.slot)));
+                return Err((
+                    Refusal::SessionOrder,
+                    format!("a receipt for slot {}, which is not open", receipt.slot),
+                ));
             }
         },
         NodeMessage::Refuse(refusal) => {

@@ -1,0 +1,311 @@
+//! The enrolment exchange over QUIC: its own endpoint, one stream, four messages.
+//!
+//! ```text
+//! message = u32 little-endian length (at most 16 KiB) ‖ canonical CBOR of an `identity::enrol` message
+//! ```
+//!
+//! What is proved and decided is in `identity::enrol`; here bytes only travel.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use counterfoil_identity::enrol::{
+    Challenge, ClientMessage, EnrolClient, EnrolOffer, EnrolServer, Enrolled, Hello, Joined, Proof,
+    ServerMessage, TokenStore,
+};
+use counterfoil_identity::{
+    ENROL_EXPORTER_LABEL, PinnedRouter, Refused, VerifiedPeer, enrol_client_config, tls::pinned_domain,
+    verify_chain,
+};
+use counterfoil_spec::entry::Role;
+use counterfoil_spec::ids::NetId;
+use counterfoil_spec::limits::MAX_ENROL_BYTES;
+use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::{Now, Seconds};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
+use rustls::pki_types::CertificateDer;
+
+use crate::end::{LaneEnd, code};
+use crate::endpoint::{
+    ADMIT_MS, ConnectError, EndpointError, SERVER_NAME, connect_error, from_anywhere, open,
+};
+use crate::transport::enrol_transport;
+
+/// Where nodes join.
+#[derive(Debug, Clone)]
+pub struct EnrolEndpoint {
+    endpoint: Endpoint,
+}
+
+/// Somebody who wants to join; the handshake is not done.
+pub struct Knocking(quinn::Incoming);
+
+/// Somebody who has said Hello.
+pub struct Applicant {
+    wire: Wire,
+    exporter: [u8; 32],
+    hello: Hello,
+}
+
+impl EnrolEndpoint {
+    /// Opens the endpoint. The TLS configuration comes from `identity::enrol_server_config`.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn bind(addr: SocketAddr, tls: rustls::ServerConfig) -> Result<Self, EndpointError> {
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        config.transport_config(enrol_transport(1));
+        Ok(Self { endpoint: open(addr, Some(config))? })
+    }
+
+    /// The address that it is bound to.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Waits for the next; `None` once the endpoint is closed. Await [`Knocking::hello`] in a task of its own.
+    pub async fn accept(&self) -> Option<Knocking> {
+        self.endpoint.accept().await.map(Knocking)
+    }
+
+    /// Takes no more.
+    pub fn close(&self) {
+        self.endpoint.close(code(Refusal::SessionDrain), b"the router is going away");
+    }
+}
+
+impl Knocking {
+    /// Finishes the handshake and reads the Hello.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; the peer has been told.
+    pub async fn hello(self) -> Result<Applicant, ConnectError> {
+        let addr = self.0.remote_address();
+        within(addr, Box::pin(self.greeted(addr))).await
+    }
+
+    async fn greeted(self, addr: SocketAddr) -> Result<Applicant, ConnectError> {
+        let lost = |e| connect_error(addr, &e);
+        let connection = self.0.accept().map_err(lost)?.await.map_err(lost)?;
+        let exporter = exporter(&connection, addr)?;
+        let (send, recv) = connection.accept_bi().await.map_err(lost)?;
+        let mut wire = Wire { connection, send, recv, addr };
+        match wire.read(ClientMessage::from_bytes).await? {
+            ClientMessage::Hello(hello) => Ok(Applicant { wire, exporter, hello }),
+            ClientMessage::Proof(_) => Err(wire.refuse(out_of_order()).await),
+        }
+    }
+}
+
+impl Applicant {
+    /// Where it is.
+    #[must_use]
+    pub const fn remote_addr(&self) -> SocketAddr {
+        self.wire.addr
+    }
+
+    /// Who it says it is, and by which token.
+    #[must_use]
+    pub const fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Runs the rest of the exchange. `decide` gets the state, the proof and the TLS exporter; it calls
+    /// [`EnrolServer::finish`], logs what is new, and only then gives the answer.
+    ///
+    /// # Errors
+    /// [`ConnectError`], among them every refusal; the peer has been told.
+    pub async fn run<F, D>(
+        mut self,
+        offer: EnrolOffer,
+        tokens: &dyn TokenStore,
+        now: Seconds,
+        decide: F,
+    ) -> Result<Enrolled, ConnectError>
+    where
+        F: FnOnce(EnrolServer, Proof, [u8; 32]) -> D,
+        D: Future<Output = Result<Enrolled, Refused>>,
+    {
+        let (server, challenge) = match EnrolServer::begin(self.hello.clone(), offer, tokens, now) {
+            Ok(begun) => begun,
+            Err(refused) => return Err(self.wire.refuse(refused).await),
+        };
+        let proof = within(self.wire.addr, Box::pin(self.challenged(challenge))).await?;
+        match decide(server, proof, self.exporter).await {
+            Ok(enrolled) => {
+                self.wire.write(&ServerMessage::Enrolled(enrolled.clone()).to_bytes()).await?;
+                self.wire.finish().await;
+                Ok(enrolled)
+            }
+            Err(refused) => Err(self.wire.refuse(refused).await),
+        }
+    }
+
+    async fn challenged(&mut self, challenge: Challenge) -> Result<Proof, ConnectError> {
+        self.wire.write(&ServerMessage::Challenge(challenge).to_bytes()).await?;
+        match self.wire.read(ClientMessage::from_bytes).await? {
+            ClientMessage::Proof(proof) => Ok(proof),
+            ClientMessage::Hello(_) => Err(self.wire.refuse(out_of_order()).await),
+        }
+    }
+}
+
+/// Joins a network: the whole exchange from a node's side.
+///
+/// # Errors
+/// [`ConnectError`], among them every refusal of the router.
+pub async fn join(addr: SocketAddr, client: EnrolClient, now: &Now) -> Result<Joined, ConnectError> {
+    within(addr, Box::pin(joining(addr, client, now))).await
+}
+
+async fn joining(addr: SocketAddr, client: EnrolClient, now: &Now) -> Result<Joined, ConnectError> {
+    let unreachable = |detail: String| ConnectError::Unreachable { addr, detail };
+    let pin = client.token().net_id();
+    let tls = enrol_client_config(pin, Arc::clone(now)).map_err(|e| unreachable(e.to_string()))?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|e| unreachable(e.to_string()))?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(enrol_transport(0));
+    let endpoint = open(from_anywhere(addr), None).map_err(|e| unreachable(e.to_string()))?;
+    let connecting = endpoint.connect_with(config, addr, SERVER_NAME);
+    let connecting = connecting.map_err(|e| unreachable(e.to_string()))?;
+    let connection = connecting.await.map_err(|e| connect_error(addr, &e))?;
+    let router = router(&connection, &pin, now).map_err(|refused| {
+        connection.close(code(refused.refusal), refused.detail.as_bytes());
+        ConnectError::Refused(refused)
+    })?;
+    let exporter = exporter(&connection, addr)?;
+    let (send, recv) = connection.open_bi().await.map_err(|e| connect_error(addr, &e))?;
+    let mut wire = Wire { connection, send, recv, addr };
+    let joined = exchange(&mut wire, client, &exporter, &router, now).await;
+    if let Err(ConnectError::Refused(refused)) = &joined {
+        wire.connection.close(code(refused.refusal), refused.detail.as_bytes());
+    } else {
+        wire.connection.close(VarInt::from(0_u8), b"");
+    }
+    endpoint.wait_idle().await;
+    joined
+}
+
+async fn exchange(
+    wire: &mut Wire,
+    client: EnrolClient,
+    exporter: &[u8; 32],
+    router: &VerifiedPeer,
+    now: &Now,
+) -> Result<Joined, ConnectError> {
+    wire.write(&ClientMessage::Hello(client.hello().clone()).to_bytes()).await?;
+    let ServerMessage::Challenge(challenge) = wire.read_answer().await? else {
+        return Err(ConnectError::Refused(out_of_order()));
+    };
+    let step = client.on_challenge(&challenge, exporter, router, now().seconds());
+    let (proving, proof) = step.map_err(ConnectError::Refused)?;
+    wire.write(&ClientMessage::Proof(proof).to_bytes()).await?;
+    let ServerMessage::Enrolled(enrolled) = wire.read_answer().await? else {
+        return Err(ConnectError::Refused(out_of_order()));
+    };
+    proving.on_enrolled(&enrolled, now().seconds()).map_err(ConnectError::Refused)
+}
+
+fn router(connection: &Connection, pin: &NetId, now: &Now) -> Result<VerifiedPeer, Refused> {
+    let chain =
+        connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let chain = chain.map(|chain| *chain).unwrap_or_default();
+    let domain = pinned_domain(&chain, pin)?;
+    verify_chain(&chain, &domain, Role::Router, now().seconds(), &PinnedRouter(None))
+}
+
+fn exporter(connection: &Connection, addr: SocketAddr) -> Result<[u8; 32], ConnectError> {
+    let mut key = [0; 32];
+    connection
+        .export_keying_material(&mut key, ENROL_EXPORTER_LABEL, b"")
+        .map_err(|_| ConnectError::Unreachable { addr, detail: "TLS gave no exporter".into() })?;
+    Ok(key)
+}
+
+fn out_of_order() -> Refused {
+    Refused { refusal: Refusal::SessionOrder, detail: "a message out of order".into() }
+}
+
+async fn within<T>(
+    addr: SocketAddr,
+    step: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    match tokio::time::timeout(Duration::from_millis(ADMIT_MS), step).await {
+        Ok(result) => result,
+        Err(_) => Err(ConnectError::Unreachable { addr, detail: format!("no answer within {ADMIT_MS} ms") }),
+    }
+}
+
+/// One stream of length-prefixed messages.
+struct Wire {
+    connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    addr: SocketAddr,
+}
+
+impl Wire {
+    async fn write(&mut self, message: &[u8]) -> Result<(), ConnectError> {
+        let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
+        let mut bytes = len.to_le_bytes().to_vec();
+        bytes.extend_from_slice(message);
+        self.send.write_all(&bytes).await.map_err(|e| self.lost(e.to_string()))
+    }
+
+    async fn read<T, E: std::fmt::Display>(
+        &mut self,
+        parse: fn(&[u8]) -> Result<T, E>,
+    ) -> Result<T, ConnectError> {
+        let mut len = [0; 4];
+        self.recv.read_exact(&mut len).await.map_err(|e| self.lost(e.to_string()))?;
+        let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
+        if len > MAX_ENROL_BYTES {
+            let detail = format!("a message of {len} bytes, more than {MAX_ENROL_BYTES}");
+            return Err(self.refuse(Refused { refusal: Refusal::EnrolShape, detail }).await);
+        }
+        let mut bytes = vec![0; len];
+        self.recv.read_exact(&mut bytes).await.map_err(|e| self.lost(e.to_string()))?;
+        match parse(&bytes) {
+            Ok(message) => Ok(message),
+            Err(error) => {
+                let refused = Refused { refusal: Refusal::EnrolShape, detail: error.to_string() };
+                Err(self.refuse(refused).await)
+            }
+        }
+    }
+
+    async fn read_answer(&mut self) -> Result<ServerMessage, ConnectError> {
+        match self.read(ServerMessage::from_bytes).await? {
+            ServerMessage::Refused(refusal, detail) => Err(ConnectError::RefusedByPeer { refusal, detail }),
+            other => Ok(other),
+        }
+    }
+
+    /// Tells the peer no, and waits until it has heard.
+    async fn refuse(&mut self, refused: Refused) -> ConnectError {
+        let message = ServerMessage::Refused(refused.refusal, refused.detail.clone()).to_bytes();
+        if self.connection.side().is_server() && self.write(&message).await.is_ok() {
+            self.finish().await;
+        }
+        self.connection.close(code(refused.refusal), refused.detail.as_bytes());
+        ConnectError::Refused(refused)
+    }
+
+    /// Ends this side and waits until the peer, which has everything then, closes.
+    async fn finish(&mut self) {
+        let _ = self.send.finish();
+        let _ = tokio::time::timeout(Duration::from_millis(ADMIT_MS), self.connection.closed()).await;
+    }
+
+    fn lost(&self, detail: String) -> ConnectError {
+        match self.connection.close_reason().map(|reason| LaneEnd::from_connection(&reason)) {
+            Some(LaneEnd::RefusedByPeer(refusal, detail)) => ConnectError::RefusedByPeer { refusal, detail },
+            _ => ConnectError::Unreachable { addr: self.addr, detail },
+        }
+    }
+}
