@@ -5,7 +5,8 @@
 
 #[path = "tidy/absences.rs"]
 mod absences;
-
+#[path = "tidy/cddl.rs"]
+mod cddl;
 #[path = "tidy/graph.rs"]
 mod graph;
 #[path = "tidy/rust.rs"]
