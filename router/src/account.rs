@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_audit::NewEntry;
-use counterfoil_consent::{ReceiptFault, countersign, read_node_half};
+use counterfoil_consent::{ReceiptFault, check_node_half, countersign};
 use counterfoil_identity::digest;
-use counterfoil_session::lane::RouterLane;
+use counterfoil_session::RouterLane;
 use counterfoil_spec::amount::TokenCount;
 use counterfoil_spec::ids::{Hash, NodeId, Serial};
 use counterfoil_spec::message::{CloseSlot, NodeReceipt, ReceiptAck};
@@ -71,11 +71,11 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
         .iter()
         .map(|s| {
             let work = WorkEntry { receipt: s.receipt.clone(), request: record.serial };
-            NewEntry::new(s.body.serial, work.into())
+            NewEntry::new(s.body.serial, work)
         })
         .collect();
     let works = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-    entries.push(NewEntry::new(record.serial, inference.into()));
+    entries.push(NewEntry::new(record.serial, inference));
     let appended = desk.office.append(entries).await;
     if failed || appended.is_err() {
         desk.office.books().ledger.void(&record.serial);
@@ -95,7 +95,13 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
     Ok(appended.first + works)
 }
 
-async fn close(desk: &Desk, lane: &RouterLane, cti: Serial, order: &Order, cancelled: bool) -> Option<Settled> {
+async fn close(
+    desk: &Desk,
+    lane: &RouterLane,
+    cti: Serial,
+    order: &Order,
+    cancelled: bool,
+) -> Option<Settled> {
     let asked = lane.close(CloseSlot { slot: order.slot, used: order.used, cancelled });
     let handed = match asked {
         Ok(answer) => match tokio::time::timeout(RECEIPT_TIMEOUT, answer).await {
@@ -120,9 +126,9 @@ async fn close(desk: &Desk, lane: &RouterLane, cti: Serial, order: &Order, cance
     let half = handed?;
     match check(desk, lane, cti, order, &half) {
         Ok(body) => {
-            let include_by = desk.office.now().plus(counterfoil_spec::limits::RECEIPT_INCLUDE_MS);
+            let (key, net_id) = (lane.peer().key(), desk.home.net_id());
             let receipt =
-                countersign(&half.body, half.node_sig, include_by, desk.office.identity(), &desk.home.net_id());
+                countersign(&half.body, &half.node_sig, key, desk.office.identity(), &net_id).ok()?;
             Some(Settled { receipt, body, lane: lane.clone() })
         }
         Err(e) => {
@@ -151,7 +157,8 @@ fn check(
     order: &Order,
     half: &NodeReceipt,
 ) -> Result<ReceiptBody, Unfit> {
-    let body = read_node_half(&half.body, &half.node_sig, lane.peer().key(), &desk.home.net_id())?;
+    let body =
+        check_node_half(&half.body, &half.node_sig, lane.peer().key(), &desk.home.net_id())?.into_body();
     let facts = [
         (body.serial == order.serial, "serial"),
         (body.open_hash == order.open_hash, "order"),
@@ -214,3 +221,39 @@ fn inference(
         failed_node: record.failed_node,
     })
 }
+
+/// A receipt of an earlier lane, whose second half the node did not get: countersigned and logged now. The request
+/// that it belongs to ended without it, so it earns nothing; it is the node's evidence that work was ordered.
+pub(crate) async fn late_receipt(desk: &Desk, lane: &RouterLane, half: &NodeReceipt) {
+    let (key, net_id) = (lane.peer().key(), desk.home.net_id());
+    let body = match check_node_half(&half.body, &half.node_sig, key, &net_id) {
+        Ok(body) if body.router == desk.home.router_id() => body.into_body(),
+        _ => {
+            desk.metrics.peers_refused.one();
+            tracing::warn!(node = %lane.node(), "a late receipt that does not verify");
+            return;
+        }
+    };
+    let logged = desk.office.books().receipt(&body.serial);
+    let receipt = match logged {
+        Some(receipt) => receipt,
+        None => {
+            let Ok(receipt) = countersign(&half.body, &half.node_sig, key, desk.office.identity(), &net_id)
+            else {
+                return;
+            };
+            let work = WorkEntry { receipt: receipt.clone(), request: NO_REQUEST };
+            if let Err(e) = desk.office.append(vec![NewEntry::new(body.serial, work)]).await {
+                tracing::error!(error = %e, "a late receipt could not be logged");
+                return;
+            }
+            receipt
+        }
+    };
+    let ack =
+        ReceiptAck { serial: body.serial, router_sig: receipt.router_sig, include_by: receipt.include_by };
+    let _ = lane.ack(ack);
+}
+
+/// The request of a receipt that came after its request was logged, or never was.
+const NO_REQUEST: Serial = Serial::from_bytes([0; 16]);

@@ -1,22 +1,26 @@
 //! What the router's operator does: one list of commands, carried out here whether they come over the admin call of
 //! a running router or from the program on a home where none runs.
 
+use counterfoil_audit::NewEntry;
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::random;
-use counterfoil_ledger::{founding_lot, subscription};
+use counterfoil_ledger::grant::{self, Funding, PlanPeriod};
 use counterfoil_spec::ids::{AccountId, Hash, NodeId, ProviderId, Serial};
-use counterfoil_spec::payload::{AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, ProviderRegistered};
+use counterfoil_spec::payload::{
+    AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, ProviderRegistered,
+};
 use counterfoil_spec::time::Seconds;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::home::{RouterHome, fresh_api_key};
 use crate::office::{Office, OfficeError, entry};
-use crate::settlement;
 
 /// The longest that a join token may live: a week.
 const MAX_JOIN_TOKEN_S: u64 = 7 * 86_400;
+/// Under which the account of keyless callers is derived from the router identity key.
+const LOCAL_ACCOUNT: &str = "counterfoil v1 local-account";
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,13 +70,6 @@ pub enum AdminCommand {
         /// Whether the router's operator owns it too.
         affiliated: bool,
     },
-    /// Close a quarter.
-    Settle {
-        /// Such as 2026Q4.
-        quarter: String,
-        /// Whether to log nothing.
-        dry_run: bool,
-    },
 }
 
 /// Why a command was not carried out.
@@ -108,7 +105,6 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::ProviderRegister { nodes, accounts, affiliated } => {
             register(office, nodes, accounts, affiliated)
         }
-        AdminCommand::Settle { quarter, dry_run } => settlement::settle(office, &quarter, dry_run),
     }
 }
 
@@ -117,20 +113,22 @@ fn join_token(office: &Office, home: &RouterHome, expires_s: u64) -> Result<Valu
         return Err(AdminError::Caller(format!("a join token lives 1 to {MAX_JOIN_TOKEN_S} seconds")));
     }
     let expires = office.now().seconds().plus(expires_s);
-    let token = JoinToken::generate(home.domain(), expires);
+    let token = JoinToken::generate(home.net_id(), expires);
     let token_id = token.token_id();
     let at = office.append_blocking(vec![entry(JoinTokenEntry {
         token_id,
-        public_key: token.public_key().wire(),
+        public_key: token.facts().key.wire(),
         expires,
     })])?;
-    Ok(json!({ "join_token": token.to_string(), "token_id": token_id, "expires": expires, "entry": at.first }))
+    Ok(
+        json!({ "join_token": token.to_secret_string().as_str(), "token_id": token_id, "expires": expires, "entry": at.first }),
+    )
 }
 
 fn open_account(office: &Office, metered: bool) -> Result<Value, AdminError> {
     let account = AccountId::from_bytes(random::bytes());
     let now = office.now().seconds();
-    let lot = founding_lot(office.books().ledger.rules(), account, random::serial(), now);
+    let lot = grant::free_lot(office.books().ledger.rules(), account, random::serial(), now);
     let mut entries = vec![entry(AccountOpened { account, metered })];
     let free_tokens = lot.as_ref().map_or(0, |l| l.tokens.0);
     entries.extend(lot.map(entry));
@@ -176,19 +174,17 @@ fn show(office: &Office, account: &AccountId) -> Result<Value, AdminError> {
 fn subscribe(office: &Office, account: AccountId, plan: &str, paid: bool) -> Result<Value, AdminError> {
     known(office, &account)?;
     let now = office.now().seconds();
-    let grant = {
-        let books = office.books();
-        let serials = (random::serial(), random::serial());
-        subscription(books.ledger.rules(), account, plan, now, paid, serials).map_err(AdminError::caller)?
-    };
-    let (lot, payment) = (grant.lot.clone(), grant.payment.is_some());
+    let funding = if paid { Funding::Paid(random::serial()) } else { Funding::Unpaid };
+    let period = PlanPeriod { account, plan, anchor: now, n: 0, lot: random::serial(), funding };
+    let granted = grant::subscribe(office.books().ledger.rules(), &period).map_err(AdminError::caller)?;
+    let lot = granted.lot.clone();
     let mut entries = Vec::new();
-    if let Some(payment) = grant.payment {
-        entries.push(counterfoil_audit::NewEntry::new(grant.payment_serial, payment.into()));
+    if let Some((serial, payment)) = granted.payment {
+        entries.push(NewEntry::new(serial, payment));
     }
-    entries.push(entry(grant.lot));
+    entries.push(entry(granted.lot));
     let at = office.append_blocking(entries)?;
-    Ok(json!({ "account": account, "lot": lot, "payment_recorded": payment, "entry": at.first }))
+    Ok(json!({ "account": account, "lot": lot, "payment_recorded": paid, "entry": at.first }))
 }
 
 fn create_key(office: &Office, account: AccountId, expires_s: Option<u64>) -> Result<Value, AdminError> {
@@ -228,7 +224,8 @@ fn register(
         known(office, account)?;
     }
     let provider = ProviderId::from_bytes(random::bytes());
-    let at = office.append_blocking(vec![entry(ProviderRegistered { provider, nodes, accounts, affiliated })])?;
+    let at =
+        office.append_blocking(vec![entry(ProviderRegistered { provider, nodes, accounts, affiliated })])?;
     Ok(json!({ "provider": provider, "entry": at.first }))
 }
 
@@ -243,11 +240,9 @@ pub fn key_hash(key: &str) -> Hash {
 /// # Errors
 /// [`OfficeError`].
 pub fn local_account(office: &Office) -> Result<AccountId, OfficeError> {
-    let account = AccountId::from_bytes(*digest::derive(
-        context::LOCAL_ACCOUNT,
-        &[office.identity().public().wire().as_bytes()],
-    )
-    .as_bytes());
+    let account = AccountId::from_bytes(
+        *digest::derive(LOCAL_ACCOUNT, &[office.identity().public().wire().as_bytes()]).as_bytes(),
+    );
     if office.books().ledger.account(&account).is_none() {
         office.append_blocking(vec![entry(AccountOpened { account, metered: false })])?;
     }

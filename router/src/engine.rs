@@ -10,7 +10,7 @@ use crate::placement::Shape;
 const HEAVY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A loaded model.
-pub struct Engine {
+pub(crate) struct Engine {
     name: String,
     manifest: ManifestId,
     decoder: Decoder,
@@ -24,7 +24,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`LoadError`] names the file and the tensor.
-    pub fn load(checkpoint: &Checkpoint, with_vocabulary: bool) -> Result<Self, LoadError> {
+    pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Self, LoadError> {
         let decoder = Decoder::load(checkpoint)?;
         let config = checkpoint.config();
         let shape = Shape {
@@ -35,7 +35,7 @@ impl Engine {
         Ok(Self {
             name: checkpoint.name().to_owned(),
             manifest: checkpoint.manifest_id(),
-            vocabulary: if with_vocabulary { Some(checkpoint.vocabulary()?) } else { None },
+            vocabulary: vocabulary(checkpoint)?,
             shape,
             heavy: decoder.weight_bytes() > HEAVY_BYTES,
             decoder,
@@ -44,43 +44,43 @@ impl Engine {
 
     /// The name that clients ask for.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Its id.
     #[must_use]
-    pub const fn manifest(&self) -> ManifestId {
+    pub(crate) const fn manifest(&self) -> ManifestId {
         self.manifest
     }
 
     /// The dense part.
     #[must_use]
-    pub const fn decoder(&self) -> &Decoder {
+    pub(crate) const fn decoder(&self) -> &Decoder {
         &self.decoder
     }
 
     /// The tokenizer and chat template, where they were loaded.
     #[must_use]
-    pub const fn vocabulary(&self) -> Option<&Vocabulary> {
+    pub(crate) const fn vocabulary(&self) -> Option<&Vocabulary> {
         self.vocabulary.as_ref()
     }
 
     /// Its configuration.
     #[must_use]
-    pub fn config(&self) -> &ModelConfig {
+    pub(crate) fn config(&self) -> &ModelConfig {
         self.decoder.config()
     }
 
     /// What a placement must cover.
     #[must_use]
-    pub const fn shape(&self) -> &Shape {
+    pub(crate) const fn shape(&self) -> &Shape {
         &self.shape
     }
 
     /// What the log says of it.
     #[must_use]
-    pub fn published(&self) -> ModelPublished {
+    pub(crate) fn published(&self) -> ModelPublished {
         let config = self.config();
         ModelPublished {
             manifest: self.manifest,
@@ -94,8 +94,17 @@ impl Engine {
     }
 
     /// Runs arithmetic where it does not hold up other requests.
-    pub fn compute<R>(&self, work: impl FnOnce(&Decoder) -> R) -> R {
+    pub(crate) fn compute<R>(&self, work: impl FnOnce(&Decoder) -> R) -> R {
         if self.heavy { tokio::task::block_in_place(|| work(&self.decoder)) } else { work(&self.decoder) }
+    }
+}
+
+/// A checkpoint without a tokenizer is no fault; one whose tokenizer cannot be read is.
+fn vocabulary(checkpoint: &Checkpoint) -> Result<Option<Vocabulary>, LoadError> {
+    match checkpoint.vocabulary() {
+        Ok(vocabulary) => Ok(Some(vocabulary)),
+        Err(LoadError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

@@ -65,7 +65,7 @@ struct Admitted {
     prompt: Vec<u32>,
     max_tokens: u64,
     sampler: Sampler,
-    stops: StopMatcher,
+    stops: Option<StopMatcher>,
     started: Millis,
     _running: OwnedSemaphorePermit,
 }
@@ -143,7 +143,7 @@ fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
         prompt,
         max_tokens,
         sampler,
-        stops,
+        stops: Some(stops),
         started,
         _running: running,
     })
@@ -158,14 +158,25 @@ fn tokenize(engine: &Engine, request: &ChatRequest, now: Millis) -> Result<(Stri
         .iter()
         .map(|m| counterfoil_model::Message { role: m.role.clone(), content: m.content.clone() })
         .collect();
-    let text = vocabulary
-        .render(&messages, Ending::Generation, now.seconds())
+    let Some(template) = vocabulary.template() else {
+        return Err(ApiError::unavailable(
+            "this model has no chat template, so it cannot hold a conversation",
+        ));
+    };
+    let text = template
+        .render(&messages, Ending::Answer, now.seconds())
         .map_err(|e| ApiError::invalid("messages", e.to_string()))?;
     let ids = vocabulary.encode(&text).map_err(|e| ApiError::invalid("messages", e.to_string()))?;
     Ok((text, ids))
 }
 
-fn hold(desk: &Desk, caller: &Caller, serial: Serial, total: TokenCount, now: Millis) -> Result<(), ApiError> {
+fn hold(
+    desk: &Desk,
+    caller: &Caller,
+    serial: Serial,
+    total: TokenCount,
+    now: Millis,
+) -> Result<(), ApiError> {
     use counterfoil_ledger::HoldError;
     let mut books = desk.office.books();
     let charged = books
@@ -238,7 +249,13 @@ impl Generated {
             WorkError::NoPlace => ApiError::busy(e.to_string()),
             WorkError::Compute(_) => ApiError::internal(e.to_string()),
         };
-        Self { finish: FinishReason::Failed, text: String::new(), tokens: 0, positions: 0, error: Some(error) }
+        Self {
+            finish: FinishReason::Failed,
+            text: String::new(),
+            tokens: 0,
+            positions: 0,
+            error: Some(error),
+        }
     }
 }
 
@@ -248,7 +265,7 @@ async fn generate(
     admitted: &mut Admitted,
     events: &mpsc::Sender<Event>,
 ) -> Generated {
-    let stops = std::mem::replace(&mut admitted.stops, StopMatcher::default());
+    let stops = admitted.stops.take();
     let mut writer =
         Writer { events, stream: engine.vocabulary().map(Vocabulary::stream), stops, text: String::new() };
     let mut progress = Progress { tokens: 0, positions: 0 };
@@ -307,7 +324,7 @@ async fn tokens(
 struct Writer<'a> {
     events: &'a mpsc::Sender<Event>,
     stream: Option<TextStream<'a>>,
-    stops: StopMatcher,
+    stops: Option<StopMatcher>,
     text: String,
 }
 
@@ -315,9 +332,10 @@ impl Writer<'_> {
     /// Sends what an id completes; true where a stop string ended the answer.
     async fn write(&mut self, id: u32) -> bool {
         let piece = self.stream.as_mut().map(|s| s.push(id).unwrap_or_default()).unwrap_or_default();
-        let (piece, stopped) = match self.stops.push(&piece) {
-            Shown::More(piece) => (piece, false),
-            Shown::Last(piece) => (piece, true),
+        let (piece, stopped) = match self.stops.as_mut().map(|s| s.push(&piece)) {
+            None => (piece, false),
+            Some(Shown::More(piece)) => (piece, false),
+            Some(Shown::Last(piece)) => (piece, true),
         };
         self.send(piece).await;
         stopped
@@ -326,8 +344,10 @@ impl Writer<'_> {
     /// Sends what was held back.
     async fn finish(&mut self) {
         let rest = self.stream.take().map(|s| s.finish().unwrap_or_default()).unwrap_or_default();
-        let stops = std::mem::replace(&mut self.stops, StopMatcher::default());
-        let tail = finish_stops(stops, &rest);
+        let tail = match self.stops.take() {
+            None => rest,
+            Some(stops) => finish_stops(stops, &rest),
+        };
         self.send(tail).await;
     }
 
@@ -367,6 +387,20 @@ async fn step(
     }
     engine.decoder().advance(sequence, ids.len());
     Ok(rows)
+}
+
+/// The logits of every position, through the nodes; nothing is held and no inference is logged.
+pub(crate) async fn logits(desk: &Desk, ids: &[u32]) -> Result<Rows, WorkError> {
+    let bounds =
+        Bounds { request: random::serial(), max_tokens: count(ids.len()), purpose: Purposes::VERIFICATION };
+    let mut work = Work::begin(desk, bounds).await?;
+    let mut sequence = desk.engine.decoder().begin(ids.len())?;
+    let mut all = Rows::default();
+    for chunk in ids.chunks(MAX_FRAME_ROWS) {
+        let rows = step(&desk.engine, &mut work, &mut sequence, chunk).await?;
+        all.append(&desk.engine.decoder().logits(&rows)?)?;
+    }
+    Ok(all)
 }
 
 fn count(n: usize) -> u64 {

@@ -15,13 +15,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use counterfoil_identity::digest::{self, context};
-use counterfoil_identity::{CaFault, IssuingCa, KeyFileFault, Root, SecretKey, TrustDomain, key_file, random};
+use counterfoil_identity::key_file::{self, KeyFileFault};
+use counterfoil_identity::{CaFault, IssuingCa, Refused, Root, SecretKey, TrustDomain, random};
 use counterfoil_spec::ids::{Hash, NetId, RouterId};
 use counterfoil_spec::time::Seconds;
 use data_encoding::HEXLOWER;
 
 /// The home format that this program reads and writes.
 pub const HOME_FORMAT: u64 = 1;
+/// Under which the admin call's bearer key is derived from its key file.
+const ADMIN_KEY: &str = "counterfoil v1 admin-key";
 /// The life of a network root: ten years.
 const ROOT_LIFE_S: u64 = 3653 * 86_400;
 /// A CA with less life left than this is replaced when the router starts.
@@ -40,6 +43,14 @@ pub enum HomeError {
         path: String,
         /// What is wrong.
         source: CaFault,
+    },
+    /// The network root's certificate.
+    #[error("{path}: {refused}")]
+    Root {
+        /// Where it lies.
+        path: String,
+        /// What is wrong.
+        refused: Refused,
     },
     /// A file or folder.
     #[error("{path}: {source}")]
@@ -203,7 +214,7 @@ pub fn origin(net_id: &NetId, whose: &str) -> String {
 /// [`HomeError`] where the key file is missing or loose.
 pub fn admin_key(home: &Path) -> Result<String, HomeError> {
     let key = key_file::load(&home.join("identity/admin.key"))?;
-    Ok(format!("cfa-{}", HEXLOWER.encode(digest::derive(context::ADMIN_KEY, &[&*key.seed()]).as_bytes())))
+    Ok(format!("cfa-{}", HEXLOWER.encode(digest::derive(ADMIN_KEY, &[&*key.seed()]).as_bytes())))
 }
 
 /// A fresh API key as the client will send it.
@@ -256,7 +267,10 @@ fn open_root(key: &Path, der: &Path, now: Seconds) -> Result<Root, HomeError> {
 fn open_ca(root: &Root, key: &Path, der: &Path, now: Seconds) -> Result<(IssuingCa, bool), HomeError> {
     let fail = |source| HomeError::Certificate { path: der.display().to_string(), source };
     if key.exists() && der.exists() {
-        let domain = TrustDomain::new(root.der().to_vec()).map_err(fail)?;
+        let domain = TrustDomain::new(root.der()).map_err(|refused| HomeError::Root {
+            path: der.with_file_name("root.der").display().to_string(),
+            refused,
+        })?;
         let bytes = std::fs::read(der).map_err(io_error(der))?;
         let ca = IssuingCa::from_parts(key_file::load(key)?, bytes, &domain).map_err(fail)?;
         if ca.not_after() > now.plus(CA_RENEW_BEFORE_S) {

@@ -1,1 +1,31 @@
 //! Turns a request into verified expert calls, an answer and one log entry; serves the HTTP API and pages.
+//!
+//! [`generate`] is the one path of a request and reads top to bottom. What every request shares is in `desk`; the
+//! record and what follows from it in [`office`]; who may be asked in `registry`, and how that came to be in
+//! `member` and `enrolment`. Never imports `node`.
+
+mod account;
+pub mod admin;
+pub mod clock;
+mod desk;
+mod engine;
+mod enrolment;
+mod generate;
+pub mod home;
+mod http;
+mod member;
+pub mod office;
+pub mod placement;
+mod projection;
+mod registry;
+mod roster;
+mod serve;
+mod uptime;
+mod vault;
+mod work;
+
+pub use office::{Office, OfficeError};
+pub use serve::{RouterConfig, RunningRouter, StartError};
+
+/// The one currency of a network made by this program, ISO 4217.
+pub const CURRENCY: &str = "USD";

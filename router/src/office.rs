@@ -6,12 +6,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use counterfoil_audit::{Appended, LogConfig, LogError, LogReader, LogWriter, NewEntry, NoteSigner, Opened};
+use counterfoil_audit::{
+    Appended, GenesisFacts, LogConfig, LogError, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner,
+    Opened,
+};
 use counterfoil_identity::{SecretKey, random};
 use counterfoil_ledger::{Ledger, LedgerError};
 use counterfoil_spec::entry::{Body, Role};
 use counterfoil_spec::ids::Serial;
-use counterfoil_spec::payload::{CaIssued, Genesis, Payload};
+use counterfoil_spec::payload::{CaIssued, Payload};
+use counterfoil_spec::receipt::Receipt;
 use counterfoil_spec::time::{Millis, Now};
 
 use crate::home::RouterHome;
@@ -35,18 +39,20 @@ pub enum OfficeError {
     /// The index said no.
     #[error(transparent)]
     Projection(#[from] ProjectionError),
+    /// The log's key cannot sign under the log's name.
+    #[error("the log's key: {0}")]
+    LogKey(String),
     /// The writer went away before it answered.
     #[error("the log is closed")]
     Closed,
 }
 
 /// What follows from the log.
-#[derive(Debug)]
-pub struct Books {
+pub(crate) struct Books {
     /// Accounts, lots, holds.
-    pub ledger: Ledger,
+    pub(crate) ledger: Ledger,
     /// Members, join tokens, models.
-    pub roster: Roster,
+    pub(crate) roster: Roster,
     projection: Projection,
     reader: LogReader,
     applied: u64,
@@ -57,11 +63,18 @@ pub struct Books {
 pub struct Office {
     log: LogWriter,
     log_folder: PathBuf,
+    log_vkey: String,
     identity: Arc<SecretKey>,
     now: Now0,
     /// Guards the projections; held for lookups and while entries are applied, never across an await.
     books: Mutex<Books>,
     opened: Opened,
+}
+
+impl std::fmt::Debug for Books {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Books({} entries)", self.applied)
+    }
 }
 
 /// A clock that can stand in a struct which derives `Debug`.
@@ -81,32 +94,28 @@ impl Office {
     pub fn open(home: &RouterHome, currency: &str, now: Now) -> Result<Self, OfficeError> {
         let log_folder = home.path().join("log");
         let origin = home.origin();
-        let note = NoteSigner::new(&origin, home.log_key())?;
-        let genesis = Genesis {
-            root_spki: home.root_key().public().spki_der(),
-            next_root_hash: Some(home.next_root_hash()),
-            origin: origin.clone(),
-            log_vkey: note.vkey(),
-            currency: currency.to_owned(),
-            author_key: home.identity().public().wire(),
-            author_id: home.identity().public().node_id(),
-            author_role: Role::Router.number(),
-        };
+        let log_key = Arc::new(home.log_key().clone());
+        let note = NoteSigner::new(&origin, log_key).map_err(|e| OfficeError::LogKey(e.to_string()))?;
+        let log_vkey = note.vkey();
         let (log, opened) = LogWriter::open(
             LogConfig {
                 dir: log_folder.clone(),
-                origin,
                 net_id: home.net_id(),
                 author: Arc::clone(home.identity()),
                 role: Role::Router,
                 note,
-                genesis,
-                genesis_co_signers: vec![(Role::Root, Arc::clone(home.root_key()))],
+                genesis: GenesisFacts {
+                    root_spki: home.root_key().public().spki_der(),
+                    next_root_hash: Some(home.next_root_hash()),
+                    currency: currency.to_owned(),
+                    root: Some(Arc::clone(home.root_key())),
+                },
+                options: LogOptions::default(),
             },
             Arc::clone(&now),
         )?;
         let reader = LogReader::open(&log_folder)?;
-        let projection = Projection::open(&home.path().join("projections/requests"), reader.size()?)?;
+        let projection = Projection::open(&home.path().join("projections/requests"), reader.size())?;
         let books =
             Books { ledger: Ledger::default(), roster: Roster::default(), projection, reader, applied: 0 };
         let office = Self {
@@ -114,6 +123,7 @@ impl Office {
             log_folder,
             identity: Arc::clone(home.identity()),
             now: Now0(now),
+            log_vkey,
             books: Mutex::new(books),
             opened,
         };
@@ -150,6 +160,12 @@ impl Office {
         &self.log_folder
     }
 
+    /// The verifier key of the log's heads.
+    #[must_use]
+    pub fn log_vkey(&self) -> &str {
+        &self.log_vkey
+    }
+
     /// The router identity key.
     #[must_use]
     pub const fn identity(&self) -> &Arc<SecretKey> {
@@ -163,7 +179,7 @@ impl Office {
     }
 
     /// The projections as they stand.
-    pub fn books(&self) -> MutexGuard<'_, Books> {
+    pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -196,28 +212,35 @@ impl Office {
     }
 
     /// Publishes the last checkpoint and closes the log.
-    pub fn close(&self) {
-        self.log.close();
+    ///
+    /// # Errors
+    /// What the log says.
+    pub fn close(&self) -> Result<(), OfficeError> {
+        self.log.close()?;
+        Ok(())
     }
 }
 
 impl Books {
     fn catch_up(&mut self) -> Result<(), OfficeError> {
+        self.reader.refresh()?;
         let (ledger, roster, projection, applied) =
             (&mut self.ledger, &mut self.roster, &mut self.projection, &mut self.applied);
         let mut fault = None;
         self.reader.for_each(*applied, |index, _leaf, body: &Body| {
+            if fault.is_some() {
+                return;
+            }
             let taken = ledger
                 .apply(index, body)
                 .map_err(|source| OfficeError::Ledger { index, source })
                 .and_then(|()| projection.apply(index, body).map_err(OfficeError::from));
             if let Err(e) = taken {
                 fault = Some(e);
-                return false;
+                return;
             }
             roster.apply(body);
             *applied = index + 1;
-            true
         })?;
         fault.map_or(Ok(()), Err)
     }
@@ -226,12 +249,24 @@ impl Books {
     ///
     /// # Errors
     /// [`ProjectionError`].
-    pub fn entry_of(&self, request: &Serial) -> Result<Option<u64>, ProjectionError> {
+    pub(crate) fn entry_of(&self, request: &Serial) -> Result<Option<u64>, ProjectionError> {
         self.projection.entry_of(request)
     }
 }
 
+impl Books {
+    /// The receipt in the log with this serial.
+    #[must_use]
+    pub(crate) fn receipt(&self, serial: &Serial) -> Option<Receipt> {
+        let index = self.projection.work_of(serial).ok().flatten()?;
+        match self.reader.entry(index).ok()?.1.payload {
+            Payload::Work(work) => Some(work.receipt),
+            _ => None,
+        }
+    }
+}
+
 /// An entry with a fresh serial.
-pub fn entry(payload: impl Into<Payload>) -> NewEntry {
-    NewEntry::new(random::serial(), payload.into())
+pub(crate) fn entry(payload: impl Into<Payload>) -> NewEntry {
+    NewEntry::new(random::serial(), payload)
 }

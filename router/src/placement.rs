@@ -108,11 +108,7 @@ pub fn propose(shape: &Shape, node: u32, nodes: u32, replicas: u32) -> Vec<Range
         let last = shape.experts.saturating_sub(1);
         match out.last_mut() {
             Some(range) if range.layers.1 + 1 == *layer => range.layers.1 = *layer,
-            _ => out.push(Range {
-                manifest: shape.manifest,
-                layers: (*layer, *layer),
-                experts: (0, last),
-            }),
+            _ => out.push(Range { manifest: shape.manifest, layers: (*layer, *layer), experts: (0, last) }),
         }
     }
     out

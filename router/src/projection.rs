@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! tree "request":  request serial (16 bytes)  ->  entry index (u64, big-endian)
+//! tree "work":     receipt serial (16 bytes)  ->  entry index (u64, big-endian)
 //! tree "meta":     "applied"                  ->  entries taken (u64, big-endian)
 //! ```
 //!
@@ -19,7 +20,7 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why the index could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ProjectionError {
+pub(crate) enum ProjectionError {
     /// sled said no.
     #[error("the index at {path}: {source}")]
     Store {
@@ -40,9 +41,10 @@ pub enum ProjectionError {
 
 /// The open index.
 #[derive(Debug)]
-pub struct Projection {
+pub(crate) struct Projection {
     path: PathBuf,
     requests: sled::Tree,
+    works: sled::Tree,
     meta: sled::Tree,
     applied: u64,
 }
@@ -53,7 +55,7 @@ impl Projection {
     ///
     /// # Errors
     /// [`ProjectionError`] where a fresh one cannot be made either.
-    pub fn open(path: &Path, log_size: u64) -> Result<Self, ProjectionError> {
+    pub(crate) fn open(path: &Path, log_size: u64) -> Result<Self, ProjectionError> {
         match Self::open_as_is(path) {
             Ok(p) if p.applied <= log_size => return Ok(p),
             Ok(p) => {
@@ -78,14 +80,15 @@ impl Projection {
         let fail = |source| ProjectionError::Store { path: path.to_owned(), source };
         let db = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open().map_err(fail)?;
         let requests = db.open_tree("request").map_err(fail)?;
+        let works = db.open_tree("work").map_err(fail)?;
         let meta = db.open_tree("meta").map_err(fail)?;
         let applied = meta.get(APPLIED).map_err(fail)?.and_then(|v| number(&v)).unwrap_or(0);
-        Ok(Self { path: path.to_owned(), requests, meta, applied })
+        Ok(Self { path: path.to_owned(), requests, works, meta, applied })
     }
 
     /// How many entries have been taken.
     #[must_use]
-    pub const fn applied(&self) -> u64 {
+    pub(crate) const fn applied(&self) -> u64 {
         self.applied
     }
 
@@ -93,13 +96,18 @@ impl Projection {
     ///
     /// # Errors
     /// [`ProjectionError::Store`].
-    pub fn apply(&mut self, index: u64, body: &Body) -> Result<(), ProjectionError> {
+    pub(crate) fn apply(&mut self, index: u64, body: &Body) -> Result<(), ProjectionError> {
         if index < self.applied {
             return Ok(());
         }
         let fail = |source| ProjectionError::Store { path: self.path.clone(), source };
-        if matches!(body.payload, Payload::Inference(_)) {
-            self.requests.insert(body.serial.as_bytes(), &index.to_be_bytes()).map_err(fail)?;
+        let tree = match body.payload {
+            Payload::Inference(_) => Some(&self.requests),
+            Payload::Work(_) => Some(&self.works),
+            _ => None,
+        };
+        if let Some(tree) = tree {
+            tree.insert(body.serial.as_bytes(), &index.to_be_bytes()).map_err(fail)?;
         }
         self.applied = index + 1;
         self.meta.insert(APPLIED, &self.applied.to_be_bytes()).map_err(fail)?;
@@ -110,10 +118,21 @@ impl Projection {
     ///
     /// # Errors
     /// [`ProjectionError::Store`].
-    pub fn entry_of(&self, request: &Serial) -> Result<Option<u64>, ProjectionError> {
-        let found = self
-            .requests
-            .get(request.as_bytes())
+    pub(crate) fn entry_of(&self, request: &Serial) -> Result<Option<u64>, ProjectionError> {
+        self.find(&self.requests, request)
+    }
+
+    /// The `work` entry of a receipt.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Store`].
+    pub(crate) fn work_of(&self, receipt: &Serial) -> Result<Option<u64>, ProjectionError> {
+        self.find(&self.works, receipt)
+    }
+
+    fn find(&self, tree: &sled::Tree, serial: &Serial) -> Result<Option<u64>, ProjectionError> {
+        let found = tree
+            .get(serial.as_bytes())
             .map_err(|source| ProjectionError::Store { path: self.path.clone(), source })?;
         Ok(found.and_then(|v| number(&v)))
     }

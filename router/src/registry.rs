@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use counterfoil_consent::Permit;
-use counterfoil_session::lane::{ActiveToken, RouterLane};
+use counterfoil_session::{ActiveToken, RouterLane};
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::ids::{ManifestId, NodeId, Serial};
 use counterfoil_spec::time::{Millis, Seconds};
@@ -33,7 +33,7 @@ impl LaneCounters {
 pub(crate) struct Host {
     pub(crate) lane: RouterLane,
     pub(crate) token: ActiveToken,
-    pub(crate) permit: Arc<Permit>,
+    pub(crate) permit: Permit,
     pub(crate) counters: Arc<LaneCounters>,
     /// As many permits as the token allows requests at one time.
     pub(crate) places: Arc<Semaphore>,
@@ -44,7 +44,7 @@ impl Host {
     pub(crate) fn new(
         lane: RouterLane,
         token: ActiveToken,
-        permit: Arc<Permit>,
+        permit: Permit,
         counters: Arc<LaneCounters>,
     ) -> Self {
         let places = usize::try_from(permit.claims().quota.concurrent).unwrap_or(usize::MAX);

@@ -10,31 +10,31 @@ use counterfoil_spec::time::Seconds;
 
 /// A node that some entry enrolled.
 #[derive(Debug, Clone)]
-pub struct Member {
+pub(crate) struct Member {
     /// Its identity key.
-    pub key: VerifyKey,
+    pub(crate) key: VerifyKey,
     /// The verifier key of its own log.
-    pub log_vkey: String,
+    pub(crate) log_vkey: String,
     /// The generation of its newest certificate.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// Consent tokens below this epoch are void.
-    pub min_epoch: u64,
+    pub(crate) min_epoch: u64,
 }
 
 /// A join token as the router keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenState {
+pub(crate) struct TokenState {
     /// The public key of its one-time seed.
-    pub public_key: PublicKey,
+    pub(crate) public_key: PublicKey,
     /// Its end.
-    pub expires: Seconds,
+    pub(crate) expires: Seconds,
     /// Who used it.
-    pub used_by: Option<NodeId>,
+    pub(crate) used_by: Option<NodeId>,
 }
 
 /// The network's members, join tokens, withdrawn consents and published models.
 #[derive(Debug, Default)]
-pub struct Roster {
+pub(crate) struct Roster {
     members: BTreeMap<NodeId, Member>,
     tokens: BTreeMap<Serial, TokenState>,
     withdrawn: BTreeMap<Serial, NodeId>,
@@ -45,7 +45,7 @@ pub struct Roster {
 impl Roster {
     /// Takes the next entry. A key that cannot be used is passed over: the verifier names it, and nobody can
     /// connect with it.
-    pub fn apply(&mut self, body: &Body) {
+    pub(crate) fn apply(&mut self, body: &Body) {
         match &body.payload {
             Payload::NodeEnrolled(e) => {
                 if let Some(token) = self.tokens.get_mut(&e.token_id) {
@@ -79,36 +79,36 @@ impl Roster {
 
     /// A member by its id.
     #[must_use]
-    pub fn member(&self, node: &NodeId) -> Option<&Member> {
+    pub(crate) fn member(&self, node: &NodeId) -> Option<&Member> {
         self.members.get(node)
     }
 
     /// All members, by id.
-    pub fn members(&self) -> impl Iterator<Item = (&NodeId, &Member)> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&NodeId, &Member)> {
         self.members.iter()
     }
 
     /// A join token by its id.
     #[must_use]
-    pub fn token(&self, token: &Serial) -> Option<&TokenState> {
+    pub(crate) fn token(&self, token: &Serial) -> Option<&TokenState> {
         self.tokens.get(token)
     }
 
     /// Whether a consent token was withdrawn.
     #[must_use]
-    pub fn is_withdrawn(&self, cti: &Serial) -> bool {
+    pub(crate) fn is_withdrawn(&self, cti: &Serial) -> bool {
         self.withdrawn.contains_key(cti)
     }
 
     /// Whether a consent token is already in the log.
     #[must_use]
-    pub fn has_consent(&self, cti: &Serial) -> bool {
+    pub(crate) fn has_consent(&self, cti: &Serial) -> bool {
         self.consents.contains_key(cti)
     }
 
     /// A published model.
     #[must_use]
-    pub fn model(&self, manifest: &ManifestId) -> Option<&ModelPublished> {
+    pub(crate) fn model(&self, manifest: &ManifestId) -> Option<&ModelPublished> {
         self.models.get(manifest)
     }
 }

@@ -11,20 +11,20 @@ const HOUR_MS: u64 = 3_600_000;
 
 /// Milliseconds of uptime by hour and node, and who is up now.
 #[derive(Debug, Default)]
-pub struct UptimeMeter {
+pub(crate) struct UptimeMeter {
     up: BTreeMap<NodeId, Millis>,
     counted: BTreeMap<(u64, NodeId), u64>,
 }
 
 impl UptimeMeter {
     /// A node is up from here on.
-    pub fn up(&mut self, node: NodeId, now: Millis) {
+    pub(crate) fn up(&mut self, node: NodeId, now: Millis) {
         self.count(node, now);
         self.up.insert(node, now);
     }
 
     /// A node is no longer up.
-    pub fn down(&mut self, node: NodeId, now: Millis) {
+    pub(crate) fn down(&mut self, node: NodeId, now: Millis) {
         self.count(node, now);
         self.up.remove(&node);
     }
@@ -43,7 +43,7 @@ impl UptimeMeter {
     }
 
     /// Takes the whole seconds counted so far, as entries; what is left of a second stays for the next time.
-    pub fn take(&mut self, now: Millis) -> Vec<Uptime> {
+    pub(crate) fn take(&mut self, now: Millis) -> Vec<Uptime> {
         for node in self.up.keys().copied().collect::<Vec<_>>() {
             self.count(node, now);
         }
@@ -81,7 +81,10 @@ mod tests {
         meter.up(node(1), Millis(HOUR_MS - 2_500));
         meter.down(node(1), Millis(HOUR_MS + 1_000));
         let taken = meter.take(Millis(HOUR_MS + 1_000));
-        let of = |hour, seconds| Uptime { hour: Seconds(hour), nodes: vec![NodeUptime { node: node(1), seconds }] };
+        let of = |hour, seconds| Uptime {
+            hour: Seconds(hour),
+            nodes: vec![NodeUptime { node: node(1), seconds }],
+        };
         assert_eq!(taken, [of(0, 2), of(3600, 1)]);
     }
 

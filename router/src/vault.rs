@@ -20,14 +20,14 @@ const RECORD_BYTES: usize = 48;
 /// Why a salt could not be kept.
 #[derive(Debug, thiserror::Error)]
 #[error("the vault {path}: {source}")]
-pub struct VaultError {
+pub(crate) struct VaultError {
     path: PathBuf,
     source: std::io::Error,
 }
 
 /// The open vault of a router.
 #[derive(Debug)]
-pub struct Vault {
+pub(crate) struct Vault {
     path: PathBuf,
     /// Guards the order of records in the file.
     file: Mutex<File>,
@@ -38,7 +38,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError`] with the path and what the system said.
-    pub fn open(folder: &Path) -> Result<Self, VaultError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, VaultError> {
         let path = folder.join("salts.bin");
         let fail = |source| VaultError { path: path.clone(), source };
         std::fs::create_dir_all(folder).map_err(fail)?;
@@ -63,9 +63,12 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError`]; the request must then not be logged with this salt.
-    pub fn keep(&self, request: &Serial, salt: &Hash) -> Result<(), VaultError> {
+    pub(crate) fn keep(&self, request: &Serial, salt: &Hash) -> Result<(), VaultError> {
         let mut record = [0_u8; RECORD_BYTES];
-        record.iter_mut().zip(request.as_bytes().iter().chain(salt.as_bytes())).for_each(|(to, from)| *to = *from);
+        record
+            .iter_mut()
+            .zip(request.as_bytes().iter().chain(salt.as_bytes()))
+            .for_each(|(to, from)| *to = *from);
         let fail = |source| VaultError { path: self.path.clone(), source };
         let sync = {
             let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -85,7 +88,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError`] where the file cannot be read.
-    pub fn salt(&self, request: &Serial) -> Result<Option<Hash>, VaultError> {
+    pub(crate) fn salt(&self, request: &Serial) -> Result<Option<Hash>, VaultError> {
         let fail = |source| VaultError { path: self.path.clone(), source };
         let mut file = std::io::BufReader::new(File::open(&self.path).map_err(fail)?);
         let mut record = [0_u8; RECORD_BYTES];

@@ -6,15 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use counterfoil_identity::digest::{self, context};
+use counterfoil_consent::{grant_hash, open_hash, sign_open};
 use counterfoil_identity::random;
 use counterfoil_model::{Combined, ComputeError, Part, Routing, Rows, Share, combine};
+use counterfoil_session::LaneError;
 use counterfoil_session::frame::{Combine, Dispatch, Form, Outcome, Routed, Row, Segment};
-use counterfoil_session::lane::LaneError;
 use counterfoil_spec::claims::Purposes;
-use counterfoil_spec::encode::to_canonical;
 use counterfoil_spec::ids::{Hash, NodeId, Serial};
-use counterfoil_spec::message::SignedOpen;
 use counterfoil_spec::receipt::{Grant, Open};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
@@ -265,7 +263,7 @@ fn open(desk: &Desk, host: &Host, bounds: Bounds) -> Result<Order, Unserved> {
         request: bounds.request,
         node: host.node(),
         router: desk.home.router_id(),
-        grant_hash: digest::derive(context::GRANT, &[&to_canonical(&grant)]),
+        grant_hash: grant_hash(&grant),
         list_price_micro_per_1k: desk.office.books().ledger.rules().list_price_micro_per_1k,
         caller_allowed: true,
         retention_s: 0,
@@ -273,14 +271,19 @@ fn open(desk: &Desk, host: &Host, bounds: Bounds) -> Result<Order, Unserved> {
         origin: desk.home.origin(),
         issued: now,
     };
-    let open_bytes = to_canonical(&open);
-    let (serial, open_hash) = (open.serial, digest::derive(context::OPEN, &[&open_bytes]));
-    let sig = counterfoil_consent::sign_open(&open, desk.office.identity(), &desk.home.net_id());
-    host.lane.open(SignedOpen { open, sig, grant })?;
+    let order = sign_open(open, grant, desk.office.identity(), &desk.home.net_id());
+    let (serial, open_hash) = (order.open.serial, open_hash(&order.open));
+    host.lane.open(order)?;
     Ok(Order { slot, serial, open_hash, used: 0 })
 }
 
-fn dispatch(layer: u32, position: usize, slot: u32, normed: &Rows, part: &Part) -> Result<Dispatch, ComputeError> {
+fn dispatch(
+    layer: u32,
+    position: usize,
+    slot: u32,
+    normed: &Rows,
+    part: &Part,
+) -> Result<Dispatch, ComputeError> {
     let rows = part.select(normed)?;
     let mut out = Dispatch {
         layer,

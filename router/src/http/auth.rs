@@ -28,10 +28,12 @@ pub(crate) fn caller(desk: &Desk, headers: &HeaderMap) -> Result<Caller, ApiErro
     }
     match (desk.keyless, sent) {
         (Some(account), _) => Ok(Caller { account, key_id: None }),
-        (None, Some(_)) => Err(ApiError::unauthenticated("this API key is not known here; check that it was copied whole")),
-        (None, None) => {
-            Err(ApiError::unauthenticated("send `Authorization: Bearer KEY`; the router's operator makes keys"))
+        (None, Some(_)) => {
+            Err(ApiError::unauthenticated("this API key is not known here; check that it was copied whole"))
         }
+        (None, None) => Err(ApiError::unauthenticated(
+            "send `Authorization: Bearer KEY`; the router's operator makes keys",
+        )),
     }
 }
 

@@ -11,19 +11,19 @@ use serde_json::json;
 
 /// What a client did or met, with all that its error body says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     /// The HTTP status.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// OpenAI's class of error.
-    pub class: &'static str,
+    pub(crate) class: &'static str,
     /// OpenAI's code, where there is one.
-    pub code: Option<&'static str>,
+    pub(crate) code: Option<&'static str>,
     /// The parameter at fault, where there is one.
-    pub param: Option<String>,
+    pub(crate) param: Option<String>,
     /// What was wrong, where, and what to do next.
-    pub message: String,
+    pub(crate) message: String,
     /// When to try again, where that helps.
-    pub retry_after_s: Option<u32>,
+    pub(crate) retry_after_s: Option<u32>,
 }
 
 impl ApiError {
@@ -33,14 +33,14 @@ impl ApiError {
 
     /// 400: the request itself is wrong.
     #[must_use]
-    pub fn invalid(param: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(param: &str, message: impl Into<String>) -> Self {
         let param = (!param.is_empty()).then(|| param.to_owned());
         Self { param, ..Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", None, message.into()) }
     }
 
     /// 400: the prompt does not fit the model's context.
     #[must_use]
-    pub fn context_length(context: usize, prompt: usize) -> Self {
+    pub(crate) fn context_length(context: usize, prompt: usize) -> Self {
         let message = format!(
             "the prompt has {prompt} tokens and leaves no room in this model's context of {context}; shorten the messages"
         );
@@ -57,19 +57,24 @@ impl ApiError {
 
     /// 401: no key, or one that is not known.
     #[must_use]
-    pub fn unauthenticated(message: impl Into<String>) -> Self {
+    pub(crate) fn unauthenticated(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "authentication_error", Some("invalid_api_key"), message.into())
     }
 
     /// 402: the balance does not cover it; trying again does not help.
     #[must_use]
-    pub fn insufficient_quota(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", Some("insufficient_quota"), message.into())
+    pub(crate) fn insufficient_quota(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::PAYMENT_REQUIRED,
+            "insufficient_quota",
+            Some("insufficient_quota"),
+            message.into(),
+        )
     }
 
     /// 402: the balance is held by requests that still run.
     #[must_use]
-    pub fn in_flight(message: impl Into<String>) -> Self {
+    pub(crate) fn in_flight(message: impl Into<String>) -> Self {
         Self {
             retry_after_s: Some(1),
             ..Self::new(
@@ -83,20 +88,20 @@ impl ApiError {
 
     /// 404: no such model or path.
     #[must_use]
-    pub fn not_found(code: Option<&'static str>, message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(code: Option<&'static str>, message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", code, message.into())
     }
 
     /// 413: a body over the limit.
     #[must_use]
-    pub fn too_large(limit: usize) -> Self {
+    pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the request body is over the limit of {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", None, message)
     }
 
     /// 429: too many requests at once.
     #[must_use]
-    pub fn busy(message: impl Into<String>) -> Self {
+    pub(crate) fn busy(message: impl Into<String>) -> Self {
         Self {
             retry_after_s: Some(1),
             ..Self::new(
@@ -110,7 +115,7 @@ impl ApiError {
 
     /// 503: the network cannot answer now.
     #[must_use]
-    pub fn unavailable(message: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self {
             retry_after_s: Some(2),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", Some("unavailable"), message.into())
@@ -119,13 +124,13 @@ impl ApiError {
 
     /// 500: a fault of the router.
     #[must_use]
-    pub fn internal(message: impl Into<String>) -> Self {
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", None, message.into())
     }
 
     /// The body, also sent as the last event of a stream that fails on the way.
     #[must_use]
-    pub fn body(&self) -> serde_json::Value {
+    pub(crate) fn body(&self) -> serde_json::Value {
         json!({ "error": {
             "message": self.message, "type": self.class, "param": self.param, "code": self.code,
         } })

@@ -7,14 +7,14 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident, $name:literal, $help:literal;)+) => {
         /// What the router has counted since it started.
         #[derive(Debug, Default)]
-        pub struct Metrics {
-            $($(#[$doc])* pub $field: Counter,)+
+        pub(crate) struct Metrics {
+            $($(#[$doc])* pub(crate) $field: Counter,)+
         }
 
         impl Metrics {
             /// The exposition text.
             #[must_use]
-            pub fn render(&self) -> String {
+            pub(crate) fn render(&self) -> String {
                 let mut out = String::new();
                 $(
                     let _ = writeln!(out, "# HELP {} {}\n# TYPE {} counter\n{} {}",
@@ -28,22 +28,22 @@ macro_rules! counters {
 
 /// A number that only rises.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     /// One more.
-    pub fn one(&self) {
+    pub(crate) fn one(&self) {
         self.more(1);
     }
 
     /// `n` more.
-    pub fn more(&self, n: u64) {
+    pub(crate) fn more(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
     /// How many so far.
     #[must_use]
-    pub fn value(&self) -> u64 {
+    pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -78,6 +78,9 @@ mod tests {
         let metrics = Metrics::default();
         metrics.requests.more(3);
         let text = metrics.render();
-        assert!(text.contains("# TYPE counterfoil_requests_total counter\ncounterfoil_requests_total 3\n"), "{text}");
+        assert!(
+            text.contains("# TYPE counterfoil_requests_total counter\ncounterfoil_requests_total 3\n"),
+            "{text}"
+        );
     }
 }

@@ -52,5 +52,7 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 
 /// Reads a body up to the limit.
 pub(crate) async fn body_bytes(body: Body) -> Result<Bytes, ApiError> {
-    axum::body::to_bytes(body, MAX_HTTP_BODY_BYTES).await.map_err(|_| ApiError::too_large(MAX_HTTP_BODY_BYTES))
+    axum::body::to_bytes(body, MAX_HTTP_BODY_BYTES)
+        .await
+        .map_err(|_| ApiError::too_large(MAX_HTTP_BODY_BYTES))
 }

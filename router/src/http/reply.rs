@@ -6,26 +6,26 @@ use serde_json::{Value, json};
 
 /// What identifies an answer in every one of its chunks.
 #[derive(Debug, Clone)]
-pub struct ReplyHead {
+pub(crate) struct ReplyHead {
     /// The request.
-    pub request: Serial,
+    pub(crate) request: Serial,
     /// When it was made, Unix seconds.
-    pub created: u64,
+    pub(crate) created: u64,
     /// The model's name.
-    pub model: String,
+    pub(crate) model: String,
 }
 
 /// What is known once an answer is durable in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplyEnd {
+pub(crate) struct ReplyEnd {
     /// Why it ended.
-    pub finish: FinishReason,
+    pub(crate) finish: FinishReason,
     /// Prompt tokens.
-    pub prompt_tokens: u64,
+    pub(crate) prompt_tokens: u64,
     /// Completion tokens.
-    pub completion_tokens: u64,
+    pub(crate) completion_tokens: u64,
     /// The index of its `inference` entry.
-    pub entry: u64,
+    pub(crate) entry: u64,
 }
 
 impl ReplyEnd {
@@ -57,7 +57,7 @@ impl ReplyHead {
 
     /// The whole answer.
     #[must_use]
-    pub fn whole(&self, text: &str, end: &ReplyEnd) -> Value {
+    pub(crate) fn whole(&self, text: &str, end: &ReplyEnd) -> Value {
         json!({
             "id": self.id(), "object": "chat.completion", "created": self.created, "model": self.model,
             "choices": [{
@@ -78,19 +78,21 @@ impl ReplyHead {
 
     /// The first chunk of a stream.
     #[must_use]
-    pub fn first_chunk(&self) -> Value {
-        self.chunk(&json!([{ "index": 0, "finish_reason": null, "delta": { "role": "assistant", "content": "" } }]))
+    pub(crate) fn first_chunk(&self) -> Value {
+        self.chunk(
+            &json!([{ "index": 0, "finish_reason": null, "delta": { "role": "assistant", "content": "" } }]),
+        )
     }
 
     /// A piece of text.
     #[must_use]
-    pub fn text_chunk(&self, text: &str) -> Value {
+    pub(crate) fn text_chunk(&self, text: &str) -> Value {
         self.chunk(&json!([{ "index": 0, "finish_reason": null, "delta": { "content": text } }]))
     }
 
     /// The chunk that says why the answer ended and where it stands in the log.
     #[must_use]
-    pub fn last_chunk(&self, end: &ReplyEnd) -> Value {
+    pub(crate) fn last_chunk(&self, end: &ReplyEnd) -> Value {
         let mut chunk =
             self.chunk(&json!([{ "index": 0, "finish_reason": end.finish_reason(), "delta": {} }]));
         if let Some(object) = chunk.as_object_mut() {
@@ -101,7 +103,7 @@ impl ReplyHead {
 
     /// The chunk that only counts, for clients that asked for it.
     #[must_use]
-    pub fn usage_chunk(&self, end: &ReplyEnd) -> Value {
+    pub(crate) fn usage_chunk(&self, end: &ReplyEnd) -> Value {
         let mut chunk = self.chunk(&json!([]));
         if let Some(object) = chunk.as_object_mut() {
             object.insert("usage".into(), end.usage());

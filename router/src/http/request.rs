@@ -17,34 +17,34 @@ const MAX_MESSAGES: usize = 1024;
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// `system`, `user` or `assistant`.
-    pub role: String,
+    pub(crate) role: String,
     /// Its text.
-    pub content: String,
+    pub(crate) content: String,
 }
 
 /// A checked chat request.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ChatRequest {
+pub(crate) struct ChatRequest {
     /// The model's name.
-    pub model: String,
+    pub(crate) model: String,
     /// At least one.
-    pub messages: Vec<Message>,
+    pub(crate) messages: Vec<Message>,
     /// The most completion tokens, where the client set it.
-    pub max_tokens: Option<u64>,
+    pub(crate) max_tokens: Option<u64>,
     /// 0 to 2; 0 is greedy.
-    pub temperature: f32,
+    pub(crate) temperature: f32,
     /// Above 0, at most 1.
-    pub top_p: f32,
+    pub(crate) top_p: f32,
     /// Makes sampling repeatable.
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// Texts that end the answer and are not part of it.
-    pub stop: Vec<String>,
+    pub(crate) stop: Vec<String>,
     /// Whether the answer comes in pieces.
-    pub stream: bool,
+    pub(crate) stream: bool,
     /// Whether a stream ends with a usage chunk.
-    pub include_usage: bool,
+    pub(crate) include_usage: bool,
 }
 
 #[derive(Deserialize)]
@@ -107,9 +107,10 @@ impl ChatRequest {
     ///
     /// # Errors
     /// A 400 that names the parameter at fault.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let raw: RawRequest = serde_json::from_slice(body)
-            .map_err(|e| ApiError::invalid("", format!("the request body is not valid JSON for this call: {e}")))?;
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let raw: RawRequest = serde_json::from_slice(body).map_err(|e| {
+            ApiError::invalid("", format!("the request body is not valid JSON for this call: {e}"))
+        })?;
         refuse_unsupported(&raw)?;
         let model = raw.model.filter(|m| !m.is_empty()).ok_or_else(|| {
             ApiError::invalid("model", "`model` is missing; GET /v1/models lists what can be asked for")
@@ -165,9 +166,15 @@ fn refuse_unsupported(raw: &RawRequest) -> Result<(), ApiError> {
 fn within(param: &str, value: Option<f64>, default: f64, low: f64, high: f64) -> Result<f32, ApiError> {
     let value = value.unwrap_or(default);
     if !(low..=high).contains(&value) {
-        return Err(ApiError::invalid(param, format!("`{param}` is {value}; it must lie within {low} and {high}")));
+        return Err(ApiError::invalid(
+            param,
+            format!("`{param}` is {value}; it must lie within {low} and {high}"),
+        ));
     }
-    #[expect(clippy::cast_possible_truncation, reason = "rounded to the nearest f32, within the checked interval")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounded to the nearest f32, within the checked interval"
+    )]
     Ok(value as f32)
 }
 
@@ -179,7 +186,9 @@ fn max_tokens(new: Option<&Value>, old: Option<&Value>) -> Result<Option<u64>, A
     };
     match value.as_u64() {
         Some(n) if n > 0 => Ok(Some(n)),
-        _ => Err(ApiError::invalid(param, format!("`{param}` is {value}; it must be a whole number above 0"))),
+        _ => {
+            Err(ApiError::invalid(param, format!("`{param}` is {value}; it must be a whole number above 0")))
+        }
     }
 }
 
@@ -255,7 +264,8 @@ mod tests {
 
     #[test]
     fn the_smallest_request_has_openais_defaults() {
-        let r = ChatRequest::parse(br#"{"model":"guide","messages":[{"role":"user","content":"hi"}]}"#).unwrap();
+        let r =
+            ChatRequest::parse(br#"{"model":"guide","messages":[{"role":"user","content":"hi"}]}"#).unwrap();
         let want = ChatRequest {
             model: "guide".into(),
             messages: vec![Message { role: "user".into(), content: "hi".into() }],
@@ -274,7 +284,8 @@ mod tests {
     fn text_parts_are_joined_and_other_parts_refused() {
         let ok = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]}"#;
         assert_eq!(ChatRequest::parse(ok).unwrap().messages[0].content, "ab");
-        let bad = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}"#;
+        let bad =
+            r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}"#;
         assert_eq!(param(bad).as_deref(), Some("messages[0].content"));
     }
 
@@ -288,9 +299,8 @@ mod tests {
 
     #[test]
     fn each_bad_field_is_named() {
-        let with = |field: &str| {
-            format!(r#"{{"model":"m","messages":[{{"role":"user","content":"a"}}],{field}}}"#)
-        };
+        let with =
+            |field: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"a"}}],{field}}}"#);
         for (field, want) in [
             (r#""max_tokens":0"#, "max_tokens"),
             (r#""max_tokens":-1"#, "max_tokens"),

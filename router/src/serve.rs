@@ -1,0 +1,312 @@
+//! A whole router: opened, bound, running, and closed in good order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use counterfoil_identity::{ALPN, Credentials, LeafRequest, TlsKey, enrol_server_config, server_config};
+use counterfoil_model::{Checkpoint, LoadError};
+use counterfoil_session::enrol::EnrolEndpoint;
+use counterfoil_session::{Admission, EndpointError, RouterEndpoint};
+use counterfoil_spec::entry::Role;
+use counterfoil_spec::ids::{NetId, RouterId};
+use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Now;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::admin::{key_hash, local_account};
+use crate::desk::{Desk, MAX_RUNNING};
+use crate::engine::Engine;
+use crate::home::{HomeError, RouterHome, admin_key};
+use crate::http;
+use crate::http::metrics::Metrics;
+use crate::member::{Dealing, Members};
+use crate::office::{Office, OfficeError, entry};
+use crate::registry::Registry;
+use crate::vault::{Vault, VaultError};
+
+/// How often uptime is written down.
+const UPTIME_EVERY: Duration = Duration::from_secs(600);
+/// How long running requests may go on after the router was told to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// What a router is to be.
+#[derive(Clone)]
+pub struct RouterConfig {
+    /// Where clients connect.
+    pub http: SocketAddr,
+    /// Where nodes connect.
+    pub nodes: SocketAddr,
+    /// Where nodes enrol.
+    pub enrol: SocketAddr,
+    /// How many nodes the layers are dealt out to.
+    pub expect_nodes: u32,
+    /// How many nodes are to hold each expert.
+    pub replicas: u32,
+    /// Whether callers without a key are served as the unmetered account `local`; loopback only.
+    pub keyless: bool,
+    /// The present.
+    pub now: Now,
+}
+
+/// Why a router did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The record.
+    #[error(transparent)]
+    Office(#[from] OfficeError),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] LoadError),
+    /// The router's own certificate.
+    #[error("the router's own certificate: {0}")]
+    Certificate(String),
+    /// A port for nodes.
+    #[error("{addr}: {source}; choose another address")]
+    Endpoint {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: EndpointError,
+    },
+    /// The port for clients.
+    #[error("cannot listen on {addr}: {source}; is another program there? choose another with --listen")]
+    Listen {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Keyless use beyond this machine.
+    #[error(
+        "{0} can be reached from other machines, so callers need keys; leave out --keyless or listen on 127.0.0.1"
+    )]
+    KeylessBeyondLoopback(SocketAddr),
+}
+
+/// A router that runs.
+pub struct RunningRouter {
+    desk: Arc<Desk>,
+    http_addr: SocketAddr,
+    nodes: RouterEndpoint,
+    nodes_addr: SocketAddr,
+    enrol: EnrolEndpoint,
+    enrol_addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    http: JoinHandle<std::io::Result<()>>,
+}
+
+impl RunningRouter {
+    /// Opens the home's record, loads the model and answers from then on.
+    ///
+    /// # Errors
+    /// [`StartError`] says what to change.
+    pub async fn start(
+        home: RouterHome,
+        checkpoint: &Checkpoint,
+        config: RouterConfig,
+    ) -> Result<Self, StartError> {
+        if config.keyless && !config.http.ip().is_loopback() {
+            return Err(StartError::KeylessBeyondLoopback(config.http));
+        }
+        let listener = TcpListener::bind(config.http)
+            .await
+            .map_err(|source| StartError::Listen { addr: config.http, source })?;
+        let http_addr =
+            listener.local_addr().map_err(|source| StartError::Listen { addr: config.http, source })?;
+        let desk = Arc::new(open(home, checkpoint, &config)?);
+        let credentials = own_credentials(&desk)?;
+        let (nodes, enrol) = bind(&desk, &credentials, &config)?;
+        let dealing = Dealing { nodes: config.expect_nodes, replicas: config.replicas };
+        tokio::spawn(crate::member::serve(Arc::clone(&desk), nodes.clone(), dealing));
+        tokio::spawn(crate::enrolment::serve(Arc::clone(&desk), enrol.clone()));
+        tokio::spawn(keep_uptime(Arc::clone(&desk)));
+        let (stop, stopped) = watch::channel(false);
+        let http = tokio::spawn(serve_http(listener, Arc::clone(&desk), stopped));
+        let listen = |addr| move |source| StartError::Listen { addr, source };
+        let nodes_addr = nodes.local_addr().map_err(listen(config.nodes))?;
+        let enrol_addr = enrol.local_addr().map_err(listen(config.enrol))?;
+        Ok(Self { desk, http_addr, nodes, nodes_addr, enrol, enrol_addr, stop, http })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub const fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where nodes connect.
+    #[must_use]
+    pub const fn nodes_addr(&self) -> SocketAddr {
+        self.nodes_addr
+    }
+
+    /// Where nodes enrol.
+    #[must_use]
+    pub const fn enrol_addr(&self) -> SocketAddr {
+        self.enrol_addr
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn net_id(&self) -> NetId {
+        self.desk.home.net_id()
+    }
+
+    /// The router.
+    #[must_use]
+    pub fn router_id(&self) -> RouterId {
+        self.desk.home.router_id()
+    }
+
+    /// The record.
+    #[must_use]
+    pub fn office(&self) -> &Office {
+        &self.desk.office
+    }
+
+    /// The logits of every position for some token ids, computed through the nodes that are connected.
+    ///
+    /// # Errors
+    /// In words, what failed.
+    pub async fn logits(&self, ids: &[u32]) -> Result<counterfoil_model::Rows, String> {
+        crate::generate::logits(&self.desk, ids).await.map_err(|e| e.to_string())
+    }
+
+    /// Whether every expert is hosted; what is missing otherwise.
+    ///
+    /// # Errors
+    /// [`crate::placement::Uncovered`].
+    pub fn covered(&self) -> Result<(), crate::placement::Uncovered> {
+        self.desk.plan().map(|_| ())
+    }
+
+    /// Lets running requests end, tells nodes, writes what is left and closes the log.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub async fn stop(self) -> Result<(), OfficeError> {
+        let _ = self.stop.send(true);
+        self.enrol.close();
+        let all = u32::try_from(MAX_RUNNING).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(DRAIN, self.desk.running.acquire_many(all)).await;
+        for host in self.desk.registry.all() {
+            let _ = host.lane.drain();
+        }
+        write_uptime(&self.desk).await;
+        self.nodes.close(Refusal::SessionDrain, "the router is going away");
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.nodes.wait_idle()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.http).await;
+        self.desk.office.close()
+    }
+}
+
+fn open(home: RouterHome, checkpoint: &Checkpoint, config: &RouterConfig) -> Result<Desk, StartError> {
+    let office = Arc::new(Office::open(&home, crate::CURRENCY, Arc::clone(&config.now))?);
+    if office.opened().torn_bytes > 0 {
+        tracing::warn!(
+            bytes = office.opened().torn_bytes,
+            "TornTail: the end of the log was not committed and is cut off"
+        );
+    }
+    let engine = Engine::load(checkpoint)?;
+    let published = office.books().roster.model(&engine.manifest()).cloned();
+    if published.as_ref() != Some(&engine.published()) {
+        office.append_blocking(vec![entry(engine.published())])?;
+    }
+    let keyless = if config.keyless { Some(local_account(&office)?) } else { None };
+    let vault = Vault::open(&home.path().join("vault"))?;
+    let admin_key_hash = key_hash(&admin_key(home.path())?);
+    let started = office.now();
+    Ok(Desk {
+        office,
+        engine,
+        registry: Registry::default(),
+        vault,
+        metrics: Metrics::default(),
+        keyless,
+        admin_key_hash,
+        running: Arc::new(Semaphore::new(MAX_RUNNING)),
+        started,
+        home,
+    })
+}
+
+/// A certificate for this run; its TLS key never touches the disk.
+fn own_credentials(desk: &Desk) -> Result<Credentials, StartError> {
+    let now = desk.office.now().seconds();
+    let (ca, tls) = (desk.home.ca(), TlsKey::generate());
+    let facts = (now.0, ca.latest_leaf_end(now));
+    let request = LeafRequest::signed(Role::Router, desk.office.identity(), &tls, &desk.home.net_id(), facts);
+    let chain = ca.issue_leaf(&request, now).map_err(|e| StartError::Certificate(e.to_string()))?;
+    Ok(Credentials::new(chain, &tls))
+}
+
+fn bind(
+    desk: &Desk,
+    credentials: &Credentials,
+    config: &RouterConfig,
+) -> Result<(RouterEndpoint, EnrolEndpoint), StartError> {
+    let domain = desk.home.domain();
+    let fault = |e: counterfoil_identity::TlsFault| StartError::Certificate(e.to_string());
+    let directory = Arc::new(Members(Arc::clone(&desk.office)));
+    let now = Arc::clone(&config.now);
+    let tls = server_config(credentials, domain, Arc::clone(&directory) as _, Arc::clone(&now), ALPN)
+        .map_err(fault)?;
+    let admission = Admission { domain: domain.clone(), directory, now };
+    let nodes = RouterEndpoint::bind(config.nodes, tls, admission)
+        .map_err(|source| StartError::Endpoint { addr: config.nodes, source })?;
+    let tls = enrol_server_config(credentials, domain).map_err(fault)?;
+    let enrol = EnrolEndpoint::bind(config.enrol, tls)
+        .map_err(|source| StartError::Endpoint { addr: config.enrol, source })?;
+    Ok((nodes, enrol))
+}
+
+async fn serve_http(
+    listener: TcpListener,
+    desk: Arc<Desk>,
+    mut stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    // Without this a stream's small chunks wait for the client's delayed acknowledgements.
+    let listener = listener.tap_io(|stream| {
+        if let Err(e) = stream.set_nodelay(true) {
+            tracing::debug!(error = %e, "a connection keeps its delay");
+        }
+    });
+    axum::serve(listener, http::api(desk))
+        .with_graceful_shutdown(async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        })
+        .await
+}
+
+async fn keep_uptime(desk: Arc<Desk>) {
+    let mut tick = tokio::time::interval(UPTIME_EVERY);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        write_uptime(&desk).await;
+    }
+}
+
+async fn write_uptime(desk: &Desk) {
+    let entries: Vec<_> = {
+        let now = desk.office.now();
+        desk.registry.meter().take(now).into_iter().map(entry).collect()
+    };
+    if entries.is_empty() {
+        return;
+    }
+    if let Err(e) = desk.office.append(entries).await {
+        tracing::error!(error = %e, "uptime could not be logged");
+    }
+}
