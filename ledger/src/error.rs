@@ -143,6 +143,16 @@ pub enum LedgerError {
     /// A tier that does not exist.
     #[error("tier {0} does not exist; tiers are 1 to 4")]
     UnknownTier(u8),
+    /// A tier for more bytes than were proved.
+    #[error("tier {tier} asks for {least} bytes and {bytes} were proved")]
+    TierBeyondCapacity {
+        /// What is claimed.
+        tier: u8,
+        /// What was proved.
+        bytes: u64,
+        /// What the tier asks for.
+        least: u64,
+    },
     /// Uptime that an hour cannot hold or that is not in order.
     #[error("malformed uptime: {0}")]
     UptimeMalformed(&'static str),
@@ -191,6 +201,7 @@ impl LedgerError {
             | Self::CreditsDiffer { .. }
             | Self::RulesMalformed(_)
             | Self::UnknownTier(_)
+            | Self::TierBeyondCapacity { .. }
             | Self::UptimeMalformed(_)
             | Self::Unbalanced(_) => FaultKind::ConservationViolated,
             Self::RulesVersion { .. } | Self::StatementOrder(_) => FaultKind::NotMonotonic,

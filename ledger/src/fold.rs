@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use counterfoil_spec::amount::{MicroUsd, TokenCount};
 use counterfoil_spec::entry::Body;
 use counterfoil_spec::ids::{AccountId, Hash, ManifestId, Serial};
-use counterfoil_spec::payload::{Payload, Payment, Rules, Statement};
+use counterfoil_spec::limits::MAX_UPTIME_NODES;
+use counterfoil_spec::payload::{CapacityAttested, Payload, Payment, Rules, Statement, Uptime};
 use counterfoil_spec::time::{Millis, Seconds};
 
 use crate::account::{Account, Balance, KeyFacts, LotBalance};
@@ -14,6 +15,7 @@ use crate::error::LedgerError;
 use crate::hold::Hold;
 use crate::lots::{LotState, Lots};
 use crate::rules::{RulesHistory, weight};
+use crate::works::Late;
 
 /// Accounts, keys, lots, payments, rules and statements, and the two books, as of [`Ledger::applied`] entries;
 /// with them the holds of the requests that run now, which no entry knows.
@@ -65,9 +67,7 @@ impl Ledger {
             Payload::Lot(lot) => self.lot_granted(lot),
             Payload::Inference(inference) => self.inference(body.serial, inference),
             Payload::Uptime(uptime) => check_uptime(uptime, body.time.seconds()),
-            Payload::CapacityAttested(c) if !(1..=4).contains(&c.tier) => {
-                Err(LedgerError::UnknownTier(c.tier))
-            }
+            Payload::CapacityAttested(capacity) => check_capacity(capacity),
             Payload::Statement(statement) => self.statement(index, statement),
             _ => Ok(()),
         }
@@ -155,6 +155,11 @@ impl Ledger {
         balance
     }
 
+    /// Whether a receipt for this request comes too late to be credited.
+    pub(crate) fn lateness(&self, request: &Serial) -> Late {
+        if self.posted.contains(request) { Late::Yes } else { Late::No }
+    }
+
     /// The book of micro-tokens.
     #[must_use]
     pub const fn token_book(&self) -> &Book<TokenAccount> {
@@ -168,7 +173,7 @@ impl Ledger {
     }
 }
 
-fn check_uptime(uptime: &counterfoil_spec::payload::Uptime, written: Seconds) -> Result<(), LedgerError> {
+fn check_uptime(uptime: &Uptime, written: Seconds) -> Result<(), LedgerError> {
     let fault = |what| Err(LedgerError::UptimeMalformed(what));
     if !uptime.hour.0.is_multiple_of(HOUR_S) {
         return fault("an hour begins at a multiple of 3,600 seconds");
@@ -176,7 +181,7 @@ fn check_uptime(uptime: &counterfoil_spec::payload::Uptime, written: Seconds) ->
     if uptime.hour > written {
         return Err(LedgerError::UptimeAhead);
     }
-    if uptime.nodes.len() > counterfoil_spec::limits::MAX_UPTIME_NODES {
+    if uptime.nodes.len() > MAX_UPTIME_NODES {
         return fault("more nodes than one entry may name");
     }
     if !uptime.nodes.is_sorted_by(|a, b| a.node < b.node) {
@@ -184,6 +189,21 @@ fn check_uptime(uptime: &counterfoil_spec::payload::Uptime, written: Seconds) ->
     }
     if uptime.nodes.iter().any(|n| u64::from(n.seconds) > HOUR_S) {
         return fault("an hour has 3,600 seconds");
+    }
+    Ok(())
+}
+
+/// Tiers 2 to 4 ask for nine tenths of 8, 12 and 24 × 10⁹ bytes; whatever proves less is tier 1.
+fn check_capacity(capacity: &CapacityAttested) -> Result<(), LedgerError> {
+    let least = match capacity.tier {
+        1 => 0,
+        2 => 7_200_000_000,
+        3 => 10_800_000_000,
+        4 => 21_600_000_000,
+        other => return Err(LedgerError::UnknownTier(other)),
+    };
+    if capacity.bytes < least {
+        return Err(LedgerError::TierBeyondCapacity { tier: capacity.tier, bytes: capacity.bytes, least });
     }
     Ok(())
 }

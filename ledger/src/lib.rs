@@ -13,10 +13,15 @@ pub mod grant;
 mod hold;
 mod lots;
 mod posting;
+mod rule;
 mod rules;
 pub mod settle;
 mod share;
 pub mod split;
+mod works;
+
+#[cfg(test)]
+mod tests;
 
 pub use account::{Account, Balance, KeyFacts, LotBalance};
 pub use book::{Book, BookError, MoneyAccount, TokenAccount};
@@ -25,4 +30,6 @@ pub use error::LedgerError;
 pub use fold::Ledger;
 pub use hold::{HoldError, SettleError};
 pub use lots::LotState;
+pub use rule::LedgerRule;
 pub use rules::founding_rules;
+pub use works::WorkError;

@@ -1,0 +1,8 @@
+//! Whole logs, replayed.
+
+mod balances;
+mod closing;
+mod fixture;
+mod holding;
+mod properties;
+mod verifying;
