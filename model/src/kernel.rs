@@ -300,7 +300,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 /// 1.5 · 2^23.
 const ROUNDING: f32 = 12_582_912.0;
 /// 355/512: nine bits, so that its product with an integer below 2^15 is exact.
-const LN_2_HIGH: f32 = 0.693_359_375;
+const LN_2_HIGH: f32 = 355.0 / 512.0;
 /// ln 2 − 355/512.
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// 1/7!, 1/6!, … 1/1!, 1/0!.
