@@ -22,3 +22,4 @@ pub use control::{decode_control, encode_control};
 pub use dispatch::{Dispatch, Routed, Row, Segment};
 pub use header::{FrameError, FrameHeader, HEADER_BYTES, Kind, MAC_OFFSET};
 pub use intake::Intake;
+pub(crate) use words::put_floats;

@@ -12,6 +12,7 @@ pub mod lane;
 pub mod node_lane;
 mod outbox;
 mod token;
+pub mod transcript;
 pub mod transport;
 
 pub use end::{LaneEnd, LaneError};
@@ -20,3 +21,4 @@ pub use endpoint::{
 };
 pub use lane::{ActiveToken, Events, RouterLane};
 pub use node_lane::{Asked, NodeLane, RouterFrame};
+pub use transcript::Transcript;

@@ -20,7 +20,7 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 /// Appends floats as little-endian bytes; one pass that compiles to a copy on little-endian machines.
-pub(super) fn put_floats(out: &mut Vec<u8>, values: &[f32]) {
+pub(crate) fn put_floats(out: &mut Vec<u8>, values: &[f32]) {
     let at = out.len();
     out.resize(at + values.len() * 4, 0);
     let Some(to) = out.get_mut(at..) else { return };
