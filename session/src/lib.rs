@@ -11,6 +11,7 @@ pub mod frame;
 pub mod lane;
 pub mod node_lane;
 mod outbox;
+pub mod sandbox;
 mod token;
 pub mod transcript;
 pub mod transport;
