@@ -13,6 +13,8 @@ pub mod node_lane;
 mod outbox;
 pub mod sandbox;
 mod token;
+#[cfg(test)]
+mod tests;
 pub mod transcript;
 pub mod transport;
 

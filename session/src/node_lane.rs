@@ -29,7 +29,7 @@ pub enum RouterFrame {
 /// Which dispatch is to be answered.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    seal: Arc<Seal>,
+    pub(crate) seal: Arc<Seal>,
     seq: u32,
 }
 
@@ -46,7 +46,7 @@ pub struct NodeLane {
     router: VerifiedPeer,
     connection: quinn::Connection,
     exporter: Exporter,
-    outbox: Outbox,
+    pub(crate) outbox: Outbox,
     recv: RecvStream,
     intake: Intake,
     seals: Seals,
