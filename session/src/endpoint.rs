@@ -320,12 +320,8 @@ pub(crate) fn connect_error(addr: SocketAddr, error: &ConnectionError) -> Connec
             if is_alert(e.code, NO_APPLICATION_PROTOCOL) {
                 return ConnectError::Alpn;
             }
-            // quinn keeps only the words of a TLS error; the verifier's words begin with the refusal's code.
-            let refusal = Refusal::ALL.iter().find(|r| e.reason.contains(&format!("{r}: ")));
-            refusal.map_or_else(
-                || ConnectError::Handshake(e.to_string()),
-                |r| ConnectError::Refused(Refused { refusal: *r, detail: e.reason.clone() }),
-            )
+            refused_here(&e.reason)
+                .map_or_else(|| ConnectError::Handshake(e.to_string()), ConnectError::Refused)
         }
         ConnectionError::ConnectionClosed(close) if is_alert(close.error_code, NO_APPLICATION_PROTOCOL) => {
             ConnectError::Alpn
@@ -333,6 +329,15 @@ pub(crate) fn connect_error(addr: SocketAddr, error: &ConnectionError) -> Connec
         ConnectionError::ConnectionClosed(close) => ConnectError::Handshake(close.to_string()),
         other => ended(addr, LaneEnd::from_connection(other)),
     }
+}
+
+/// The refusal in what rustls says of a certificate that our verifier refused. quinn keeps only the words of a TLS
+/// error, and in them rustls writes the verifier's own error in its debug form, which begins with the refusal's name.
+fn refused_here(reason: &str) -> Option<Refused> {
+    let refusal = Refusal::ALL.iter().find(|r| reason.contains(&format!("Refused {{ refusal: {r:?}, ")))?;
+    let detail = reason.split_once("detail: \"").and_then(|(_, rest)| rest.split_once('"'));
+    let detail = detail.map_or(reason, |(detail, _)| detail).to_owned();
+    Some(Refused { refusal: *refusal, detail })
 }
 
 fn is_alert(code: TransportErrorCode, alert: u8) -> bool {

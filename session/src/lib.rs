@@ -12,9 +12,9 @@ pub mod lane;
 pub mod node_lane;
 mod outbox;
 pub mod sandbox;
-mod token;
 #[cfg(test)]
 mod tests;
+mod token;
 pub mod transcript;
 pub mod transport;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use counterfoil_consent::{Expectation, Issuance, Permit, Policy, Refused, check_token, issue, sign_open};
 use counterfoil_identity::{
-    ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, Root, SecretKey, TlsFault, TlsKey, TrustDomain,
-    client_config, random, server_config,
+    ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, Root, SecretKey, TlsFault, TlsKey,
+    TrustDomain, client_config, random, server_config,
 };
 use counterfoil_spec::claims::{Purposes, Range};
 use counterfoil_spec::entry::Role;
@@ -149,6 +149,7 @@ impl Sandbox {
                 audience: &self.router_key.public().router_id(),
                 now: (self.now)().seconds(),
                 min_epoch: 1,
+                deny_list_until: None,
                 withdrawn: &|_| false,
                 model_known: &|_| true,
             },

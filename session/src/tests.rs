@@ -12,7 +12,8 @@ use counterfoil_spec::time::Seconds;
 use crate::frame::{Combine, Dispatch, Form, Outcome, Routed, Row, RowVectors, Segment, Served};
 use crate::sandbox::{Member, Sandbox, hello, machine_clock};
 use crate::{
-    ActiveToken, Asked, Events, LaneEnd, LaneError, NodeEndpoint, NodeLane, RouterEndpoint, RouterFrame, RouterLane,
+    ActiveToken, Asked, Events, LaneEnd, LaneError, NodeEndpoint, NodeLane, RouterEndpoint, RouterFrame,
+    RouterLane,
 };
 
 struct Pair {
@@ -110,4 +111,3 @@ fn closed(error: LaneError) -> LaneEnd {
         other => panic!("{other}"),
     }
 }
-

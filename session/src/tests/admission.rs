@@ -27,7 +27,7 @@ async fn an_unknown_root_is_refused_by_both() {
     let tls = other.tls(&stranger).unwrap();
     let target = other.target(addr);
     let (_, refused) = tokio::join!(admitting, node.connect(&target, tls, hello(Millis(0))));
-    let Err(ConnectError::Refused(Refused { refusal, .. })) = refused else { panic!("the node did not refuse") };
+    let Err(ConnectError::Refused(Refused { refusal, .. })) = refused else { panic!("{:?}", refused.err()) };
     assert_eq!(refusal, Refusal::CertUntrusted);
 
     // The same stranger, told to trust this root, is refused by the router.
@@ -43,7 +43,7 @@ async fn an_unknown_root_is_refused_by_both() {
         }
     };
     let (refused, end) = tokio::join!(admitting, connecting);
-    let Err(ConnectError::Refused(Refused { refusal, .. })) = refused else { panic!("the router did not refuse") };
+    let Err(ConnectError::Refused(Refused { refusal, .. })) = refused else { panic!("{:?}", refused.err()) };
     assert_eq!(refusal, Refusal::CertUntrusted);
     assert!(matches!(end, LaneEnd::Lost(_)), "{end}");
 }
@@ -58,7 +58,7 @@ async fn a_node_that_nobody_enrolled_is_refused() {
     let admitting = async { endpoint.accept().await.unwrap().admit().await };
     let tls = net.tls(&unknown).unwrap();
     let (refused, _lane) = tokio::join!(admitting, node.connect(&target, tls, hello(Millis(0))));
-    let Err(ConnectError::Refused(Refused { refusal, .. })) = refused else { panic!("not refused") };
+    let Err(ConnectError::Refused(Refused { refusal, .. })) = refused else { panic!("{:?}", refused.err()) };
     assert_eq!(refusal, Refusal::CertUnknown);
 }
 
@@ -74,7 +74,7 @@ async fn another_router_than_the_pinned_one_is_refused() {
     let node = NodeEndpoint::towards(target.addr).unwrap();
     let admitting = async { endpoint.accept().await.unwrap().admit().await };
     let (_, refused) = tokio::join!(admitting, node.connect(&target, tls, hello(Millis(0))));
-    let Err(ConnectError::Refused(Refused { refusal, .. })) = refused else { panic!("not refused") };
+    let Err(ConnectError::Refused(Refused { refusal, .. })) = refused else { panic!("{:?}", refused.err()) };
     assert_eq!(refusal, Refusal::CertPin);
 }
 
@@ -107,7 +107,9 @@ async fn another_session_version_is_refused() {
     let (there, here) = tokio::join!(admitting, node.connect(&target, tls, greeting));
     let Err(ConnectError::Refused(Refused { refusal, .. })) = there else { panic!("not refused") };
     assert_eq!(refusal, Refusal::SessionVersion);
-    let LaneEnd::RefusedByPeer(refusal, _) = here.unwrap().next().await.unwrap_err() else { panic!("not told") };
+    let LaneEnd::RefusedByPeer(refusal, _) = here.unwrap().next().await.unwrap_err() else {
+        panic!("not told")
+    };
     assert_eq!(refusal, Refusal::SessionVersion);
 }
 
@@ -125,4 +127,3 @@ async fn nothing_is_taken_after_the_certificate_ended() {
     let LaneEnd::RefusedHere(refusal, _) = pair.router.closed().await else { panic!("not refused here") };
     assert_eq!(refusal, Refusal::CertExpired);
 }
-

@@ -13,7 +13,9 @@ async fn an_answer_of_another_shape_ends_the_lane() {
     let mut wrong = echo(&one_row(1.0));
     wrong.segments[0].slot = 6;
     pair.node.answer(&one, &wrong).unwrap();
-    let LaneEnd::RefusedHere(refusal, _) = closed(pending.await.unwrap_err()) else { panic!("not refused here") };
+    let LaneEnd::RefusedHere(refusal, _) = closed(pending.await.unwrap_err()) else {
+        panic!("not refused here")
+    };
     assert_eq!(refusal, Refusal::SessionOrder);
     let LaneEnd::RefusedByPeer(refusal, _) = pair.node.next().await.unwrap_err() else { panic!("not told") };
     assert_eq!(refusal, Refusal::SessionOrder);
