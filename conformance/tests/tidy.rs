@@ -9,6 +9,8 @@ mod absences;
 mod cddl;
 #[path = "tidy/graph.rs"]
 mod graph;
+#[path = "tidy/links.rs"]
+mod links;
 #[path = "tidy/rust.rs"]
 mod rust;
 #[path = "tidy/sentences.rs"]

@@ -54,6 +54,8 @@ impl fmt::Display for Finding {
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) files: Vec<File>,
+    /// Whether these are the project's own files, and not a self-test's.
+    on_disk: bool,
 }
 
 impl Tree {
@@ -61,7 +63,7 @@ impl Tree {
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let files =
             files.iter().map(|(p, t)| File { path: (*p).to_owned(), text: (*t).to_owned() }).collect();
-        Self { files }
+        Self { files, on_disk: false }
     }
 
     /// The project.
@@ -76,12 +78,19 @@ impl Tree {
             files.len(),
             root.display()
         );
-        Self { files }
+        Self { files, on_disk: true }
     }
 
     /// One file's text, or the empty string, so that a table that is missing differs from one that is not.
     pub(crate) fn text(&self, path: &str) -> &str {
         self.files.iter().find(|f| f.path == path).map_or("", |f| f.text.as_str())
+    }
+
+    /// Whether there is a file or a folder of this path, text or not.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        let inside =
+            |f: &File| f.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.files.iter().any(inside) || (self.on_disk && root().join(path).exists())
     }
 
     /// Files with this extension.
