@@ -25,6 +25,8 @@ QUESTION = "What is a consent token?"
 MODEL = "guide"
 # The attempts to hit a request while it runs; the answer of a small model is over in a tenth of a second.
 ATTEMPTS = 8
+# The longest request body (spec::limits).
+LIMIT_BYTES = 4 * 1024 * 1024
 
 SPLIT = {
     "pool_cents": 105_000,
@@ -192,7 +194,7 @@ class Scenarios:
         assert_error(*raw_post(program, unknown), 404, "model_not_found")
         too_long = json.dumps({"model": MODEL, "messages": messages("word " * 50_000)}).encode()
         assert_error(*raw_post(program, too_long), 400, "context_length_exceeded")
-        assert_error(*raw_post(program, b" " * (5 * 1024 * 1024)), 413)
+        assert_error(*raw_post(program, b" " * (LIMIT_BYTES + 1)), 413)
         try:
             client(program).chat.completions.create(model="no-such-model", messages=messages())
             raise AssertionError("an unknown model was answered")
