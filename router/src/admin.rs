@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::home::{RouterHome, fresh_api_key};
 use crate::office::{Office, OfficeError, entry};
+use crate::settlement;
 
 /// The longest that a join token may live: a week.
 const MAX_JOIN_TOKEN_S: u64 = 7 * 86_400;
@@ -61,6 +62,15 @@ pub enum AdminCommand {
         /// Which.
         key_id: Serial,
     },
+    /// List the nodes that ever enrolled.
+    NodeList {},
+    /// Close a quarter.
+    Settle {
+        /// Such as 2026Q4.
+        quarter: String,
+        /// Whether to log nothing.
+        dry_run: bool,
+    },
     /// Record a payout identity.
     ProviderRegister {
         /// Its nodes.
@@ -102,6 +112,8 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::Subscribe { account, plan, paid } => subscribe(office, account, &plan, paid),
         AdminCommand::KeyCreate { account, expires_s } => create_key(office, account, expires_s),
         AdminCommand::KeyRevoke { key_id } => revoke_key(office, key_id),
+        AdminCommand::NodeList {} => Ok(nodes(office)),
+        AdminCommand::Settle { quarter, dry_run } => settlement::settle(office, home, &quarter, dry_run),
         AdminCommand::ProviderRegister { nodes, accounts, affiliated } => {
             register(office, nodes, accounts, affiliated)
         }
@@ -203,6 +215,16 @@ fn revoke_key(office: &Office, key_id: Serial) -> Result<Value, AdminError> {
     }
     let at = office.append_blocking(vec![entry(KeyRevoked { key_id })])?;
     Ok(json!({ "key_id": key_id, "revoked": true, "entry": at.first }))
+}
+
+fn nodes(office: &Office) -> Value {
+    let books = office.books();
+    let nodes: Vec<Value> = books
+        .roster
+        .members()
+        .map(|(id, m)| json!({ "node": id, "log_vkey": m.log_vkey, "generation": m.generation }))
+        .collect();
+    json!({ "nodes": nodes })
 }
 
 fn register(

@@ -245,6 +245,14 @@ impl Books {
         fault.map_or(Ok(()), Err)
     }
 
+    /// The bytes of one entry's leaf.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub(crate) fn leaf(&self, index: u64) -> Result<Vec<u8>, LogError> {
+        self.reader.leaf(index)
+    }
+
     /// The entry of a request.
     ///
     /// # Errors

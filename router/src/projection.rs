@@ -20,7 +20,7 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why the index could not be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ProjectionError {
+pub enum ProjectionError {
     /// sled said no.
     #[error("the index at {path}: {source}")]
     Store {
@@ -84,12 +84,6 @@ impl Projection {
         let meta = db.open_tree("meta").map_err(fail)?;
         let applied = meta.get(APPLIED).map_err(fail)?.and_then(|v| number(&v)).unwrap_or(0);
         Ok(Self { path: path.to_owned(), requests, works, meta, applied })
-    }
-
-    /// How many entries have been taken.
-    #[must_use]
-    pub(crate) const fn applied(&self) -> u64 {
-        self.applied
     }
 
     /// Takes the next entry; one that was taken before is passed over.

@@ -20,7 +20,7 @@ const RECORD_BYTES: usize = 48;
 /// Why a salt could not be kept.
 #[derive(Debug, thiserror::Error)]
 #[error("the vault {path}: {source}")]
-pub(crate) struct VaultError {
+pub struct VaultError {
     path: PathBuf,
     source: std::io::Error,
 }

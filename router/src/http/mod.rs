@@ -8,6 +8,7 @@ pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod page;
 pub(crate) mod published;
+pub(crate) mod receipt;
 pub(crate) mod reply;
 pub(crate) mod request;
 
@@ -31,6 +32,7 @@ pub(crate) fn api(desk: Arc<Desk>) -> Router {
         .route("/v1/models", get(health::models))
         .route("/v1/models/{id}", get(health::model))
         .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/receipts/{request}", get(receipt::receipt))
         .route("/log/checkpoint", get(published::checkpoint))
         .route("/log/tile/{*path}", get(published::tile))
         .route("/admin/v1/command", post(admin_call::command))

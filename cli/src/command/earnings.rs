@@ -1,0 +1,135 @@
+//! `counterfoil earnings …`: what providers earn, recomputed from the log.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use counterfoil_audit::LogReader;
+use counterfoil_ledger::settle::{AsOf, Quarter};
+use counterfoil_ledger::split;
+use counterfoil_router::admin::AdminCommand;
+use counterfoil_router::{clock, settlement};
+use serde_json::{Value, json};
+
+use crate::args::{EarningsCommand, LogArgs, QuarterArgs};
+use crate::command::account::{id, text};
+use crate::exit::{Failure, Outcome};
+use crate::output;
+use crate::target::operate;
+
+/// The longest what-if file, in bytes.
+const MAX_SPLIT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Carries out one of them.
+pub(crate) async fn run(home: &Path, command: EarningsCommand, json: bool) -> Outcome {
+    match command {
+        EarningsCommand::Show(args) => show(home, &args, json),
+        EarningsCommand::Settle { quarter, dry_run } => {
+            let _: Quarter = id(&quarter)?;
+            let value = operate(home, AdminCommand::Settle { quarter, dry_run }).await?;
+            print(&value, json);
+            if !json {
+                let what = match (dry_run, value.get("already_closed").is_some()) {
+                    (_, true) => "This quarter was closed before; nothing new was booked.".to_owned(),
+                    (true, _) => "A dry run: nothing was logged.".to_owned(),
+                    _ => format!("The statement is log entry {}.", text(&value, "/entry")),
+                };
+                output::line(&what);
+            }
+            Ok(())
+        }
+        EarningsCommand::Verify(args) => verify(home, &args, json),
+        EarningsCommand::Split { input } => split_file(&input, json),
+    }
+}
+
+fn reader(home: &Path, at: &LogArgs) -> Result<LogReader, Failure> {
+    let folder: PathBuf = at.log_dir.clone().unwrap_or_else(|| home.join("log"));
+    LogReader::open(&folder).map_err(Failure::store)
+}
+
+fn show(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
+    let quarter: Quarter = id(&args.quarter)?;
+    let reader = reader(home, &args.at)?;
+    let as_of = AsOf::DryRun(clock::now().seconds());
+    let found = settlement::recompute(&reader, quarter, reader.size(), as_of).map_err(Failure::check)?;
+    print(&settlement::describe(&found.closed), json);
+    Ok(())
+}
+
+fn verify(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
+    let quarter: Quarter = id(&args.quarter)?;
+    let reader = reader(home, &args.at)?;
+    let as_of = AsOf::Final(clock::now().seconds());
+    let found = settlement::recompute(&reader, quarter, reader.size(), as_of).map_err(Failure::check)?;
+    let Some(booked) = found.booked else {
+        return Err(Failure::check(format!("the log has no statement of {quarter}; `earnings settle` writes it")));
+    };
+    let secret = settlement::secret(home, quarter).map_err(Failure::store)?;
+    let same_bytes = secret.map(|s| found.closed.statement(&s) == booked);
+    let agrees = found.closed.agrees_with(&booked) && same_bytes != Some(false);
+    if json {
+        output::json(&json!({
+            "ok": agrees, "quarter": quarter.to_string(), "root_checked": same_bytes.is_some(),
+            "recomputed": settlement::describe(&found.closed), "statement": booked,
+        }));
+    }
+    if !agrees {
+        return Err(Failure::check(format!(
+            "ConservationViolated: the statement of {quarter} says a pool of {} cents over entries {} to {}; the log gives {} cents over {} to {}",
+            booked.pool.0, booked.first, booked.end, found.closed.pool.0, found.closed.first, found.closed.end
+        )));
+    }
+    if !json {
+        let root = if same_bytes.is_some() {
+            "every byte, the root over the providers' leaves included"
+        } else {
+            "every figure; the root over the providers' salted leaves needs the router's vault"
+        };
+        output::line(&format!("The statement of {quarter} follows from the log: {root}."));
+    }
+    Ok(())
+}
+
+fn print(value: &Value, json: bool) {
+    if json {
+        output::json(value);
+        return;
+    }
+    let amount = |p: &str| value.pointer(p).and_then(Value::as_i64).unwrap_or(0);
+    output::line(&format!("{}: entries {} to {}", text(value, "/quarter"), text(value, "/first_entry"), text(value, "/end_entry")));
+    output::line(&format!("net recognised revenue  {} USD", output::micro(i128::from(amount("/revenue_micro")))));
+    output::line(&format!("pool                    {} USD", output::cents(amount("/pool_cents"))));
+    output::line(&format!("carried                 {} USD", output::micro(i128::from(amount("/carry_micro")))));
+    let providers = value.get("providers").and_then(Value::as_array).cloned().unwrap_or_default();
+    let rows: Vec<Vec<String>> = providers
+        .iter()
+        .map(|p| {
+            let cents = p.get("total_cents").and_then(Value::as_i64).unwrap_or(0);
+            let onboarded = if p.get("onboarded") == Some(&Value::Bool(true)) { "yes" } else { "no" };
+            vec![text(p, "/provider"), output::cents(cents), text(p, "/micro_tokens"), text(p, "/uptime_s"), onboarded.into()]
+        })
+        .collect();
+    output::table(&["provider", "USD", "micro-tokens", "uptime s", "registered"], &rows);
+}
+
+fn split_file(input: &Path, json: bool) -> Outcome {
+    let mut bytes = Vec::new();
+    let read = if input == Path::new("-") {
+        std::io::stdin().take(MAX_SPLIT_BYTES).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(input).and_then(|f| f.take(MAX_SPLIT_BYTES).read_to_end(&mut bytes))
+    };
+    read.map_err(|e| Failure::store(anyhow::anyhow!("cannot read {}: {e}", input.display())))?;
+    let asked: split::Split = serde_json::from_slice(&bytes)
+        .map_err(|e| Failure::wrong_use(format!("{}: {e}", input.display())))?;
+    let uptime_bps = counterfoil_ledger::founding_rules(1).uptime_bps;
+    let shares = split::split(&asked, uptime_bps).map_err(Failure::wrong_use)?;
+    if json {
+        output::json(&serde_json::to_value(&shares).map_err(Failure::store)?);
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> =
+        shares.providers.iter().map(|p| vec![p.id.clone(), output::cents(p.total_cents)]).collect();
+    output::table(&["provider", "USD"], &rows);
+    Ok(())
+}

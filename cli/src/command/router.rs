@@ -1,0 +1,77 @@
+//! `counterfoil router`: the router alone.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use counterfoil_model::Checkpoint;
+use counterfoil_router::home::RouterHome;
+use counterfoil_router::{OfficeError, RouterConfig, RunningRouter, StartError, clock};
+use serde_json::json;
+
+use crate::args::RouterArgs;
+use crate::exit::{Failure, Outcome};
+use crate::home::Running;
+use crate::output;
+use crate::supervise::{follow_parent, interrupted};
+
+/// Runs until it is interrupted.
+pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
+    if args.supervised {
+        follow_parent()?;
+    }
+    let checkpoint = checkpoint(args.model.as_deref())?;
+    let router_home = RouterHome::open_or_create(home, clock::now().seconds()).map_err(Failure::store)?;
+    let config = RouterConfig {
+        http: args.listen,
+        nodes: args.node_listen,
+        enrol: args.enrol_listen,
+        expect_nodes: args.expect_nodes,
+        replicas: args.replicas,
+        keyless: args.keyless,
+        now: clock::system(),
+    };
+    let router = Box::pin(RunningRouter::start(router_home, &checkpoint, config)).await.map_err(start_failure)?;
+    // The dense weights are loaded; the mapped files are not needed any more.
+    drop(checkpoint);
+    let url = format!("http://{}", router.http_addr());
+    if json {
+        output::json(&json!({
+            "ready": "router", "url": url, "http": router.http_addr().to_string(),
+            "nodes": router.nodes_addr().to_string(), "enrol": router.enrol_addr().to_string(),
+            "net_id": router.net_id(), "router_id": router.router_id(),
+            "log_vkey": router.office().log_vkey(), "log_size": router.office().log_size(),
+        }));
+    } else {
+        output::line(&format!("Ready: clients at {url}"));
+        output::line(&format!("  nodes     --router {} --enrol {}", router.nodes_addr(), router.enrol_addr()));
+        output::line("  next      counterfoil identity join-token     (one for each node)");
+        output::line(&format!("  log key   {}", router.office().log_vkey()));
+    }
+    if !args.supervised {
+        let running = Running { pid: std::process::id(), url, router_pid: std::process::id(), nodes: Vec::new() };
+        running.write(home)?;
+    }
+    interrupted().await;
+    let stopped = router.stop().await;
+    if !args.supervised {
+        Running::clear(home);
+    }
+    stopped.map_err(Failure::store)
+}
+
+/// Opens a checkpoint folder, or the embedded model where none is named.
+pub(crate) fn checkpoint(folder: Option<&Path>) -> Result<Arc<Checkpoint>, Failure> {
+    let opened = match folder {
+        Some(folder) => Checkpoint::open(folder),
+        None => Checkpoint::guide(),
+    };
+    opened.map(Arc::new).map_err(Failure::store)
+}
+
+fn start_failure(e: StartError) -> Failure {
+    match e {
+        StartError::KeylessBeyondLoopback(_) => Failure::wrong_use(e),
+        StartError::Office(OfficeError::Ledger { .. }) => Failure::check(e),
+        e => Failure::store(e),
+    }
+}

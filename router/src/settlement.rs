@@ -1,0 +1,171 @@
+//! Closing a quarter: the ledger's pure function over the log's entries, and one statement entry.
+//!
+//! ```text
+//! vault/settlement/<quarter>     32 random bytes that salt the statement's provider leaves; durable before the entry
+//! ```
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use counterfoil_audit::{LogError, LogReader};
+use counterfoil_identity::random;
+use counterfoil_ledger::settle::{AsOf, CloseError, Closed, Period, Quarter};
+use counterfoil_spec::ids::Hash;
+use counterfoil_spec::payload::{Payload, Statement};
+use serde_json::{Value, json};
+
+use crate::admin::AdminError;
+use crate::home::RouterHome;
+use crate::office::{Office, entry};
+
+/// Why a quarter could not be recomputed.
+#[derive(Debug, thiserror::Error)]
+pub enum SettlementError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The ledger's function refused.
+    #[error(transparent)]
+    Close(#[from] CloseError),
+    /// The secret of a quarter cannot be read or kept.
+    #[error("{path}: {source}")]
+    Secret {
+        /// Where it lies.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A quarter as the log has it.
+#[derive(Debug, Clone)]
+pub struct Recomputed {
+    /// Its figures.
+    pub closed: Closed,
+    /// Its statement, where the log has one.
+    pub booked: Option<Statement>,
+}
+
+/// Recomputes a quarter from the first `end` entries of a log.
+///
+/// # Errors
+/// [`SettlementError`].
+pub fn recompute(
+    reader: &LogReader,
+    quarter: Quarter,
+    end: u64,
+    as_of: AsOf,
+) -> Result<Recomputed, SettlementError> {
+    let mut statements = Vec::new();
+    reader.for_each(0, |index, _, body| {
+        if let (Payload::Statement(s), true) = (&body.payload, index < end) {
+            statements.push(s.clone());
+        }
+    })?;
+    let mut period = Period::new(quarter, &statements, end)?;
+    let mut fault = None;
+    reader.for_each(0, |index, _, body| {
+        if fault.is_none() && index < end {
+            fault = period.apply(index, body).err();
+        }
+    })?;
+    if let Some(fault) = fault {
+        return Err(fault.into());
+    }
+    Ok(Recomputed { closed: period.close(as_of)?, booked: period.booked().cloned() })
+}
+
+/// The secret of a quarter in a home, where it was closed there.
+///
+/// # Errors
+/// [`SettlementError::Secret`] for a file that cannot be read or is damaged.
+pub fn secret(home: &Path, quarter: Quarter) -> Result<Option<Hash>, SettlementError> {
+    let path = secret_path(home, quarter);
+    match std::fs::read(&path) {
+        Ok(bytes) => match Hash::from_slice(&bytes) {
+            Some(secret) => Ok(Some(secret)),
+            None => Err(SettlementError::Secret { path, source: std::io::ErrorKind::InvalidData.into() }),
+        },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SettlementError::Secret { path, source }),
+    }
+}
+
+/// What a closed quarter says, for people and programs.
+#[must_use]
+pub fn describe(closed: &Closed) -> Value {
+    let providers: Vec<Value> = closed
+        .shares
+        .iter()
+        .map(|s| {
+            json!({
+                "provider": s.provider, "onboarded": s.onboarded, "total_cents": s.cents,
+                "micro_tokens": s.micro_tokens, "uptime_s": s.uptime_s,
+            })
+        })
+        .collect();
+    json!({
+        "quarter": closed.quarter.to_string(), "first_entry": closed.first, "end_entry": closed.end,
+        "revenue_micro": closed.revenue, "pool_cents": closed.pool, "carry_micro": closed.carry_micro,
+        "providers": providers,
+    })
+}
+
+pub(crate) fn settle(
+    office: &Office,
+    home: &RouterHome,
+    quarter: &str,
+    dry_run: bool,
+) -> Result<Value, AdminError> {
+    let quarter: Quarter = quarter.parse().map_err(AdminError::caller)?;
+    let reader = LogReader::open(office.log_folder()).map_err(AdminError::caller)?;
+    let now = office.now().seconds();
+    let as_of = if dry_run { AsOf::DryRun(now) } else { AsOf::Final(now) };
+    let found = recompute(&reader, quarter, reader.size(), as_of).map_err(AdminError::caller)?;
+    let mut out = describe(&found.closed);
+    let add = |out: &mut Value, key: &str, value: Value| {
+        if let Some(object) = out.as_object_mut() {
+            object.insert(key.to_owned(), value);
+        }
+    };
+    add(&mut out, "dry_run", dry_run.into());
+    if let Some(booked) = &found.booked {
+        add(&mut out, "already_closed", true.into());
+        add(&mut out, "root", json!(booked.root));
+        return Ok(out);
+    }
+    if dry_run {
+        return Ok(out);
+    }
+    let secret = keep_secret(home.path(), quarter).map_err(AdminError::caller)?;
+    let statement = found.closed.statement(&secret);
+    add(&mut out, "root", json!(statement.root));
+    let at = office.append_blocking(vec![entry(statement)])?;
+    add(&mut out, "entry", at.first.into());
+    Ok(out)
+}
+
+fn secret_path(home: &Path, quarter: Quarter) -> PathBuf {
+    home.join("vault/settlement").join(quarter.to_string())
+}
+
+/// The quarter's secret: the one that is there, or a fresh one made durable.
+fn keep_secret(home: &Path, quarter: Quarter) -> Result<Hash, SettlementError> {
+    if let Some(secret) = secret(home, quarter)? {
+        return Ok(secret);
+    }
+    let path = secret_path(home, quarter);
+    let fail = |source| SettlementError::Secret { path: path.clone(), source };
+    let folder = home.join("vault/settlement");
+    std::fs::create_dir_all(&folder).map_err(fail)?;
+    let secret = random::hash();
+    let fresh = path.with_extension("new");
+    let options =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh);
+    let mut file = options.map_err(fail)?;
+    file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+    std::fs::rename(&fresh, &path).map_err(fail)?;
+    std::fs::File::open(&folder).and_then(|f| f.sync_all()).map_err(fail)?;
+    Ok(secret)
+}
