@@ -11,10 +11,10 @@ use counterfoil_spec::payload::Payload;
 use counterfoil_spec::time::Millis;
 
 use crate::error::LogError;
+use crate::glance::chain_hash;
 
 /// Signatures from which on more than one thread signs.
 const PARALLEL_SIGNATURES: usize = 48;
-const CHAIN_CONTEXT: &str = "counterfoil v1 author-chain";
 
 /// What an author wants logged.
 #[derive(Clone)]
@@ -35,12 +35,6 @@ impl NewEntry {
     pub fn new(serial: Serial, payload: impl Into<Payload>) -> Self {
         Self { serial, payload: payload.into(), co_signers: Vec::new(), anchor: None }
     }
-}
-
-/// The hash by which the next body of a chain names this one.
-#[must_use]
-pub fn chain_hash(body: &[u8]) -> Hash {
-    Hash::from_bytes(blake3::derive_key(CHAIN_CONTEXT, body))
 }
 
 /// The end of one author's chain.
@@ -149,40 +143,10 @@ impl Author {
     }
 }
 
-/// What a writer needs of a leaf that it wrote itself, read without decoding the payload.
-pub(crate) struct Glance<'a> {
-    pub(crate) body: &'a [u8],
-    pub(crate) author: Kid,
-    pub(crate) seq: u64,
-    pub(crate) time: Millis,
-}
-
-/// Reads the fixed members of a leaf; `None` where it is not one.
-pub(crate) fn glance(leaf: &[u8]) -> Option<Glance<'_>> {
-    let mut d = minicbor::Decoder::new(leaf);
-    d.array().ok()?;
-    let body = d.bytes().ok()?;
-    let mut d = minicbor::Decoder::new(body);
-    d.map().ok()?;
-    let key = |d: &mut minicbor::Decoder<'_>, want| (d.u8().ok()? == want).then_some(());
-    key(&mut d, 1)?;
-    d.u64().ok()?;
-    key(&mut d, 2)?;
-    d.u16().ok()?;
-    key(&mut d, 3)?;
-    let author = d.decode().ok()?;
-    key(&mut d, 4)?;
-    let seq = d.u64().ok()?;
-    key(&mut d, 5)?;
-    d.bytes().ok()?;
-    key(&mut d, 6)?;
-    let time = d.decode().ok()?;
-    Some(Glance { body, author, seq, time })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::glance::glance;
     use counterfoil_spec::payload::KeyRevoked;
 
     fn author() -> Author {

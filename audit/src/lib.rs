@@ -7,6 +7,7 @@
 mod chain;
 pub mod checkpoint;
 mod error;
+mod glance;
 pub mod merkle;
 pub mod note;
 mod owner;
@@ -19,10 +20,12 @@ mod stage;
 pub mod state;
 mod store;
 pub mod tile;
+pub mod verify;
 mod writer;
 
-pub use chain::{NewEntry, chain_hash};
+pub use chain::NewEntry;
 pub use error::LogError;
+pub use glance::chain_hash;
 pub use merkle::Head;
 pub use note::{NoteSigner, NoteVerifier};
 pub use owner::{MAX_APPEND_BYTES, MAX_APPEND_ENTRIES};

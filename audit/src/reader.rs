@@ -150,7 +150,11 @@ impl LogReader {
                     }
                     Some((_, Frame::Commit(_))) => {}
                     _ => {
-                        return Err(LogError::corrupt(&part.segment.name, frames.offset(), "no intact frame"));
+                        return Err(LogError::corrupt(
+                            &part.segment.name,
+                            frames.offset(),
+                            "no intact frame",
+                        ));
                     }
                 }
             }

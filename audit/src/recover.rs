@@ -11,9 +11,10 @@ use counterfoil_spec::ids::{Hash, Serial};
 use counterfoil_spec::payload::{Genesis, Payload};
 use counterfoil_spec::time::Now;
 
-use crate::chain::{Author, ChainTip, NewEntry, chain_hash, glance};
+use crate::chain::{Author, ChainTip, NewEntry};
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::LogError;
+use crate::glance::{chain_hash, glance};
 use crate::merkle::{Frontier, Head, empty_root};
 use crate::note::MAX_NOTE_BYTES;
 use crate::owner::Owner;

@@ -81,6 +81,11 @@ impl FrameReader {
         Ok(self.rest().is_empty() || segment::parse(self.rest()).is_intact())
     }
 
+    /// The segment's file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Goes to another offset.
     pub(crate) fn seek(&mut self, offset: u64) {
         self.base = offset;

@@ -1,0 +1,123 @@
+//! Judges a log by its bytes: every file under the log's folder, from the first entry to the signed head.
+//!
+//! One pass over the segments; memory does not grow with the log, but for keys and at most
+//! [`MAX_SERIALS_HELD`] serials. Entries are decoded and signatures checked on several threads; chains, tree and
+//! rules are followed in order on the caller's. Nothing here imports what writes a log.
+
+mod bundles;
+mod check;
+mod decode;
+mod entries;
+mod feed;
+mod findings;
+mod heads;
+mod peers;
+mod pool;
+mod serials;
+mod strays;
+mod tree;
+
+use std::path::PathBuf;
+
+use counterfoil_spec::ids::{Hash, NetId};
+use counterfoil_spec::rule::{Fault, Rule};
+use serde::Serialize;
+
+use crate::error::LogError;
+use crate::note::NoteError;
+
+pub use check::verify;
+pub use findings::MAX_FAULTS;
+pub use serials::MAX_SERIALS_HELD;
+
+/// What a valid log does not prove; every report ends with it.
+pub const NOT_PROVED: &[&str] = &[
+    "that everything that happened was logged",
+    "that payments and revenue in it were real",
+    "that machines, capacities or persons are what they claim to be",
+];
+
+/// What to verify and against what.
+#[derive(Debug, Clone)]
+pub struct VerifyOptions {
+    /// The `log` folder.
+    pub dir: PathBuf,
+    /// The log's verifier key, got from somewhere else than the log. Without it, genesis' own is used.
+    pub vkey: Option<String>,
+    /// The network, got from somewhere else than the log. Without it, it is derived from genesis.
+    pub net_id: Option<NetId>,
+    /// Whether signatures on entries are checked.
+    pub signatures: bool,
+    /// Threads that decode and check signatures; 0 for as many as there are cores.
+    pub threads: usize,
+}
+
+impl VerifyOptions {
+    /// Everything is checked, nothing is pinned.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), vkey: None, net_id: None, signatures: true, threads: 0 }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether there is no fault.
+    pub ok: bool,
+    /// The checkpoint's size; where there is no readable checkpoint, the entries that were committed.
+    pub size: u64,
+    /// The root at that size.
+    pub root: Hash,
+    /// By index; faults without one come last.
+    pub faults: Vec<Fault>,
+    /// Faults beyond [`MAX_FAULTS`].
+    pub faults_left_out: u64,
+    /// No quorum of witnesses has cosigned the checkpoint.
+    pub unwitnessed: bool,
+    /// Whether the log's key was given.
+    pub vkey_pinned: bool,
+    /// Whether the network's id was given.
+    pub net_id_pinned: bool,
+    /// The log's origin.
+    pub origin: String,
+    /// The log's key: the one given, or else the one in genesis.
+    pub log_vkey: Option<String>,
+    /// The network: the one given, or else the one in genesis.
+    pub net_id: Option<NetId>,
+    /// Entries that were committed; those beyond `size` were checked too, but no checkpoint covers them yet.
+    pub committed: u64,
+    /// Bytes behind the last commit: a group that was never acknowledged, or one that is being written.
+    pub torn_bytes: u64,
+    /// Signatures on entries that were checked.
+    pub signatures: u64,
+    /// Entries that the rules saw; fewer than were committed where damage stopped them.
+    pub rules_saw: u64,
+    /// Files under the log's folder that do not belong to it; they were not read.
+    pub strays: Vec<String>,
+    /// [`NOT_PROVED`].
+    pub not_proved: &'static [&'static str],
+}
+
+/// Why nothing could be judged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum VerifyError {
+    /// There is no log.
+    #[error("{0} has no seg folder; give the `log` folder of a home")]
+    NoLog(String),
+    /// The pinned key cannot be read.
+    #[error("the verifier key to pin: {0}")]
+    BadPin(NoteError),
+    /// A file could not be read.
+    #[error(transparent)]
+    Store(#[from] LogError),
+}
+
+/// Judges without rules and without a progress report.
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn verify_plain(options: &VerifyOptions) -> Result<Report, VerifyError> {
+    let mut none: [&mut dyn Rule; 0] = [];
+    verify(options, &mut none, &mut |_, _| {})
+}

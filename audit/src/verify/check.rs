@@ -1,0 +1,315 @@
+//! The pass itself.
+
+use std::sync::Arc;
+
+use counterfoil_spec::ids::NetId;
+use counterfoil_spec::rule::{Fault, FaultKind, Rule, Seen};
+
+use super::bundles::BundleCheck;
+use super::decode::{Batch, Decoded};
+use super::entries::EntryCheck;
+use super::feed::{EntryItem, Feed, Item};
+use super::findings::{Findings, fault};
+use super::heads::Heads;
+use super::pool::{Domain, Done, InOrder, Pool};
+use super::serials::{MAX_SERIALS_HELD, Serials};
+use super::tree::TreeCheck;
+use super::{NOT_PROVED, Report, VerifyError, VerifyOptions, strays};
+use crate::error::LogError;
+use crate::glance::glance;
+use crate::note::NoteVerifier;
+use crate::scan::wide;
+use crate::segment;
+
+/// Batches between reading and rules, for each thread.
+const BATCHES_PER_THREAD: usize = 4;
+
+/// Judges a log. `rules` see every entry that could be read, in order, until damage hides one; `progress` is told
+/// how many entries of how many are done.
+///
+/// # Errors
+/// [`VerifyError`]: only where nothing could be judged. What is wrong with the log is in the report.
+pub fn verify(
+    options: &VerifyOptions,
+    rules: &mut [&mut dyn Rule],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, VerifyError> {
+    if !options.dir.join(segment::FOLDER).is_dir() {
+        return Err(VerifyError::NoLog(options.dir.display().to_string()));
+    }
+    let pinned = options.vkey.as_ref().map(|k| k.parse::<NoteVerifier>()).transpose();
+    let pinned = pinned.map_err(VerifyError::BadPin)?;
+    let mut findings = Findings::default();
+    let heads = Heads::read(&options.dir, &mut findings)?;
+    let feed = Feed::open(&options.dir)?;
+    let (checkpoint, state) =
+        (heads.checkpoint.as_ref().map(|c| c.head), heads.state.as_ref().map(|c| c.head));
+    let mut pass = Pass {
+        options,
+        names: feed.segments.iter().map(|s| s.name.clone()).collect(),
+        serials: Serials::new(feed.head.size, MAX_SERIALS_HELD),
+        tree: TreeCheck::new(options.dir.clone(), heads.published(), checkpoint, state),
+        bundles: BundleCheck::new(options.dir.clone(), heads.published()),
+        entries: EntryCheck::new(pinned.clone(), options.net_id),
+        findings,
+        fallback_origin: heads.checkpoint.as_ref().or(heads.state.as_ref()).map(|c| c.origin.clone()),
+        rules,
+        progress,
+        checked: 0,
+        rules_saw: 0,
+        from_rules: Vec::new(),
+        feed,
+    };
+    pass.run()?;
+    pass.bundles.finish(&mut pass.findings)?;
+    pass.more_serials()?;
+    pass.report(&heads, pinned)
+}
+
+struct Pass<'a, 'r> {
+    options: &'a VerifyOptions,
+    feed: Feed,
+    names: Vec<String>,
+    serials: Serials,
+    tree: TreeCheck,
+    bundles: BundleCheck,
+    entries: EntryCheck,
+    findings: Findings,
+    /// Where genesis cannot be read and nothing is pinned.
+    fallback_origin: Option<String>,
+    rules: &'a mut [&'r mut dyn Rule],
+    progress: &'a mut dyn FnMut(u64, u64),
+    checked: u64,
+    rules_saw: u64,
+    from_rules: Vec<Fault>,
+}
+
+impl Pass<'_, '_> {
+    fn run(&mut self) -> Result<(), LogError> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = if self.options.threads == 0 { cores } else { self.options.threads };
+        std::thread::scope(|scope| {
+            let pool = Pool::start(scope, threads);
+            let limit = threads * BATCHES_PER_THREAD;
+            let (mut decoded, mut checked) = (InOrder::default(), InOrder::default());
+            let mut spare: Vec<Box<Batch>> = Vec::new();
+            let (mut number, mut in_flight, mut more) = (0, 0, true);
+            loop {
+                while more && in_flight < limit {
+                    let mut batch = spare.pop().unwrap_or_default();
+                    batch.clear();
+                    batch.number = number;
+                    more = self.feed.fill(&mut batch, &mut self.findings)?;
+                    if more {
+                        number += 1;
+                        in_flight += 1;
+                        pool.decode(batch);
+                    }
+                }
+                if in_flight == 0 {
+                    return Ok(());
+                }
+                match pool.next() {
+                    Some(Done::Decoded(batch)) => decoded.put(batch),
+                    Some(Done::Checked(batch)) => checked.put(batch),
+                    None => return Ok(()),
+                }
+                while let Some(mut batch) = decoded.take() {
+                    self.follow(&mut batch)?;
+                    match self.domain().filter(|_| self.options.signatures && !batch.checks.is_empty()) {
+                        Some(domain) => pool.check(batch, domain),
+                        None => checked.put(batch),
+                    }
+                }
+                while let Some(batch) = checked.take() {
+                    self.judge(&batch);
+                    in_flight -= 1;
+                    spare.push(batch);
+                }
+            }
+        })
+    }
+
+    fn domain(&self) -> Option<Domain> {
+        let net_id = self.net_id()?;
+        let origin = self.entries.origin.as_deref().or(self.fallback_origin.as_deref())?;
+        Some(Domain { net_id, origin: Arc::from(origin) })
+    }
+
+    /// Entries are signed for the network that genesis names; where that is not the pinned one, one fault says so.
+    fn net_id(&self) -> Option<NetId> {
+        self.entries.genesis_net.or(self.options.net_id)
+    }
+
+    fn name(&self, segment: usize) -> String {
+        self.names.get(segment).cloned().unwrap_or_default()
+    }
+
+    /// What must happen in order and needs no signature.
+    fn follow(&mut self, batch: &mut Batch) -> Result<(), LogError> {
+        let mut decoded = std::mem::take(&mut batch.decoded);
+        let mut each = decoded.iter_mut();
+        for item in &batch.items {
+            match item {
+                Item::Entry(entry) => {
+                    let Some(decoded) = each.next() else { continue };
+                    let leaf = batch.bytes.get(entry.span.clone()).unwrap_or_default();
+                    let whole = self.place(entry, leaf, decoded)?;
+                    decoded.sound = whole && !self.entries.lost;
+                    if let (true, Ok(parsed)) = (whole, &decoded.entry) {
+                        let signatures = batch.signatures.get(parsed.signatures.clone()).unwrap_or_default();
+                        self.serials.add(parsed.body.payload.kind(), &parsed.body.serial, entry.index);
+                        self.entries.entry(
+                            entry.index,
+                            parsed,
+                            signatures,
+                            &mut batch.checks,
+                            &mut self.findings,
+                        );
+                    }
+                }
+                Item::Commit { head, segment, offset } => {
+                    self.tree.commit(head, &self.names.get(*segment).cloned().unwrap_or_default(), *offset);
+                }
+                Item::Lost { indexes } => {
+                    self.entries.lose();
+                    for index in indexes.clone() {
+                        let expected = self.tree.expected(index, &mut self.findings)?;
+                        self.bundles.push(None, expected, &mut self.findings)?;
+                        self.tree.lose(index + 1, &mut self.findings)?;
+                    }
+                }
+            }
+        }
+        batch.decoded = decoded;
+        Ok(())
+    }
+
+    /// Holds a leaf against checksum, tree and form; whether what it says can be relied on.
+    fn place(&mut self, entry: &EntryItem, leaf: &[u8], decoded: &Decoded) -> Result<bool, LogError> {
+        let index = entry.index;
+        let expected = self.tree.expected(index, &mut self.findings)?;
+        self.tree.push(decoded.hash, expected, entry.segment, &mut self.findings)?;
+        self.bundles.push(Some(leaf), expected, &mut self.findings)?;
+        let proved = expected == Some(decoded.hash);
+        if !entry.intact && (proved || expected.is_none()) {
+            let detail = format!("byte {}: the entry's checksum is wrong", entry.offset);
+            self.findings.push(fault(FaultKind::Corrupt, Some(index), &self.name(entry.segment), detail));
+        }
+        if !entry.intact && !proved {
+            self.entries.lose();
+            return Ok(false);
+        }
+        if let Err(detail) = &decoded.entry {
+            let name = self.name(entry.segment);
+            self.findings.push(fault(FaultKind::NonCanonical, Some(index), &name, detail.clone()));
+            self.entries.lose();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// What comes after signatures.
+    fn judge(&mut self, batch: &Batch) {
+        self.checked += if batch.checked { wide(batch.checks.len()) } else { 0 };
+        for failed in batch.failed.iter().filter_map(|f| batch.checks.get(*f)) {
+            let detail = format!(
+                "the signature by {:?} {} does not verify",
+                failed.signature.role, failed.signature.kid
+            );
+            self.findings.entry(FaultKind::BadEntrySignature, failed.index, detail);
+        }
+        let entries = batch.items.iter().filter_map(|i| match i {
+            Item::Entry(entry) => Some(entry.index),
+            _ => None,
+        });
+        let mut last = 0;
+        for (index, decoded) in entries.zip(&batch.decoded) {
+            last = index + 1;
+            if let (true, Ok(parsed)) = (decoded.sound, &decoded.entry) {
+                self.rules_saw += 1;
+                for rule in self.rules.iter_mut() {
+                    rule.entry(&Seen { index, body: &parsed.body }, &mut self.from_rules);
+                }
+                self.findings.extend(self.from_rules.drain(..));
+            }
+        }
+        (self.progress)(last, self.feed.head.size);
+    }
+
+    /// The parts of the serials that did not fit into memory: the log is read again for each.
+    fn more_serials(&mut self) -> Result<(), LogError> {
+        loop {
+            let (faults, more) = self.serials.finish_part();
+            self.findings.extend(faults);
+            if !more {
+                return Ok(());
+            }
+            self.feed.rewind();
+            let mut batch = Batch::default();
+            // What is damaged was named in the first pass.
+            let mut known = Findings::default();
+            while self.feed.fill(&mut batch, &mut known)? {
+                for item in &batch.items {
+                    let Item::Entry(entry) = item else { continue };
+                    let leaf = batch.bytes.get(entry.span.clone()).unwrap_or_default();
+                    if let Some(glance) = glance(leaf).filter(|_| entry.intact) {
+                        self.serials.add(glance.kind, &glance.serial, entry.index);
+                    }
+                }
+                batch.clear();
+            }
+        }
+    }
+
+    fn report(mut self, heads: &Heads, pinned: Option<NoteVerifier>) -> Result<Report, VerifyError> {
+        for rule in self.rules.iter_mut() {
+            rule.finish(&mut self.from_rules);
+        }
+        let findings = &mut self.findings;
+        findings.extend(self.from_rules.drain(..));
+        let committed = self.feed.head;
+        let origin = self.entries.origin.clone().or(self.fallback_origin.clone()).unwrap_or_default();
+        let key = pinned.as_ref().or(self.entries.genesis_key.as_ref());
+        heads.check(key, &origin, committed.size, findings);
+        if self.feed.origin.is_some_and(|o| o != segment::origin_hash(&origin)) {
+            let name = self.names.first().map_or(segment::FOLDER, String::as_str);
+            findings.file(FaultKind::OriginNotPinned, name, "the segments belong to another origin");
+        }
+        let signed = heads.published().max(heads.state.as_ref().map_or(0, |s| s.head.size));
+        if let Some((file, offset)) = self.feed.torn.as_ref().filter(|_| signed > committed.size) {
+            let detail = format!("byte {offset}: entries that were signed end without a commit frame");
+            findings.file(FaultKind::Corrupt, file, detail);
+        }
+        let lock = std::fs::metadata(self.options.dir.join(strays::LOCK));
+        if lock.is_ok_and(|m| m.len() != 0) {
+            findings.file(FaultKind::Corrupt, strays::LOCK, "byte 0: the lock file is not empty");
+        }
+        let names = &self.names;
+        let verdict =
+            self.tree.finish(heads.arbiter(), committed, |s| names.get(s).cloned().unwrap_or_default());
+        findings.extend(verdict.faults);
+        let strays = strays::strays(&self.options.dir, verdict.tree_size);
+        findings.faults.sort_by_key(|f| f.index.unwrap_or(u64::MAX));
+        let shown = heads.checkpoint.as_ref().map(|c| c.head);
+        Ok(Report {
+            ok: findings.faults.is_empty(),
+            size: shown.map_or(committed.size, |h| h.size),
+            root: shown.map_or(verdict.root, |h| h.root),
+            faults: std::mem::take(&mut findings.faults),
+            faults_left_out: findings.left_out,
+            unwitnessed: true,
+            vkey_pinned: pinned.is_some(),
+            net_id_pinned: self.options.net_id.is_some(),
+            origin,
+            log_vkey: key.map(NoteVerifier::to_string),
+            net_id: self.options.net_id.or(self.entries.genesis_net),
+            committed: committed.size,
+            torn_bytes: self.feed.torn_bytes,
+            signatures: self.checked,
+            rules_saw: self.rules_saw,
+            strays,
+            not_proved: NOT_PROVED,
+        })
+    }
+}

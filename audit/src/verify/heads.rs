@@ -1,0 +1,122 @@
+//! The heads that a log claims: its checkpoint and the state that was durable before it was signed.
+
+use std::path::Path;
+
+use counterfoil_spec::rule::FaultKind;
+
+use super::findings::Findings;
+use crate::checkpoint::{self, Checkpoint};
+use crate::error::LogError;
+use crate::merkle::Head;
+use crate::note::{MAX_NOTE_BYTES, Note, NoteError, NoteVerifier};
+use crate::state::{self, MAX_STATE_BYTES};
+use crate::tile::read_limited;
+
+/// Read before anything else, so that a running writer only ever makes the rest longer.
+pub(super) struct Heads {
+    note: Option<Note>,
+    pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) state: Option<Checkpoint>,
+}
+
+impl Heads {
+    pub(super) fn read(dir: &Path, findings: &mut Findings) -> Result<Self, LogError> {
+        let note = read_note(dir, findings)?;
+        let checkpoint = note.as_ref().and_then(|n| match Checkpoint::parse(&n.text) {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(e) => {
+                findings.file(FaultKind::MalformedNote, checkpoint::FILE, e.to_string());
+                None
+            }
+        });
+        let path = dir.join(state::FILE);
+        let state = match read_limited(&path, MAX_STATE_BYTES) {
+            Ok(None) => None,
+            Ok(Some(bytes)) => {
+                let parsed = state::parse(&bytes);
+                if parsed.is_none() {
+                    findings.file(FaultKind::Corrupt, state::FILE, "byte 0: not a signed state");
+                }
+                parsed
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                findings.file(FaultKind::Corrupt, state::FILE, e.to_string());
+                None
+            }
+            Err(e) => return Err(LogError::store("read", &path)(e)),
+        };
+        Ok(Self { note, checkpoint, state })
+    }
+
+    /// The size that tiles must be published for.
+    pub(super) fn published(&self) -> u64 {
+        self.checkpoint.as_ref().or(self.state.as_ref()).map_or(0, |c| c.head.size)
+    }
+
+    /// The head that decides which of two trees was meant.
+    pub(super) fn arbiter(&self) -> Option<Head> {
+        self.checkpoint.as_ref().or(self.state.as_ref()).map(|c| c.head)
+    }
+
+    /// Checks origins, the signature and that nothing went backwards.
+    pub(super) fn check(
+        &self,
+        key: Option<&NoteVerifier>,
+        origin: &str,
+        committed: u64,
+        findings: &mut Findings,
+    ) {
+        for (claim, file) in [(&self.checkpoint, checkpoint::FILE), (&self.state, state::FILE)] {
+            let Some(claim) = claim else { continue };
+            if claim.origin != origin {
+                let detail = format!("origin {:?} where {origin:?} was expected", claim.origin);
+                findings.file(FaultKind::OriginNotPinned, file, detail);
+            }
+            if claim.head.size > committed {
+                let detail = format!("have {committed} committed entries, want {}", claim.head.size);
+                findings.file(FaultKind::Rollback, file, detail);
+            }
+        }
+        if let (Some(checkpoint), Some(state)) = (&self.checkpoint, &self.state)
+            && state.head.size < checkpoint.head.size
+        {
+            let detail =
+                format!("have {}, want at least the checkpoint's {}", state.head.size, checkpoint.head.size);
+            findings.file(FaultKind::Rollback, state::FILE, detail);
+        }
+        if let (Some(note), Some(key)) = (&self.note, key)
+            && let Err(e) = key.verify(note)
+        {
+            findings.file(note_fault(&e), checkpoint::FILE, e.to_string());
+        }
+    }
+}
+
+fn read_note(dir: &Path, findings: &mut Findings) -> Result<Option<Note>, LogError> {
+    let path = dir.join(checkpoint::FILE);
+    let bytes = match read_limited(&path, MAX_NOTE_BYTES) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            findings.file(FaultKind::NoTrustedSignature, checkpoint::FILE, "there is no checkpoint");
+            return Ok(None);
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+            findings.file(FaultKind::MalformedNote, checkpoint::FILE, e.to_string());
+            return Ok(None);
+        }
+        Err(e) => return Err(LogError::store("read", &path)(e)),
+    };
+    Note::parse(&bytes)
+        .map_err(|e| findings.file(FaultKind::MalformedNote, checkpoint::FILE, e.to_string()))
+        .map_or(Ok(None), |note| Ok(Some(note)))
+}
+
+/// Which fault a refused note is.
+pub(super) fn note_fault(e: &NoteError) -> FaultKind {
+    match e {
+        NoteError::MalformedNote(_) | NoteError::MalformedKey(_) => FaultKind::MalformedNote,
+        NoteError::WeakKey => FaultKind::WeakKey,
+        NoteError::NoTrustedSignature(_) => FaultKind::NoTrustedSignature,
+        NoteError::BadLogSignature(_) => FaultKind::BadLogSignature,
+    }
+}

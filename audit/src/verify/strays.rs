@@ -1,0 +1,99 @@
+//! Finds the files of a tile, and the files under a log's folder that belong to nothing.
+
+use std::io;
+use std::path::Path;
+
+use crate::error::LogError;
+use crate::segment;
+use crate::tile::{TileId, TileKind, nodes_at, read_limited};
+use crate::{checkpoint, state};
+
+/// Names that a report lists.
+const MAX_STRAYS: usize = 100;
+/// Folders below the log's own: `tile/<L>/x…/…` of the largest index.
+const MAX_DEPTH: usize = 12;
+/// The lock file, which is empty.
+pub(super) const LOCK: &str = "lock";
+
+/// All files of one tile, narrowest first. A file that is replaced by a wider one meanwhile is looked for again.
+pub(super) fn tile_files(
+    dir: &Path,
+    kind: TileKind,
+    index: u64,
+    limit: usize,
+) -> Result<Vec<(TileId, Vec<u8>)>, LogError> {
+    let whole = TileId::whole(kind, index);
+    let folder = dir.join(whole.partial_folder());
+    loop {
+        let mut out = Vec::new();
+        let mut vanished = false;
+        let mut ids = Vec::new();
+        match std::fs::read_dir(&folder) {
+            Ok(entries) => {
+                let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
+                ids.extend(names.filter_map(|n| TileId::parse(&format!("{}/{n}", whole.partial_folder()))));
+            }
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(e) => return Err(LogError::store("list", &folder)(e)),
+        }
+        ids.sort_by_key(|id| id.width);
+        ids.push(whole);
+        for id in ids {
+            let path = dir.join(id.path());
+            match read_limited(&path, limit) {
+                Ok(Some(bytes)) => out.push((id, bytes)),
+                Ok(None) => vanished |= id != whole,
+                // Too long to be a tile; an empty one has the wrong length just the same.
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => out.push((id, Vec::new())),
+                Err(e) => return Err(LogError::store("read", &path)(e)),
+            }
+        }
+        if !vanished {
+            return Ok(out);
+        }
+    }
+}
+
+/// The files that the verifier has no place for; `size` is how far the log was verified.
+pub(super) fn strays(dir: &Path, size: u64) -> Vec<String> {
+    let mut out = Vec::new();
+    visit(dir, "", 0, &mut |name| {
+        if !belongs(name, size) && out.len() < MAX_STRAYS {
+            out.push(name.to_owned());
+        }
+    });
+    out.sort();
+    out
+}
+
+fn belongs(name: &str, size: u64) -> bool {
+    if [checkpoint::FILE, state::FILE, LOCK].contains(&name) {
+        return true;
+    }
+    if let Some(first) = name.strip_prefix("seg/").and_then(|n| n.strip_suffix(".log")) {
+        let first = first.parse().ok();
+        return first.is_some_and(|f| segment::SegmentFile::new(Path::new(""), f).name == name);
+    }
+    TileId::parse(name).is_some_and(|id| {
+        let count = match id.kind {
+            TileKind::Hashes(level) => nodes_at(level, size),
+            TileKind::Entries => size,
+        };
+        id.end() <= count
+    })
+}
+
+fn visit(dir: &Path, prefix: &str, depth: usize, each: &mut dyn FnMut(&str)) {
+    // A folder that went away meanwhile has nothing to report.
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            if depth < MAX_DEPTH {
+                visit(&entry.path(), &format!("{name}/"), depth + 1, each);
+            }
+        } else {
+            each(&name);
+        }
+    }
+}
