@@ -1,0 +1,63 @@
+//! What a node is told, and why it may not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use counterfoil_audit::LogError;
+use counterfoil_audit::note::NoteError;
+use counterfoil_consent::Policy;
+use counterfoil_identity::TlsFault;
+use counterfoil_model::Checkpoint;
+use counterfoil_session::EndpointError;
+use counterfoil_spec::time::Now;
+
+use crate::home::NodeIdentity;
+
+/// What a node is told.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// Its folder: `log/` and `unsettled/` lie in it.
+    pub home: PathBuf,
+    /// Who it is and whom it trusts.
+    pub identity: NodeIdentity,
+    /// Where the router is.
+    pub router: SocketAddr,
+    /// What its operator allows.
+    pub policy: Policy,
+    /// Its consent epoch; only ever rising, kept by its operator.
+    pub epoch: u64,
+    /// The models whose weights it has at hand.
+    pub models: Vec<Arc<Checkpoint>>,
+    /// Bytes of weights that it may hold.
+    pub max_weight_bytes: u64,
+    /// ISO 4217 code of the network's currency, for the first entry of its log.
+    pub currency: String,
+    /// The present.
+    pub now: Now,
+}
+
+/// Why a node did not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its log cannot be opened or written.
+    #[error("the node's log: {0}")]
+    Log(#[from] LogError),
+    /// Its log key has no usable name.
+    #[error("the node's log key: {0}")]
+    LogKey(#[from] NoteError),
+    /// Its certificate and key do not fit.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+    /// No socket.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// Its folder cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}

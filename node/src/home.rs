@@ -1,0 +1,149 @@
+//! Who a node is, on disk: its keys and its certificate.
+//!
+//! ```text
+//! identity/node.key      the node identity key            identity/chain.pem   the leaf and its issuing CA
+//! identity/log.key       the key of its log's heads       identity/root.der    the network root
+//! identity/recovery.key  to be kept elsewhere             identity/router      the router's id, pinned
+//! identity/tls.key       the key of the current leaf
+//! ```
+//!
+//! Keys are 0600 in a folder of 0700.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use counterfoil_audit::NoteSigner;
+use counterfoil_audit::note::NoteError;
+use counterfoil_identity::digest::{self, context};
+use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined};
+use counterfoil_identity::key_file::{self, KeyFileFault};
+use counterfoil_identity::{CaFault, Chain, Credentials, Refused, SecretKey, TlsKey, TrustDomain};
+use counterfoil_session::ConnectError;
+use counterfoil_spec::ids::{IdSyntax, RouterId};
+use counterfoil_spec::time::Now;
+
+use crate::log::log_origin;
+
+/// Who a node is and whom it trusts.
+#[derive(Clone)]
+pub struct NodeIdentity {
+    /// The node identity key.
+    pub key: Arc<SecretKey>,
+    /// The key of its log's heads.
+    pub log_key: Arc<SecretKey>,
+    /// Its certificate and TLS key.
+    pub credentials: Credentials,
+    /// The network.
+    pub domain: TrustDomain,
+    /// The router that it works for.
+    pub router: RouterId,
+}
+
+/// Why an identity was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyFileFault),
+    /// The certificate chain.
+    #[error("identity/chain.pem: {0}")]
+    Chain(#[from] CaFault),
+    /// The root certificate.
+    #[error("identity/root.der: {0}")]
+    Root(#[from] Refused),
+    /// The pinned router.
+    #[error("identity/router: {0}")]
+    Router(#[from] IdSyntax),
+    /// The operating system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why a node did not join.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// Its own folder.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The router, or the way to it.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Its log key.
+    #[error("the node's log key: {0}")]
+    LogKey(#[from] NoteError),
+}
+
+impl NodeIdentity {
+    /// Reads the identity of an enrolled node.
+    ///
+    /// # Errors
+    /// [`HomeError`]; of `Io` and kind `NotFound` where the node was never enrolled.
+    pub fn load(home: &Path) -> Result<Self, HomeError> {
+        let folder = home.join("identity");
+        let read = |name: &str| {
+            let path = folder.join(name);
+            fs::read(&path).map_err(|source| HomeError::Io { path, source })
+        };
+        let text = |name: &str| {
+            let path = folder.join(name);
+            fs::read_to_string(&path).map_err(|source| HomeError::Io { path, source })
+        };
+        let chain = Chain::from_pem(&text("chain.pem")?)?;
+        let tls = TlsKey::from_secret(key_file::load(&folder.join("tls.key"))?);
+        Ok(Self {
+            key: Arc::new(key_file::load(&folder.join("node.key"))?),
+            log_key: Arc::new(key_file::load(&folder.join("log.key"))?),
+            credentials: Credentials::new(chain, &tls),
+            domain: TrustDomain::new(&read("root.der")?)?,
+            router: text("router")?.trim().parse()?,
+        })
+    }
+}
+
+/// Joins a network with a join token and stores who this node is now. Keys that are there already are used again, so
+/// an enrolment that failed half-way can be repeated with the same token.
+///
+/// # Errors
+/// [`EnrolError`].
+pub async fn enrol(
+    home: &Path,
+    token: JoinToken,
+    router: SocketAddr,
+    now: &Now,
+) -> Result<NodeIdentity, EnrolError> {
+    let folder = home.join("identity");
+    let keep = |name: &str| key_file::load_or_create(&folder.join(name)).map_err(HomeError::from);
+    let (key, log_key, recovery) = (keep("node.key")?, keep("log.key")?, keep("recovery.key")?);
+    let tls = keep("tls.key")?;
+    let log_key = Arc::new(log_key);
+    let vkey = NoteSigner::new(&log_origin(&key.public().node_id()), Arc::clone(&log_key))?.vkey();
+    let recovery_hash = digest::derive(context::RECOVERY_KEY, &[recovery.public().wire().as_bytes()]);
+    let own = SecretKey::from_seed(*key.seed());
+    let client = EnrolClient::new(token, own, TlsKey::from_secret(tls), recovery_hash, vkey);
+    let joined = Box::pin(counterfoil_session::enrol::join(router, client, now)).await?;
+    store(&folder, &joined)?;
+    let Joined { credentials, domain, router, .. } = joined;
+    Ok(NodeIdentity { key: Arc::new(key), log_key, credentials, domain, router })
+}
+
+fn store(folder: &Path, joined: &Joined) -> Result<(), HomeError> {
+    let write = |name: &str, bytes: &[u8]| {
+        let (path, part) = (folder.join(name), folder.join(format!("{name}.part")));
+        fs::write(&part, bytes)
+            .and_then(|()| fs::File::open(&part)?.sync_all())
+            .and_then(|()| fs::rename(&part, &path))
+            .map_err(|source| HomeError::Io { path, source })
+    };
+    write("root.der", joined.domain.root_der())?;
+    write("router", format!("{}\n", joined.router).as_bytes())?;
+    // Last, because a node without it is not enrolled.
+    write("chain.pem", joined.credentials.chain().to_pem().as_bytes())
+}

@@ -1,0 +1,153 @@
+//! Receipts that this node signed and that the router has not countersigned, or whose two halves are not logged yet.
+//!
+//! ```text
+//! unsettled/<serial> = canonical CBOR { 1: request serial, 2: receipt body: bstr, 3: node signature }
+//! ```
+//!
+//! A file is written before its receipt is sent and removed after the countersigned receipt is durable in the log.
+//! It is not synced: it survives the end of the process, not of the machine's power.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use counterfoil_spec::encode::{from_canonical, to_canonical};
+use counterfoil_spec::ids::{Serial, Signature};
+use counterfoil_spec::limits::MAX_CONTROL_BYTES;
+use minicbor::{Decode, Encode};
+
+use crate::config::NodeError;
+
+/// Receipts that are kept at most; beyond that the ones with the lowest serials are given up.
+pub(crate) const MAX_UNSETTLED_KEPT: usize = 1024;
+
+/// A receipt's first half, and the request that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Kept {
+    /// The request.
+    #[n(1)]
+    pub(crate) request: Serial,
+    /// Canonical bytes of a receipt body.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub(crate) body: Vec<u8>,
+    /// The node's half.
+    #[n(3)]
+    pub(crate) node_sig: Signature,
+}
+
+/// The receipts of one node, by serial.
+#[derive(Debug)]
+pub(crate) struct Unsettled {
+    dir: PathBuf,
+    kept: BTreeMap<Serial, Kept>,
+}
+
+impl Unsettled {
+    /// Reads what an earlier process left. A file that cannot be read as a receipt is left alone.
+    pub(crate) fn open(home: &Path) -> Result<Self, NodeError> {
+        let dir = home.join("unsettled");
+        let fault = |source| NodeError::Io { path: dir.clone(), source };
+        fs::create_dir_all(&dir).map_err(fault)?;
+        let mut kept = BTreeMap::new();
+        for entry in fs::read_dir(&dir).map_err(fault)?.take(MAX_UNSETTLED_KEPT) {
+            let path = entry.map_err(fault)?.path();
+            let serial = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse::<Serial>().ok());
+            let bytes = read_limited(&path).map_err(fault)?;
+            if let (Some(serial), Ok(receipt)) = (serial, from_canonical::<Kept>(&bytes, MAX_CONTROL_BYTES)) {
+                kept.insert(serial, receipt);
+            }
+        }
+        Ok(Self { dir, kept })
+    }
+
+    pub(crate) fn serials(&self) -> Vec<Serial> {
+        self.kept.keys().copied().collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Kept> {
+        self.kept.values()
+    }
+
+    pub(crate) fn find(&self, serial: &Serial) -> Option<&Kept> {
+        self.kept.get(serial)
+    }
+
+    /// Keeps a receipt; a later one of the same serial takes the place of an earlier one.
+    pub(crate) fn keep(&mut self, serial: Serial, receipt: Kept) -> io::Result<()> {
+        if self.kept.len() >= MAX_UNSETTLED_KEPT && !self.kept.contains_key(&serial) {
+            if let Some((lost, _)) = self.kept.pop_first() {
+                tracing::warn!(serial = %lost, "too many receipts without the router's half; one is given up");
+                fs::remove_file(self.path(&lost))?;
+            }
+        }
+        let path = self.path(&serial);
+        let part = self.dir.join("part");
+        fs::write(&part, to_canonical(&receipt))?;
+        fs::rename(part, path)?;
+        self.kept.insert(serial, receipt);
+        Ok(())
+    }
+
+    /// Forgets a receipt here; its file stays until [`remove`] is called with the path.
+    pub(crate) fn settle(&mut self, serial: &Serial) -> Option<PathBuf> {
+        self.kept.remove(serial).map(|_| self.path(serial))
+    }
+
+    fn path(&self, serial: &Serial) -> PathBuf {
+        self.dir.join(serial.to_string())
+    }
+}
+
+/// Removes the file of a receipt that is logged.
+pub(crate) fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        // It is sent once more after the next start, and then found in the log.
+        tracing::warn!(path = %path.display(), %error, "a settled receipt's file stays");
+    }
+}
+
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_CONTROL_BYTES).unwrap_or(u64::MAX);
+    fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serial(n: u8) -> Serial {
+        Serial::from_bytes([n; 16])
+    }
+
+    fn kept(n: u8) -> Kept {
+        Kept { request: serial(200), body: vec![n], node_sig: Signature::from_bytes([n; 64]) }
+    }
+
+    #[test]
+    fn a_new_process_finds_what_was_kept_and_not_what_was_settled() {
+        let home = tempfile::tempdir().unwrap();
+        let mut first = Unsettled::open(home.path()).unwrap();
+        first.keep(serial(1), kept(1)).unwrap();
+        first.keep(serial(2), kept(2)).unwrap();
+        first.keep(serial(1), kept(9)).unwrap();
+        remove(&first.settle(&serial(2)).unwrap());
+        let second = Unsettled::open(home.path()).unwrap();
+        assert_eq!(second.serials(), [serial(1)]);
+        assert_eq!(second.find(&serial(1)), Some(&kept(9)));
+    }
+
+    #[test]
+    fn a_damaged_file_is_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        Unsettled::open(home.path()).unwrap();
+        let path = home.path().join("unsettled").join(serial(3).to_string());
+        fs::write(&path, b"\xff").unwrap();
+        assert_eq!(Unsettled::open(home.path()).unwrap().serials(), []);
+        assert!(path.exists());
+    }
+}
