@@ -171,40 +171,57 @@ fn tile<const R: usize, const C: usize>(
 ) {
     let xs: [_; R] = array::from_fn(|i| x[(r + i) * inner..(r + i + 1) * inner].as_chunks::<LANES>());
     let ws: [_; C] = array::from_fn(|j| w[(c + j) * inner..(c + j + 1) * inner].as_chunks::<LANES>());
-    let blocks = inner / LANES;
-    let xb: [&[[f32; LANES]]; R] = array::from_fn(|i| &xs[i].0[..blocks]);
-    let wb: [&[[f32; LANES]]; C] = array::from_fn(|j| &ws[j].0[..blocks]);
-    let mut lanes = [[[0f32; LANES]; C]; R];
-    for k in 0..blocks {
-        for i in 0..R {
-            for j in 0..C {
-                for l in 0..LANES {
-                    lanes[i][j][l] += xb[i][k][l] * wb[j][k][l];
-                }
-            }
-        }
-    }
+    let lanes = blocks(array::from_fn::<_, R, _>(|i| xs[i].0), array::from_fn::<_, C, _>(|j| ws[j].0));
     for i in 0..R {
         for j in 0..C {
-            for (l, (a, b)) in xs[i].1.iter().zip(ws[j].1).enumerate() {
-                lanes[i][j][l] += a * b;
-            }
-            y[(r + i) * outputs + c + j] = tree(lanes[i][j]);
+            y[(r + i) * outputs + c + j] = tree(with_rest(lanes[i][j], xs[i].1, ws[j].1));
         }
     }
 }
 
+/// Sixteen accumulators.
+type Lanes = [f32; LANES];
+
+/// The lanes of `R · C` sums over whole blocks of sixteen. In this shape, a function of slices of arrays with one
+/// assignment to a whole array, the compiler makes vectors of the lanes; asserts and single lanes within defeat it.
+#[inline(always)]
+fn blocks<const R: usize, const C: usize>(x: [&[Lanes]; R], w: [&[Lanes]; C]) -> [[Lanes; C]; R] {
+    let count = x[0].len();
+    let x: [&[Lanes]; R] = array::from_fn(|i| &x[i][..count]);
+    let w: [&[Lanes]; C] = array::from_fn(|j| &w[j][..count]);
+    let mut lanes = [[[0f32; LANES]; C]; R];
+    for k in 0..count {
+        for i in 0..R {
+            for j in 0..C {
+                lanes[i][j] = step(&lanes[i][j], &x[i][k], &w[j][k]);
+            }
+        }
+    }
+    lanes
+}
+
+/// Every lane adds its product, rounded first.
+#[inline(always)]
+fn step(lanes: &Lanes, x: &Lanes, w: &Lanes) -> Lanes {
+    array::from_fn(|l| lanes[l] + x[l] * w[l])
+}
+
+/// The products past the last whole block, in the first lanes.
+#[inline(always)]
+fn with_rest(mut lanes: Lanes, x: &[f32], w: &[f32]) -> Lanes {
+    for (lane, (x, w)) in lanes.iter_mut().zip(x.iter().zip(w)) {
+        *lane += x * w;
+    }
+    lanes
+}
+
 /// The sum of the lanes in the one order that the module states.
 #[inline(always)]
-fn tree(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for l in 0..half {
-            lanes[l] += lanes[l + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+fn tree(lanes: Lanes) -> f32 {
+    let lanes: [f32; 8] = array::from_fn(|l| lanes[l] + lanes[l + 8]);
+    let lanes: [f32; 4] = array::from_fn(|l| lanes[l] + lanes[l + 4]);
+    let lanes: [f32; 2] = array::from_fn(|l| lanes[l] + lanes[l + 2]);
+    lanes[0] + lanes[1]
 }
 
 /// The sum of products in the same order as [`product`].
@@ -212,16 +229,8 @@ fn tree(mut lanes: [f32; LANES]) -> f32 {
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_blocks, a_rest) = a.as_chunks::<LANES>();
     let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    let mut lanes = [0f32; LANES];
-    for (x, y) in a_blocks.iter().zip(b_blocks) {
-        for l in 0..LANES {
-            lanes[l] += x[l] * y[l];
-        }
-    }
-    for (l, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
-        lanes[l] += x * y;
-    }
-    tree(lanes)
+    let [[lanes]] = blocks([a_blocks], [b_blocks]);
+    tree(with_rest(lanes, a_rest, b_rest))
 }
 
 /// The sum of the squares, lanes and tree as in [`product`].

@@ -18,6 +18,7 @@
 mod angle;
 mod attention;
 mod bank;
+pub mod bench;
 mod checkpoint;
 mod combine;
 mod config;
