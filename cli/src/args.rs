@@ -343,8 +343,8 @@ pub(crate) enum ProviderCommand {
         #[arg(long)]
         affiliated: bool,
     },
-    /// List the payout identities
-    Status,
+    /// List the nodes that ever enrolled, with the keys of their own logs
+    Nodes,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::RunArgs;
 use crate::client::Client;
+use crate::command::serve::needs_enrolment;
 use crate::exit::{Failure, Outcome};
 use crate::home::{HomeLock, Running, RunningNode};
 use crate::output;
@@ -138,7 +139,7 @@ impl Fleet {
         if let Some(model) = &self.args.model {
             flag("--model", model.display().to_string());
         }
-        if counterfoil_node::home::needs_enrolment(&home, counterfoil_router::clock::now().seconds()) {
+        if needs_enrolment(&home) {
             let reply = self
                 .admin
                 .json(Method::POST, "/admin/v1/command", Some(&json!({ "command": "join-token", "expires_s": 600 })))

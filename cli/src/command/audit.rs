@@ -1,0 +1,116 @@
+//! `counterfoil audit …`: verify the log, look into it, measure it.
+
+use std::path::{Path, PathBuf};
+
+use counterfoil_audit::LogReader;
+use counterfoil_audit::verify::{Report, VerifyOptions, verify};
+use counterfoil_consent::ConsentRule;
+use counterfoil_ledger::LedgerRule;
+use counterfoil_spec::rule::Rule;
+use serde_json::json;
+
+use crate::args::{AuditCommand, LogArgs};
+use crate::command::account::id;
+use crate::exit::{Failure, Outcome};
+use crate::output;
+
+/// Carries out one of them.
+pub(crate) fn run(home: &Path, command: AuditCommand, json: bool) -> Outcome {
+    match command {
+        AuditCommand::Verify { at, vkey, net_id, no_signatures } => {
+            let mut options = VerifyOptions::new(folder(home, &at));
+            options.vkey = vkey;
+            options.net_id = net_id.as_deref().map(id).transpose()?;
+            options.signatures = !no_signatures;
+            verify_log(&options, json)
+        }
+        AuditCommand::Show { index, at } => show(&folder(home, &at), index, json),
+        AuditCommand::Bench { entries } => bench(entries, json),
+    }
+}
+
+fn folder(home: &Path, at: &LogArgs) -> PathBuf {
+    at.log_dir.clone().unwrap_or_else(|| home.join("log"))
+}
+
+fn verify_log(options: &VerifyOptions, json: bool) -> Outcome {
+    let bar = output::progress("verifying");
+    let mut consent = ConsentRule::new();
+    let mut ledger = LedgerRule::default();
+    let rules: &mut [&mut dyn Rule] = &mut [&mut consent, &mut ledger];
+    let report = verify(options, rules, &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    })
+    .map_err(Failure::store)?;
+    bar.finish_and_clear();
+    if json {
+        output::json(&serde_json::to_value(&report).map_err(Failure::store)?);
+    } else {
+        tell(&report);
+    }
+    if report.ok {
+        return Ok(());
+    }
+    let n = report.faults.len() as u64 + report.faults_left_out;
+    Err(Failure::check(format!("the log in {} does not verify: {n} faults", options.dir.display())))
+}
+
+fn tell(report: &Report) {
+    for fault in &report.faults {
+        let index = fault.index.map(|i| format!(" entry {i}")).unwrap_or_default();
+        let file = fault.file.as_ref().map(|f| format!(" {f}")).unwrap_or_default();
+        output::line(&format!("{}{index}{file}: {}", fault.kind.name(), fault.detail));
+    }
+    if report.faults_left_out > 0 {
+        output::line(&format!("… and {} more", report.faults_left_out));
+    }
+    if report.torn_bytes > 0 {
+        output::line(&format!("TornTail: {} bytes after the last commit, which nobody was told of", report.torn_bytes));
+    }
+    let verdict = if report.ok { "verifies" } else { "does not verify" };
+    output::line(&format!("{}: {} entries, root {}: {verdict}", report.origin, report.size, report.root));
+    output::line(&format!("signatures checked: {}; entries that rules saw: {}", report.signatures, report.rules_saw));
+    if !(report.vkey_pinned && report.net_id_pinned) {
+        output::line("Pinned: nothing but what the log says of itself; give --vkey and --net-id to judge whose log it is.");
+    }
+    if report.unwitnessed {
+        output::line("Unwitnessed: no independent witness has signed this head.");
+    }
+    output::line("Not proved by this log:");
+    for gap in report.not_proved {
+        output::line(&format!("  - {gap}"));
+    }
+}
+
+fn show(folder: &Path, index: u64, json: bool) -> Outcome {
+    let reader = LogReader::open(folder).map_err(Failure::store)?;
+    if index >= reader.size() {
+        return Err(Failure::wrong_use(format!("the log has {} entries; the last is {}", reader.size(), reader.size().saturating_sub(1))));
+    }
+    let (leaf, body) = reader.entry(index).map_err(Failure::check)?;
+    let bytes = reader.leaf(index).map_err(Failure::check)?;
+    let value = json!({
+        "index": index, "leaf_hash": counterfoil_audit::merkle::leaf_hash(&bytes), "bytes": bytes.len(),
+        "signatures": leaf.signatures, "body": body,
+    });
+    if json {
+        output::json(&value);
+    } else {
+        output::line(&serde_json::to_string_pretty(&value).map_err(Failure::store)?);
+    }
+    Ok(())
+}
+
+fn bench(entries: u64, json: bool) -> Outcome {
+    let folder = std::env::temp_dir().join(format!("counterfoil-audit-bench-{}", std::process::id()));
+    let measured = counterfoil_audit::bench::run(&folder, entries);
+    let _ = std::fs::remove_dir_all(&folder);
+    let value = serde_json::to_value(measured.map_err(Failure::store)?).map_err(Failure::store)?;
+    if json {
+        output::json(&value);
+    } else {
+        output::line(&serde_json::to_string_pretty(&value).map_err(Failure::store)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `counterfoil serve`: a node on this machine.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use counterfoil_consent::Policy;
+use counterfoil_identity::certificate_end;
+use counterfoil_identity::enrol::JoinToken;
+use counterfoil_model::Checkpoint;
+use counterfoil_node::home::{EnrolError, HomeError, NodeIdentity, enrol};
+use counterfoil_node::{Node, NodeConfig, NodeHandle, Stage};
+use counterfoil_router::{CURRENCY, clock};
+use counterfoil_session::ConnectError;
+use counterfoil_spec::time::Seconds;
+use serde_json::json;
+
+use crate::args::ServeArgs;
+use crate::command::router::checkpoint;
+use crate::exit::{Failure, Outcome};
+use crate::output;
+use crate::supervise::{follow_parent, interrupted};
+
+/// A certificate with less life left than this is replaced before the node starts.
+const RENEW_BELOW_S: u64 = 12 * 3600;
+/// How long before its certificate's end a node leaves in good order.
+const LEAVE_BEFORE_S: u64 = 3600;
+
+/// Runs until it is interrupted or its certificate nears its end.
+pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
+    if args.supervised {
+        follow_parent()?;
+    }
+    let Some(router) = args.router else {
+        return Err(Failure::wrong_use("say where the router is: --router HOST:PORT, as `counterfoil router` printed it"));
+    };
+    if !args.accept_notice {
+        return Err(Failure::wrong_use(
+            "nothing is served before you accept the notice; read it with `counterfoil consent notice` and add --accept-notice",
+        ));
+    }
+    let checkpoint = checkpoint(args.model.as_deref())?;
+    let identity = identity(home, &args).await?;
+    let end = certificate_end(&identity.credentials.chain().leaf).map_err(Failure::store)?;
+    let node_id = identity.key.public().node_id();
+    let config = NodeConfig {
+        home: home.to_owned(),
+        identity,
+        router,
+        policy: policy(&checkpoint, &args),
+        epoch: 1,
+        models: vec![checkpoint],
+        max_weight_bytes: args.max_memory,
+        currency: CURRENCY.to_owned(),
+        now: clock::system(),
+    };
+    let (node, handle) = Node::open(config).map_err(Failure::store)?;
+    if !json {
+        output::line(&format!("node {node_id} for the router at {router}"));
+    }
+    let told = tokio::spawn(tell(handle, node_id.to_string(), json));
+    let ran = Box::pin(node.run(leave(end))).await;
+    told.abort();
+    ran.map_err(Failure::store)?;
+    if !json && clock::now().seconds().plus(LEAVE_BEFORE_S) >= end {
+        output::line("This node's certificate ends within the hour: start it again with a new join token.");
+    }
+    Ok(())
+}
+
+/// Whether a node's home holds no certificate that is worth connecting with.
+pub(crate) fn needs_enrolment(home: &Path) -> bool {
+    let Ok(identity) = NodeIdentity::load(home) else { return true };
+    let end = certificate_end(&identity.credentials.chain().leaf);
+    end.map_or(true, |end| clock::now().seconds().plus(RENEW_BELOW_S) > end)
+}
+
+/// Enrols a home with a join token.
+pub(crate) async fn join(home: &Path, token: &str, at: SocketAddr) -> Result<NodeIdentity, Failure> {
+    let token: JoinToken = token.parse().map_err(|e| Failure::wrong_use(format!("the join token: {e}")))?;
+    enrol(home, token, at, &clock::system()).await.map_err(|e| match &e {
+        EnrolError::Connect(ConnectError::Refused(_) | ConnectError::RefusedByPeer(..)) => Failure::refused(e),
+        _ => Failure::store(e),
+    })
+}
+
+async fn identity(home: &Path, args: &ServeArgs) -> Result<NodeIdentity, Failure> {
+    match (&args.join_token, args.enrol) {
+        (Some(token), Some(at)) => return join(home, token, at).await,
+        (Some(_), None) => {
+            return Err(Failure::wrong_use("a join token is used at the router's enrolment address: add --enrol HOST:PORT"));
+        }
+        _ => {}
+    }
+    NodeIdentity::load(home).map_err(|e| match e {
+        HomeError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Failure::wrong_use(format!(
+            "{} is not enrolled yet; ask the router's operator for `counterfoil identity join-token` and pass --join-token and --enrol",
+            home.display()
+        )),
+        e => Failure::store(e),
+    })
+}
+
+fn policy(checkpoint: &Checkpoint, args: &ServeArgs) -> Policy {
+    let mut policy = Policy {
+        accepted_notice: args.accept_notice,
+        models: vec![checkpoint.name().to_owned()],
+        ..Policy::default()
+    };
+    policy.quota.concurrent = args.concurrent;
+    policy
+}
+
+async fn leave(end: Seconds) {
+    let left = end.0.saturating_sub(LEAVE_BEFORE_S).saturating_sub(clock::now().seconds().0);
+    tokio::select! {
+        () = interrupted() => {}
+        () = tokio::time::sleep(Duration::from_secs(left)) => {}
+    }
+}
+
+/// Prints the node's ready line, and under people's eyes each change after it.
+async fn tell(handle: NodeHandle, node_id: String, json: bool) {
+    let mut status = handle.status();
+    let mut ready = false;
+    loop {
+        let seen = status.borrow_and_update().clone();
+        let experts: usize = seen.consents.iter().filter_map(|c| c.experts).sum();
+        if seen.stage == Stage::Serving && !ready {
+            ready = true;
+            if json {
+                output::json(&json!({ "ready": "node", "node_id": node_id, "experts": experts }));
+            }
+        }
+        if !json {
+            output::line(&match &seen.stage {
+                Stage::Starting => "starting".to_owned(),
+                Stage::Connecting(why) => format!("connecting again: {why}"),
+                Stage::Connected => "connected; waiting for a proposal".to_owned(),
+                Stage::Serving => format!("serving {experts} experts"),
+                Stage::Draining => "finishing what is open".to_owned(),
+            });
+            if let Some(refused) = &seen.refused {
+                output::line(&format!("refused: {refused}"));
+            }
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
