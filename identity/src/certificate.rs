@@ -2,5 +2,9 @@
 
 pub(crate) mod authority;
 pub(crate) mod binding;
+pub(crate) mod credentials;
 pub(crate) mod profile;
 pub(crate) mod verify;
+
+#[cfg(test)]
+pub(crate) mod tests;

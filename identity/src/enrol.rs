@@ -19,6 +19,9 @@ mod proof;
 mod server;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{EnrolClient, Joined, Proving};
 pub use memory::MemoryTokens;
 pub use message::{Challenge, ClientMessage, Enrolled, Hello, Proof, ServerMessage};

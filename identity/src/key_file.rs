@@ -191,3 +191,6 @@ fn io_fault(path: &Path, source: io::Error) -> KeyFileFault {
 const LABEL: &str = "PRIVATE KEY";
 /// A PEM file with one key has 119 bytes.
 const MAX_KEY_FILE_BYTES: u64 = 4096;
+
+#[cfg(test)]
+mod tests;

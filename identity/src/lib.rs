@@ -12,8 +12,9 @@ pub mod pem;
 pub mod random;
 pub mod tls;
 
-pub use certificate::authority::{CaFault, Chain, Credentials, IssuingCa, LeafRequest, Root, TlsKey};
+pub use certificate::authority::{CaFault, IssuingCa, LeafRequest, Root};
 pub use certificate::binding::binding_input;
+pub use certificate::credentials::{Chain, Credentials, TlsKey};
 pub use certificate::verify::{Directory, PinnedRouter, Refused, TrustDomain, VerifiedPeer, verify_chain};
 pub use key::{BadSignature, KeyFault, SecretKey, VerifyKey, WeakKey};
 pub use tls::{

@@ -21,7 +21,7 @@ use rustls::{
     ServerConfig, SignatureScheme,
 };
 
-use crate::certificate::authority::Credentials;
+use crate::certificate::credentials::Credentials;
 use crate::certificate::verify::{Directory, PinnedRouter, Refused, TrustDomain, refused, verify_chain};
 
 /// The protocol of sessions between router and node.
@@ -335,3 +335,6 @@ impl ServerCertVerifier for RootPin {
         vec![SignatureScheme::ED25519]
     }
 }
+
+#[cfg(test)]
+mod tests;

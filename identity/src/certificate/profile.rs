@@ -103,6 +103,9 @@ pub(crate) fn leaf(der: &[u8], ca: &CaCert) -> Result<LeafCert, Refused> {
     found.authority_key_id(&ca.key_id)?;
     found.subject_key_id()?;
     let usage_role = found.usage_role()?;
+    if found.slot(Slot::Names).is_none() {
+        return Err(refused(Refusal::CertName, "no subject alternative name"));
+    }
     let (net_id, role, id) = names(found.required(Slot::Names, true)?)?;
     let binding = NodeBinding::from_der(found.required(Slot::Binding, false)?.value)
         .ok_or_else(|| refused(Refusal::CertBinding, "the NodeBinding extension is malformed"))?;
