@@ -9,8 +9,8 @@ use crate::vocabulary::{TokenizeError, Vocabulary};
 ///
 /// A tokenizer may cut a character between ids, and may write an id differently at the start of a text. So a window
 /// of ids is decoded twice, without and with the new ones, and the difference is the new text; it waits while it ends
-/// in U+FFFD, which is how a cut character shows. Text that still ends so after [`MAX_PENDING_TOKENS`] ids is no
-/// character and is let go.
+/// in U+FFFD, which is how a cut character shows. A text may truly end so, so once [`MAX_PENDING_TOKENS`] ids wait
+/// all but the last few, which alone can be the beginning of a character, are let go.
 pub struct TextStream<'a> {
     vocabulary: &'a Vocabulary,
     window: Vec<u32>,
@@ -29,7 +29,18 @@ impl<'a> TextStream<'a> {
     /// [`TokenizeError`].
     pub fn push(&mut self, id: u32) -> Result<String, TokenizeError> {
         self.window.push(id);
-        self.take(self.window.len() - self.read >= MAX_PENDING_TOKENS)
+        let all = self.vocabulary.decode(&self.window)?;
+        if !all.ends_with(char::REPLACEMENT_CHARACTER) {
+            return self.take(self.window.len());
+        }
+        if self.window.len() - self.read < MAX_PENDING_TOKENS {
+            return Ok(String::new());
+        }
+        let mut end = self.window.len() - CHARACTER_IDS;
+        while !self.splits(&all, end)? {
+            end += 1;
+        }
+        self.take(end)
     }
 
     /// What is left when no id follows; an unfinished character as U+FFFD.
@@ -37,18 +48,27 @@ impl<'a> TextStream<'a> {
     /// # Errors
     /// [`TokenizeError`].
     pub fn finish(mut self) -> Result<String, TokenizeError> {
-        self.take(true)
+        self.take(self.window.len())
     }
 
-    fn take(&mut self, cut: bool) -> Result<String, TokenizeError> {
+    /// Whether no character lies across this place.
+    fn splits(&self, all: &str, at: usize) -> Result<bool, TokenizeError> {
+        let (head, tail) = self.window.split_at(at);
+        Ok(self.vocabulary.decode(head)? + &self.vocabulary.decode(tail)? == all)
+    }
+
+    /// The text up to the window's id `end` that was not given yet; what was given is forgotten.
+    fn take(&mut self, end: usize) -> Result<String, TokenizeError> {
         let given = self.vocabulary.decode(&self.window[..self.read])?;
-        let all = self.vocabulary.decode(&self.window)?;
-        if all.len() <= given.len() || (all.ends_with(char::REPLACEMENT_CHARACTER) && !cut) {
+        let text = self.vocabulary.decode(&self.window[..end])?;
+        if text.len() <= given.len() {
             return Ok(String::new());
         }
-        let fresh = all.get(given.len()..).unwrap_or_default().to_owned();
         self.window.drain(..self.read);
-        self.read = self.window.len();
-        Ok(fresh)
+        self.read = end - self.read;
+        Ok(text.get(given.len()..).unwrap_or_default().to_owned())
     }
 }
+
+/// Ids that the unfinished part of one character can span: all but its last byte.
+const CHARACTER_IDS: usize = 3;

@@ -1,4 +1,5 @@
 //! The logits and answers of Hugging Face transformers, as `fixtures/make_fixtures.py` wrote them down.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::path::Path;
 
