@@ -34,7 +34,7 @@ impl Copy {
     fn set(self, key: &str, value: Value) -> Self {
         let mut config: Value =
             serde_json::from_slice(&std::fs::read(self.file("config.json")).unwrap()).unwrap();
-        config[key] = value;
+        config.as_object_mut().unwrap().insert(key.to_owned(), value);
         self.write("config.json", config.to_string().as_bytes())
     }
 
