@@ -76,6 +76,8 @@ impl<N: Copy + Ord + Hash> Book<N> {
             sum = sum.checked_add(*amount).ok_or(BookError::Overflow)?;
             self.balance(name).checked_add(*amount).ok_or(BookError::Overflow)?;
         }
+        //= spec/settlement.md#amounts
+        //# Every entry MUST leave both books, the one of micro-tokens and the one of micro-units, with a sum of zero.
         if sum != 0 {
             return Err(BookError::Unbalanced(sum));
         }

@@ -195,6 +195,8 @@ fn check_uptime(uptime: &Uptime, written: Seconds) -> Result<(), LedgerError> {
 
 /// Tiers 2 to 4 ask for nine tenths of 8, 12 and 24 × 10⁹ bytes; whatever proves less is tier 1.
 fn check_capacity(capacity: &CapacityAttested) -> Result<(), LedgerError> {
+    //= spec/settlement.md#uptime-and-tiers
+    //# A capacity of tier 2, 3 or 4 MUST have proved 7.2, 10.8 or 21.6 × 10⁹ bytes.
     let least = match capacity.tier {
         1 => 0,
         2 => 7_200_000_000,

@@ -92,6 +92,8 @@ impl Ledger {
         now: Seconds,
     ) -> Result<(), HoldError> {
         let known = self.accounts.get(account).ok_or(HoldError::UnknownAccount(*account))?;
+        //= spec/settlement.md#holding-and-posting
+        //# A request serial MUST be held and posted at most once.
         if self.holds.contains_key(&request) || self.posted.contains(&request) {
             return Err(HoldError::RequestSeen(request));
         }

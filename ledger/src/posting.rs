@@ -106,6 +106,11 @@ impl Ledger {
             return Err(LedgerError::UnknownAccount(lot.account));
         };
         let payment = lot.payment.and_then(|serial| self.payments.get_mut(&serial));
+        //= spec/settlement.md#accounts-and-lots
+        //# A lot whose source is *paid* MUST name an earlier payment of the same account that no other lot names, and MUST NOT grant
+        //# more than that payment's plan (`NoLot`).
+        //= spec/settlement.md#accounts-and-lots
+        //# An account MUST NOT receive more than one free lot, nor more free tokens than the rules give.
         let limit = match lot.source {
             LotSource::Paid => {
                 let paid = payment.as_ref().filter(|p| p.payment.account == lot.account && p.lot.is_none());
@@ -147,6 +152,8 @@ impl Ledger {
 
     /// Posts a request and ends its hold.
     pub(crate) fn inference(&mut self, request: Serial, entry: &Inference) -> Result<(), LedgerError> {
+        //= spec/settlement.md#holding-and-posting
+        //# A request serial MUST be held and posted at most once.
         if self.posted.contains(&request) {
             return Err(LedgerError::AlreadyPosted(request));
         }
@@ -160,6 +167,9 @@ impl Ledger {
         }
         let debited = self.checked_debits(request, entry)?;
         let due = if account.metered { charged } else { TokenCount(0) };
+        //= spec/settlement.md#holding-and-posting
+        //# A request MUST be charged (prompt + completion) × weight tokens, of a metered account, in its debits exactly
+        //# (`ConservationViolated`).
         if debited != due {
             return Err(LedgerError::DebitsDiffer { charged: due, debited });
         }
@@ -190,6 +200,8 @@ impl Ledger {
         let tokens = entry.prompt_tokens.checked_add(entry.completion_tokens);
         let tokens = tokens.ok_or(LedgerError::Overflow)?;
         let failed = matches!(entry.finish, FinishReason::Failed | FinishReason::Crashed);
+        //= spec/settlement.md#holding-and-posting
+        //# A request that failed or crashed MUST count no token.
         if failed && tokens.0 > 0 {
             return Err(LedgerError::FailedWithTokens(tokens));
         }
@@ -214,6 +226,8 @@ impl Ledger {
         let mut sum = TokenCount(0);
         for debit in &entry.debits {
             let lot = self.lots.by_serial.get(&debit.lot).ok_or(LedgerError::UnknownLot(debit.lot))?;
+            //= spec/settlement.md#holding-and-posting
+            //# A debit MUST name a lot of the account, in force when the request started, with that much left (`NoLot`).
             if lot.account != entry.account {
                 return Err(LedgerError::LotOfAnother(debit.lot));
             }
@@ -239,6 +253,9 @@ impl Ledger {
         if next.is_some_and(|next| next != quarter) {
             return Err(LedgerError::StatementOrder("quarters are closed one after the other"));
         }
+        //= spec/settlement.md#the-statement
+        //# A statement MUST begin where the one before ended, end at or before its own index, and never have a pool below zero
+        //# (`NotMonotonic`, `NegativeUnits`).
         if statement.first != before.map_or(0, |b| b.end) {
             return Err(LedgerError::StatementOrder("its first entry follows the last one's end"));
         }

@@ -50,6 +50,9 @@ impl LedgerRule {
             let detail = format!("model {} is not published", entry.manifest);
             return faults.push(Fault::at(FaultKind::ForwardsMismatch, index, detail));
         };
+        //= spec/settlement.md#credits
+        //# Unless the request failed, credited forwards + unreceipted forwards MUST equal positions × top-k × MoE layers of the
+        //# published model (`ForwardsMismatch`).
         let needed = u128::from(entry.positions) * u128::from(model.0);
         let credited: u128 = entry.credits.iter().map(|c| u128::from(c.forwards)).sum();
         let stated = credited + u128::from(entry.unreceipted);

@@ -58,6 +58,8 @@ impl RulesHistory {
     }
 
     pub(crate) fn push(&mut self, since: Millis, rules: &Rules) -> Result<(), LedgerError> {
+        //= spec/settlement.md#rules
+        //# A `rules` entry replaces the whole of the rules; its version MUST be one more than the version before (`NotMonotonic`).
         let current = self.current().version;
         if current.checked_add(1) != Some(rules.version) {
             return Err(LedgerError::RulesVersion { current, found: rules.version });

@@ -45,6 +45,8 @@ pub(crate) fn share(pool_cents: u64, uptime_bps: u32, claims: &[Claim<'_>]) -> O
         left = left.saturating_sub(cents);
         shares.push((fraction, claim.id, cents));
     }
+    //= spec/settlement.md#the-quarter
+    //# Shares MUST sum to the pool.
     let mut order: Vec<_> = shares.iter_mut().collect();
     order.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     for share in order {

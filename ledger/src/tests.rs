@@ -2,6 +2,7 @@
 
 mod balances;
 mod closing;
+mod examples;
 mod fixture;
 mod holding;
 mod properties;

@@ -82,11 +82,17 @@ impl Works {
         let mut pending = self.by_request.remove(&request).unwrap_or_default();
         let mut receipted = BTreeMap::<NodeId, Receipted>::new();
         for serial in &entry.works {
+            //= spec/settlement.md#credits
+            //# A `work` entry MUST stand before the `inference` entry that names it, and MUST be of the same request
+            //# (`UncounteredReceipt`).
             let work = pending.remove(serial).ok_or(WorkError::NotOfRequest(*serial))?;
             let sum = receipted.entry(work.node).or_insert(Receipted { forwards: 0, closed: work.closed });
             sum.forwards = sum.forwards.checked_add(work.forwards).ok_or(WorkError::Overflow)?;
             sum.closed = sum.closed.max(work.closed);
         }
+        //= spec/settlement.md#credits
+        //# A credit's forwards MUST be the sum of those in the node's named receipts, and every named receipt with a forward MUST be
+        //# credited (`ForwardsMismatch`).
         for credit in &entry.credits {
             let said = receipted.get(&credit.node).map_or(0, |r| r.forwards);
             if said != credit.forwards {

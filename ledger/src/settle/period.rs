@@ -138,6 +138,8 @@ impl Period {
                 .quarter
                 .parse()
                 .map_err(|_| CloseError::MalformedStatement(previous.quarter.clone()))?;
+            //= spec/settlement.md#the-quarter
+            //# Quarters MUST be closed one after the other, each once, and not before they are over.
             if closed.next() != quarter {
                 return Err(CloseError::OutOfOrder { expected: closed.next(), found: quarter });
             }
@@ -212,6 +214,8 @@ impl Period {
     pub fn close(&self, as_of: AsOf) -> Result<Closed, CloseError> {
         let ends = self.quarter.end();
         let until = match as_of {
+            //= spec/settlement.md#the-quarter
+            //# Quarters MUST be closed one after the other, each once, and not before they are over.
             AsOf::Final(now) if now < ends => {
                 return Err(CloseError::Unfinished { quarter: self.quarter, ends });
             }
@@ -309,6 +313,8 @@ impl Period {
         }
         for node in self.tallies.keys().filter(|node| !self.owners.contains_key(node)) {
             let own = ProviderId::from_bytes(*node.as_bytes());
+            //= spec/settlement.md#providers
+            //# A provider MUST NOT be registered under the id of a node that worked and belongs to nobody.
             if self.providers.contains_key(&own) {
                 return Err(CloseError::ProviderIsNode(own));
             }

@@ -25,6 +25,9 @@ fn lot(source: LotSource, tokens: u64, payment: Option<Serial>) -> Lot {
     }
 }
 
+//= spec/settlement.md#amounts
+//= type=test
+//# Every entry MUST leave both books, the one of micro-tokens and the one of micro-units, with a sum of zero.
 #[test]
 fn both_books_name_where_everything_is() {
     let mut log = october();
@@ -108,6 +111,10 @@ fn a_full_refund_ends_its_lot_and_a_partial_one_does_not() {
     );
 }
 
+//= spec/settlement.md#accounts-and-lots
+//= type=test
+//# A lot whose source is *paid* MUST name an earlier payment of the same account that no other lot names, and MUST NOT grant
+//# more than that payment's plan (`NoLot`).
 #[test]
 fn lots_must_be_backed() {
     let mut log = october();
@@ -126,6 +133,9 @@ fn lots_must_be_backed() {
     assert_eq!(log.try_write(lot(LotSource::Unpaid, 1, None)), Ok(()));
 }
 
+//= spec/settlement.md#accounts-and-lots
+//= type=test
+//# An account MUST NOT receive more than one free lot, nor more free tokens than the rules give.
 #[test]
 fn lots_grant_no_more_than_the_rules() {
     let mut log = october();
@@ -168,6 +178,9 @@ fn keys_are_found_by_hash_until_revoked_or_expired() {
     assert_eq!(log.try_write(KeyRevoked { key_id: unknown }), Err(LedgerError::UnknownKey(unknown)));
 }
 
+//= spec/settlement.md#rules
+//= type=test
+//# A `rules` entry replaces the whole of the rules; its version MUST be one more than the version before (`NotMonotonic`).
 #[test]
 fn rules_rise_by_one_and_hold_together() {
     let mut log = october();
@@ -202,6 +215,9 @@ fn uptime_fits_its_hour() {
     assert_eq!(log.try_write(up(hour.plus(3_600), &[])), Err(LedgerError::UptimeAhead));
 }
 
+//= spec/settlement.md#uptime-and-tiers
+//= type=test
+//# A capacity of tier 2, 3 or 4 MUST have proved 7.2, 10.8 or 21.6 × 10⁹ bytes.
 #[test]
 fn a_tier_needs_its_bytes() {
     let mut log = october();

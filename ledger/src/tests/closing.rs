@@ -242,6 +242,9 @@ fn the_latest_registration_owns_a_node() {
     assert_eq!(owned(&log), [(provider(0x10), vec![node(1)]), (provider(0x11), vec![])]);
 }
 
+//= spec/settlement.md#providers
+//= type=test
+//# A provider MUST NOT be registered under the id of a node that worked and belongs to nobody.
 #[test]
 fn a_provider_cannot_take_the_id_of_somebody_elses_node() {
     let mut log = Log::new(midnight(2026, 10, 1));
@@ -311,6 +314,9 @@ fn an_hour_across_two_quarters_counts_once() {
     assert_eq!(close(&log, "2027Q1").shares[0].uptime_s, 1_600);
 }
 
+//= spec/settlement.md#the-quarter
+//= type=test
+//# Quarters MUST be closed one after the other, each once, and not before they are over.
 #[test]
 fn quarters_are_closed_one_after_the_other() {
     let mut log = Log::new(midnight(2026, 10, 1));

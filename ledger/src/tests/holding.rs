@@ -90,6 +90,9 @@ fn tokens_held_by_others_are_in_flight() {
     assert_eq!(hold(&mut log, 3, 100), Ok(()));
 }
 
+//= spec/settlement.md#holding-and-posting
+//= type=test
+//# A request serial MUST be held and posted at most once.
 #[test]
 fn a_request_is_held_and_posted_at_most_once() {
     let (mut log, ..) = two_lots();

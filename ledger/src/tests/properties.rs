@@ -115,6 +115,9 @@ proptest! {
         prop_assert_eq!(log.ledger.in_flight(), 0);
     }
 
+    //= spec/settlement.md#the-quarter
+    //= type=test
+    //# Shares MUST sum to the pool.
     #[test]
     fn a_closed_quarter_shares_its_whole_pool(steps in prop::collection::vec(step(), 0..60)) {
         let mut log = run(&steps);

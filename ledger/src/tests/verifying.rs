@@ -42,6 +42,9 @@ fn an_honest_request_has_no_fault() {
     assert_eq!(found(|_| {}), []);
 }
 
+//= spec/settlement.md#holding-and-posting
+//= type=test
+//# A debit MUST name a lot of the account, in force when the request started, with that much left (`NoLot`).
 #[test]
 fn a_debit_needs_its_lot() {
     let unknown = Serial::from_bytes([0xdd; 16]);
@@ -70,6 +73,10 @@ fn an_expired_lot_pays_nothing() {
     assert_eq!(log.ledger.balance(&account(1), end).lots, []);
 }
 
+//= spec/settlement.md#holding-and-posting
+//= type=test
+//# A request MUST be charged (prompt + completion) × weight tokens, of a metered account, in its debits exactly
+//# (`ConservationViolated`).
 #[test]
 fn debits_sum_to_the_tokens() {
     assert_eq!(found(|a| a.entry.debits[0].tokens.0 += 1), [FaultKind::ConservationViolated]);
@@ -92,6 +99,10 @@ fn credits_sum_to_the_tokens_and_follow_the_forwards() {
     assert_eq!(found(|a| a.entry.credits.swap(0, 1)), [FaultKind::ConservationViolated]);
 }
 
+//= spec/settlement.md#credits
+//= type=test
+//# Unless the request failed, credited forwards + unreceipted forwards MUST equal positions × top-k × MoE layers of the
+//# published model (`ForwardsMismatch`).
 #[test]
 fn forwards_are_those_that_the_model_needs() {
     assert_eq!(found(|a| a.entry.positions += 1), [FaultKind::ForwardsMismatch]);
@@ -105,6 +116,10 @@ fn forwards_are_those_that_the_model_needs() {
     assert_eq!(found(more), []);
 }
 
+//= spec/settlement.md#credits
+//= type=test
+//# A credit's forwards MUST be the sum of those in the node's named receipts, and every named receipt with a forward MUST be
+//# credited (`ForwardsMismatch`).
 #[test]
 fn credited_forwards_are_those_of_the_receipts() {
     let swapped = |a: &mut Asked| {
@@ -122,6 +137,10 @@ fn credited_forwards_are_those_of_the_receipts() {
     assert_eq!(found(left_out), [FaultKind::ForwardsMismatch]);
 }
 
+//= spec/settlement.md#credits
+//= type=test
+//# A `work` entry MUST stand before the `inference` entry that names it, and MUST be of the same request
+//# (`UncounteredReceipt`).
 #[test]
 fn a_named_receipt_stands_before_its_request() {
     let missing = |a: &mut Asked| {
@@ -143,6 +162,9 @@ fn work_without_a_receipt_leaves_the_whole_to_the_others() {
     assert_eq!(log.faults(), []);
 }
 
+//= spec/settlement.md#holding-and-posting
+//= type=test
+//# A request that failed or crashed MUST count no token.
 #[test]
 fn a_failed_request_has_no_tokens_and_any_forwards() {
     let failed = |a: &mut Asked| {
@@ -215,6 +237,10 @@ fn refunds_beyond_the_payment_are_less_than_nothing() {
     assert_eq!(last(&log, Refund { payment, amount: MicroUsd(5_000_001) }), [FaultKind::NegativeUnits]);
 }
 
+//= spec/settlement.md#the-statement
+//= type=test
+//# A statement MUST begin where the one before ended, end at or before its own index, and never have a pool below zero
+//# (`NotMonotonic`, `NegativeUnits`).
 #[test]
 fn statements_continue_one_another() {
     let (log, _) = asked();
