@@ -10,11 +10,7 @@ use counterfoil_spec::refusal::Refusal;
 /// Computes the segments whose outcome so far is `Ok`, and puts the refusals of the others beside them.
 ///
 /// A value that no expert can take refuses its own segment and leaves the others served.
-pub(crate) fn compute(
-    bank: &ExpertBank,
-    dispatch: &mut Dispatch,
-    judged: &[Result<(), Refusal>],
-) -> Combine {
+pub(crate) fn compute(bank: &ExpertBank, dispatch: &mut Dispatch, judged: &[Result<(), Refusal>]) -> Combine {
     let started = Instant::now();
     let mut judged = judged.to_vec();
     let mut values = forward(bank, dispatch, &judged);
@@ -31,11 +27,18 @@ pub(crate) fn compute(
         }
         values = forward(bank, dispatch, &judged);
     }
-    let mut combine = Combine { hidden: dispatch.hidden, ..Combine::default() };
     let values = values.unwrap_or_else(|error| {
         judged.fill(Err(refusal(&error)));
         Vec::new()
     });
+    let mut combine = answer(dispatch, &judged, values);
+    combine.compute_us = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
+    combine
+}
+
+/// A combine of what was computed for the segments that were let through.
+pub(crate) fn answer(dispatch: &Dispatch, judged: &[Result<(), Refusal>], values: Vec<f32>) -> Combine {
+    let mut combine = Combine { hidden: dispatch.hidden, values, ..Combine::default() };
     let mut rows = dispatch.rows.iter();
     for (segment, verdict) in dispatch.segments.iter().zip(judged) {
         let asked = rows.by_ref().take(usize::from(segment.rows));
@@ -49,13 +52,11 @@ pub(crate) fn compute(
             }
             Err(refusal) => {
                 asked.for_each(drop);
-                Outcome::Refused(refusal)
+                Outcome::Refused(*refusal)
             }
         };
         combine.segments.push(Served { slot: segment.slot, outcome });
     }
-    combine.values = values;
-    combine.compute_us = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
     combine
 }
 

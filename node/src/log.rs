@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use counterfoil_audit::{GenesisFacts, LogConfig, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner};
+use counterfoil_audit::{
+    GenesisFacts, LogConfig, LogError, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner,
+};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::payload::Payload;
+use tokio::sync::watch;
 
 use crate::config::{NodeConfig, NodeError};
 
@@ -16,8 +19,49 @@ pub fn log_origin(node: &NodeId) -> String {
     format!("counterfoil/node/{node}")
 }
 
+/// The open log, and whether it can still be written.
+#[derive(Clone)]
+pub(crate) struct OwnLog {
+    writer: LogWriter,
+    lost: Arc<watch::Sender<Option<LogError>>>,
+}
+
+impl OwnLog {
+    /// Appends and waits until the entry is durable. Blocks.
+    pub(crate) fn append(&self, entry: NewEntry) -> Result<(), LogError> {
+        self.writer.append(vec![entry]).map(drop).inspect_err(|error| self.lose(error))
+    }
+
+    /// Appends without waiting; `done` runs on the log's own thread once the entry is durable.
+    pub(crate) fn append_then(&self, entry: NewEntry, done: impl FnOnce() + Send + 'static) {
+        let own = self.clone();
+        let then = move |result: Result<_, LogError>| match result {
+            Ok(_) => done(),
+            Err(error) => own.lose(&error),
+        };
+        self.writer.append_then(vec![entry], Box::new(then));
+    }
+
+    /// Resolves when an entry could not be written: what a node cannot log it does not do.
+    pub(crate) async fn lost(&self) -> LogError {
+        let mut lost = self.lost.subscribe();
+        let found = lost.wait_for(Option::is_some).await;
+        // The sender lives in `self`, so the wait cannot fail.
+        found.ok().and_then(|error| error.clone()).unwrap_or(LogError::Closed)
+    }
+
+    /// Publishes the last head and lets the log go. Blocks.
+    pub(crate) fn close(&self) -> Result<(), LogError> {
+        self.writer.close().map(drop)
+    }
+
+    fn lose(&self, error: &LogError) {
+        self.lost.send_replace(Some(error.clone()));
+    }
+}
+
 /// Opens the log under the node's home, or begins it.
-pub(crate) fn open(config: &NodeConfig) -> Result<LogWriter, NodeError> {
+pub(crate) fn open(config: &NodeConfig) -> Result<OwnLog, NodeError> {
     let identity = &config.identity;
     let origin = log_origin(&identity.key.public().node_id());
     let note = NoteSigner::new(&origin, Arc::clone(&identity.log_key))?;
@@ -37,7 +81,7 @@ pub(crate) fn open(config: &NodeConfig) -> Result<LogWriter, NodeError> {
     };
     let (writer, opened) = LogWriter::open(log, Arc::clone(&config.now))?;
     tracing::info!(size = opened.size, torn_bytes = opened.torn_bytes, "the node's log is open");
-    Ok(writer)
+    Ok(OwnLog { writer, lost: Arc::new(watch::channel(None).0) })
 }
 
 /// The serials of the work entries among these.
@@ -52,16 +96,4 @@ pub(crate) fn logged_work(home: &Path, wanted: &[Serial]) -> Result<Vec<Serial>,
         }
     })?;
     Ok(found)
-}
-
-/// Appends without waiting; `done` runs on the log's own thread once the entry is durable.
-pub(crate) fn append_then(log: &LogWriter, entry: NewEntry, done: impl FnOnce() + Send + 'static) {
-    let kind = entry.payload.name();
-    log.append_then(
-        vec![entry],
-        Box::new(move |result| match result {
-            Ok(_) => done(),
-            Err(error) => tracing::error!(kind, %error, "not logged"),
-        }),
-    );
 }

@@ -1,0 +1,153 @@
+//! A node from start to end: connect, serve, and come back when the lane breaks.
+
+use std::sync::Arc;
+
+use counterfoil_identity::client_config;
+use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, Target};
+use counterfoil_spec::ids::Serial;
+use counterfoil_spec::message::{NodeHello, SESSION_VERSION};
+use tokio::sync::{mpsc, watch};
+
+use crate::backoff::Backoff;
+use crate::config::{NodeConfig, NodeError};
+use crate::hosting::Shelf;
+use crate::log::{self, OwnLog};
+use crate::service::{Left, Service};
+use crate::status::{Stage, Status};
+use crate::unsettled::Unsettled;
+use crate::work::Work;
+
+/// Commands that may wait.
+const MAX_COMMANDS: usize = 64;
+
+/// A node that is set up and not connected yet.
+pub struct Node {
+    pub(crate) config: NodeConfig,
+    pub(crate) log: OwnLog,
+    pub(crate) unsettled: Unsettled,
+    pub(crate) shelf: Shelf,
+    pub(crate) work: Work,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+}
+
+/// What a node's operator may ask of it while it runs.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Withdraw a consent token.
+    Revoke(Serial),
+}
+
+/// The operator's handle on a running node.
+#[derive(Debug, Clone)]
+pub struct NodeHandle {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Status>,
+}
+
+impl NodeHandle {
+    /// Withdraws a consent token: logged, told to the router, and effective for the next frame. Gives false where the
+    /// node has stopped.
+    pub async fn revoke(&self, cti: Serial) -> bool {
+        self.commands.send(Command::Revoke(cti)).await.is_ok()
+    }
+
+    /// What the node is doing, now and from now on.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+}
+
+/// Opens a node and runs it until `shutdown` resolves.
+///
+/// # Errors
+/// [`NodeError`] where it cannot start or its log can no longer be written.
+pub async fn serve(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
+    let (node, _handle) = Node::open(config)?;
+    node.run(shutdown).await
+}
+
+impl Node {
+    /// Opens the node's log and reads what an earlier process left. Blocks while the log is checked.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub fn open(config: NodeConfig) -> Result<(Self, NodeHandle), NodeError> {
+        let log = log::open(&config)?;
+        let mut unsettled = Unsettled::open(&config.home)?;
+        for serial in log::logged_work(&config.home, &unsettled.serials())? {
+            if let Some(file) = unsettled.settle(&serial) {
+                crate::unsettled::remove(&file);
+            }
+        }
+        let shelf = Shelf::new(config.models.clone(), config.max_weight_bytes);
+        let work = Work::new(config.identity.key.public().node_id());
+        let (status, watching) = watch::channel(Status::default());
+        let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+        let handle = NodeHandle { commands: sender, status: watching };
+        Ok((Self { config, log, unsettled, shelf, work, status, commands }, handle))
+    }
+
+    /// Serves until `shutdown` resolves; then finishes what is open and leaves in good order.
+    ///
+    /// # Errors
+    /// [`NodeError`] where it cannot connect at all or its log can no longer be written.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
+        let mut shutdown = Box::pin(shutdown);
+        let endpoint = NodeEndpoint::towards(self.config.router)?;
+        let mut backoff = Backoff::default();
+        loop {
+            let left = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                connected = Box::pin(self.connect(&endpoint)) => match connected? {
+                    Ok(lane) => {
+                        backoff.reset();
+                        let service = Service::new(&mut self, lane);
+                        Box::pin(service.run(shutdown.as_mut())).await?
+                    }
+                    Err(error) => Left::Broken(error.to_string()),
+                },
+            };
+            let Left::Broken(reason) = left else { break };
+            let wait = backoff.next();
+            tracing::warn!(reason, wait_ms = wait.as_millis(), "not connected; trying again");
+            self.status.send_modify(|status| {
+                status.stage = Stage::Connecting(reason);
+                status.consents.clear();
+            });
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        endpoint.wait_idle().await;
+        Ok(self.log.close()?)
+    }
+
+    async fn connect(
+        &self,
+        endpoint: &NodeEndpoint,
+    ) -> Result<Result<counterfoil_session::NodeLane, ConnectError>, NodeError> {
+        let NodeConfig { identity, router, now, .. } = &self.config;
+        let pin = Some(identity.router);
+        let tls = client_config(&identity.credentials, &identity.domain, pin, Arc::clone(now))?;
+        let target = Target { addr: *router, domain: identity.domain.clone(), pin, now: Arc::clone(now) };
+        let hello = NodeHello {
+            version: SESSION_VERSION,
+            max_weight_bytes: self.config.max_weight_bytes,
+            concurrent: self.config.policy.quota.concurrent,
+            models: self.shelf.manifests(),
+            now: now(),
+        };
+        Ok(endpoint.connect(&target, tls, hello).await)
+    }
+}
+
+impl From<LaneEnd> for Left {
+    fn from(end: LaneEnd) -> Self {
+        Self::Broken(end.to_string())
+    }
+}
