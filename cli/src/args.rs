@@ -64,9 +64,6 @@ pub(crate) enum Command {
     /// Checkpoint folders: their logits, shapes and sizes
     #[command(subcommand)]
     Model(ModelCommand),
-    /// Measure this machine
-    #[command(subcommand)]
-    Bench(BenchCommand),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -246,12 +243,6 @@ pub(crate) enum AuditCommand {
         #[command(flatten)]
         at: LogArgs,
     },
-    /// Measure appending and verifying on this machine
-    Bench {
-        /// How many entries
-        #[arg(long, default_value_t = 100_000)]
-        entries: u64,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -377,20 +368,4 @@ pub(crate) enum Spread {
     Layers,
     /// The experts of every layer in turn
     Experts,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// One layer's dispatch to a node against a raw QUIC echo of the same bytes
-    Dispatch {
-        /// Round trips of each kind
-        #[arg(long, default_value_t = 2000)]
-        rounds: u32,
-    },
-    /// Tokens per second of the embedded model: in this process, and through two nodes
-    Decode {
-        /// Tokens to generate in each repeat
-        #[arg(long, default_value_t = 128)]
-        tokens: u32,
-    },
 }

@@ -1,2 +1,83 @@
 //! The one program, `counterfoil`.
-fn main() {}
+
+mod args;
+mod client;
+mod command;
+mod config;
+mod exit;
+mod home;
+mod output;
+mod supervise;
+mod target;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Command};
+use crate::exit::{Failure, Outcome};
+
+fn main() -> ExitCode {
+    let (cli, home) = match parse() {
+        Ok(parsed) => parsed,
+        Err(e) => return e.report(false),
+    };
+    let json = cli.json;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return Failure::store(e).report(json),
+    };
+    let outcome = start_log(&cli.log).and_then(|()| runtime.block_on(Box::pin(run(cli, home))));
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => e.report(json),
+    }
+}
+
+/// Reads flags, variables and the home's `config.toml`, in that order of precedence.
+fn parse() -> Result<(Cli, PathBuf), Failure> {
+    // The home decides which file is read, so it is looked for before everything else.
+    let flag = std::env::args_os().skip_while(|a| a != "--home").nth(1).map(PathBuf::from);
+    let flag = flag.or_else(|| {
+        let joined = std::env::args().find_map(|a| a.strip_prefix("--home=").map(PathBuf::from));
+        joined.or_else(|| std::env::var_os("COUNTERFOIL_HOME").filter(|h| !h.is_empty()).map(PathBuf::from))
+    });
+    let home = home::locate(flag.as_deref())?;
+    let matches = config::command(Some(&home))?.get_matches();
+    let cli = Cli::from_arg_matches(&matches).map_err(|e| Failure::wrong_use(e.to_string()))?;
+    Ok((cli, home))
+}
+
+fn start_log(filter: &str) -> Outcome {
+    let filter = EnvFilter::try_new(filter).map_err(|e| Failure::wrong_use(format!("--log {filter:?}: {e}")))?;
+    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    logger.try_init().map_err(|e| Failure::store(anyhow::anyhow!("cannot start logging: {e}")))
+}
+
+async fn run(cli: Cli, home: PathBuf) -> Outcome {
+    let json = cli.json;
+    match cli.command {
+        Command::Run(args) => command::run::run(&home, args, &cli.log, json).await,
+        Command::Router(args) => command::router::run(&home, args, json).await,
+        Command::Serve(args) => command::serve::run(&home, args, json).await,
+        Command::Chat(args) => command::chat::run(&home, args, json).await,
+        Command::Status(args) => command::status::run(&home, &args, json).await,
+        Command::Doctor => command::doctor::run(&home, json).await,
+        Command::Models(args) => command::models::run(&home, &args, json).await,
+        Command::Identity(c) => command::identity::run(&home, c, json).await,
+        Command::Consent(c) => command::consent::run(&home, c, json),
+        Command::Audit(c) => command::audit::run(&home, c, json),
+        Command::Account(c) => command::account::run(&home, c, json).await,
+        Command::Earnings(c) => command::earnings::run(&home, c, json).await,
+        Command::Provider(c) => command::provider::run(&home, c, json).await,
+        Command::Model(c) => command::model::run(c, json).await,
+        Command::Completions { shell } => {
+            let mut command = config::command(None)?;
+            clap_complete::generate(shell, &mut command, "counterfoil", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

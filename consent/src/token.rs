@@ -44,6 +44,14 @@ pub struct Expectation<'a> {
     pub model_known: &'a dyn Fn(&Range) -> bool,
 }
 
+/// When a token says that it was signed, before anything of it is checked; `None` for what is no token. To be used
+/// only to choose the instant at which a recorded token is judged.
+#[must_use]
+pub fn claimed_issue(bytes: &[u8]) -> Option<Seconds> {
+    let (sign1, _) = Sign1::read(bytes.get(..bytes.len().min(MAX_CONSENT_BYTES))?).ok()?;
+    from_canonical::<Claims>(&sign1.payload, MAX_CONSENT_BYTES).ok().map(|claims| claims.issued)
+}
+
 /// Checks a consent token.
 ///
 /// # Errors

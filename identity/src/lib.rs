@@ -15,6 +15,7 @@ pub mod tls;
 pub use certificate::authority::{CaFault, IssuingCa, LeafRequest, Root};
 pub use certificate::binding::binding_input;
 pub use certificate::credentials::{Chain, Credentials, TlsKey};
+pub use certificate::validity::certificate_end;
 pub use certificate::verify::{Directory, PinnedRouter, Refused, TrustDomain, VerifiedPeer, verify_chain};
 pub use key::{BadSignature, KeyFault, SecretKey, VerifyKey, WeakKey};
 pub use tls::{

@@ -25,10 +25,7 @@ mod uptime;
 mod vault;
 mod work;
 
-pub use office::{Office, OfficeError};
+pub use office::{CURRENCY, Office, OfficeError};
 pub use projection::ProjectionError;
 pub use serve::{RouterConfig, RunningRouter, StartError};
 pub use vault::VaultError;
-
-/// The one currency of a network made by this program, ISO 4217.
-pub const CURRENCY: &str = "USD";

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::desk::Desk;
 use crate::office::{Office, entry};
-use crate::placement::propose;
+use crate::placement::{propose, propose_experts};
 use crate::registry::{Host, LaneCounters};
 
 /// Handshakes under way at one time.
@@ -29,6 +29,7 @@ const CONSENT_TIMEOUT: Duration = Duration::from_secs(120);
 pub(crate) struct Dealing {
     pub(crate) nodes: u32,
     pub(crate) replicas: u32,
+    pub(crate) by_expert: bool,
 }
 
 /// Who is enrolled, as the log says.
@@ -143,10 +144,15 @@ impl Member {
             let min_epoch = books.roster.member(&self.lane.node()).map_or(1, |m| m.min_epoch.max(1));
             (books.ledger.rules().clone(), min_epoch)
         };
+        let Dealing { nodes, replicas, by_expert } = self.dealing;
+        let ranges = match by_expert {
+            true => propose_experts(engine.shape(), seat, nodes),
+            false => propose(engine.shape(), seat, nodes, replicas),
+        };
         self.lane.propose(Proposal {
             manifest: engine.manifest(),
             name: engine.name().to_owned(),
-            ranges: propose(engine.shape(), seat, self.dealing.nodes, self.dealing.replicas),
+            ranges,
             list_price_micro_per_1k: rules.list_price_micro_per_1k,
             currency: crate::CURRENCY.to_owned(),
             router: self.desk.home.router_id(),

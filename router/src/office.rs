@@ -278,3 +278,6 @@ impl Books {
 pub(crate) fn entry(payload: impl Into<Payload>) -> NewEntry {
     NewEntry::new(random::serial(), payload)
 }
+
+/// The one currency of a network made by this program, ISO 4217.
+pub const CURRENCY: &str = "USD";

@@ -114,6 +114,20 @@ pub fn propose(shape: &Shape, node: u32, nodes: u32, replicas: u32) -> Vec<Range
     out
 }
 
+/// The experts to propose to node `k` where every layer is dealt out expert by expert, each expert once.
+#[must_use]
+pub fn propose_experts(shape: &Shape, node: u32, nodes: u32) -> Vec<Range> {
+    let nodes = nodes.max(1);
+    let share = |k: u32| u32::try_from(u64::from(shape.experts) * u64::from(k) / u64::from(nodes)).unwrap_or(u32::MAX);
+    let (first, end) = (share(node % nodes), share(node % nodes + 1));
+    match (shape.moe_layers.first(), shape.moe_layers.last()) {
+        (Some(low), Some(high)) if first < end => {
+            vec![Range { manifest: shape.manifest, layers: (*low, *high), experts: (first, end - 1) }]
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn holds(shape: &Shape, ranges: &[Range], layer: u32, expert: u32) -> bool {
     ranges.iter().any(|r| r.contains(&shape.manifest, layer, expert))
 }
@@ -194,6 +208,16 @@ mod tests {
                         assert_eq!(hosts, usize::try_from(replicas).unwrap(), "{nodes} nodes, layer {layer}");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn experts_dealt_out_singly_are_each_hosted_once() {
+        for nodes in 1..=4 {
+            let all: Vec<_> = (0..nodes).map(|n| propose_experts(&shape(), n, nodes)).collect();
+            for expert in 0..4 {
+                assert_eq!(all.iter().filter(|r| holds(&shape(), r, 2, expert)).count(), 1, "{nodes} nodes");
             }
         }
     }

@@ -46,6 +46,8 @@ pub struct RouterConfig {
     pub expect_nodes: u32,
     /// How many nodes are to hold each expert.
     pub replicas: u32,
+    /// Whether the experts of every layer are dealt out singly, each to one node, instead of whole layers.
+    pub by_expert: bool,
     /// Whether callers without a key are served as the unmetered account `local`; loopback only.
     pub keyless: bool,
     /// The present.
@@ -126,7 +128,8 @@ impl RunningRouter {
         let desk = Arc::new(open(home, checkpoint, &config)?);
         let credentials = own_credentials(&desk)?;
         let (nodes, enrol) = bind(&desk, &credentials, &config)?;
-        let dealing = Dealing { nodes: config.expect_nodes, replicas: config.replicas };
+        let dealing =
+            Dealing { nodes: config.expect_nodes, replicas: config.replicas, by_expert: config.by_expert };
         tokio::spawn(crate::member::serve(Arc::clone(&desk), nodes.clone(), dealing));
         tokio::spawn(crate::enrolment::serve(Arc::clone(&desk), enrol.clone()));
         tokio::spawn(keep_uptime(Arc::clone(&desk)));

@@ -47,19 +47,19 @@ pub struct Recomputed {
     pub booked: Option<Statement>,
 }
 
-/// Recomputes a quarter from the first `end` entries of a log.
+/// Recomputes a quarter from a log. Its work ends with the last entry written before the quarter's end, which is
+/// where a head signed at that instant ends, however late the quarter is closed.
 ///
 /// # Errors
 /// [`SettlementError`].
-pub fn recompute(
-    reader: &LogReader,
-    quarter: Quarter,
-    end: u64,
-    as_of: AsOf,
-) -> Result<Recomputed, SettlementError> {
+pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Recomputed, SettlementError> {
     let mut statements = Vec::new();
+    let mut end = 0;
     reader.for_each(0, |index, _, body| {
-        if let (Payload::Statement(s), true) = (&body.payload, index < end) {
+        if body.time < quarter.end().millis() {
+            end = index + 1;
+        }
+        if let Payload::Statement(s) = &body.payload {
             statements.push(s.clone());
         }
     })?;
@@ -122,7 +122,7 @@ pub(crate) fn settle(
     let reader = LogReader::open(office.log_folder()).map_err(AdminError::caller)?;
     let now = office.now().seconds();
     let as_of = if dry_run { AsOf::DryRun(now) } else { AsOf::Final(now) };
-    let found = recompute(&reader, quarter, reader.size(), as_of).map_err(AdminError::caller)?;
+    let found = recompute(&reader, quarter, as_of).map_err(AdminError::caller)?;
     let mut out = describe(&found.closed);
     let add = |out: &mut Value, key: &str, value: Value| {
         if let Some(object) = out.as_object_mut() {

@@ -25,7 +25,6 @@ pub(crate) fn run(home: &Path, command: AuditCommand, json: bool) -> Outcome {
             verify_log(&options, json)
         }
         AuditCommand::Show { index, at } => show(&folder(home, &at), index, json),
-        AuditCommand::Bench { entries } => bench(entries, json),
     }
 }
 
@@ -94,19 +93,6 @@ fn show(folder: &Path, index: u64, json: bool) -> Outcome {
         "index": index, "leaf_hash": counterfoil_audit::merkle::leaf_hash(&bytes), "bytes": bytes.len(),
         "signatures": leaf.signatures, "body": body,
     });
-    if json {
-        output::json(&value);
-    } else {
-        output::line(&serde_json::to_string_pretty(&value).map_err(Failure::store)?);
-    }
-    Ok(())
-}
-
-fn bench(entries: u64, json: bool) -> Outcome {
-    let folder = std::env::temp_dir().join(format!("counterfoil-audit-bench-{}", std::process::id()));
-    let measured = counterfoil_audit::bench::run(&folder, entries);
-    let _ = std::fs::remove_dir_all(&folder);
-    let value = serde_json::to_value(measured.map_err(Failure::store)?).map_err(Failure::store)?;
     if json {
         output::json(&value);
     } else {

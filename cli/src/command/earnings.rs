@@ -51,7 +51,7 @@ fn show(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
     let quarter: Quarter = id(&args.quarter)?;
     let reader = reader(home, &args.at)?;
     let as_of = AsOf::DryRun(clock::now().seconds());
-    let found = settlement::recompute(&reader, quarter, reader.size(), as_of).map_err(Failure::check)?;
+    let found = settlement::recompute(&reader, quarter, as_of).map_err(Failure::check)?;
     print(&settlement::describe(&found.closed), json);
     Ok(())
 }
@@ -60,7 +60,7 @@ fn verify(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
     let quarter: Quarter = id(&args.quarter)?;
     let reader = reader(home, &args.at)?;
     let as_of = AsOf::Final(clock::now().seconds());
-    let found = settlement::recompute(&reader, quarter, reader.size(), as_of).map_err(Failure::check)?;
+    let found = settlement::recompute(&reader, quarter, as_of).map_err(Failure::check)?;
     let Some(booked) = found.booked else {
         return Err(Failure::check(format!("the log has no statement of {quarter}; `earnings settle` writes it")));
     };

@@ -27,6 +27,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         enrol: args.enrol_listen,
         expect_nodes: args.expect_nodes,
         replicas: args.replicas,
+        by_expert: false,
         keyless: args.keyless,
         now: clock::system(),
     };

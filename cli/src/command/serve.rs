@@ -8,8 +8,7 @@ use counterfoil_consent::Policy;
 use counterfoil_identity::certificate_end;
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_model::Checkpoint;
-use counterfoil_node::home::{EnrolError, HomeError, NodeIdentity, enrol};
-use counterfoil_node::{Node, NodeConfig, NodeHandle, Stage};
+use counterfoil_node::{EnrolError, HomeError, Node, NodeConfig, NodeHandle, NodeIdentity, Stage, enrol};
 use counterfoil_router::{CURRENCY, clock};
 use counterfoil_session::ConnectError;
 use counterfoil_spec::time::Seconds;
@@ -79,7 +78,7 @@ pub(crate) fn needs_enrolment(home: &Path) -> bool {
 pub(crate) async fn join(home: &Path, token: &str, at: SocketAddr) -> Result<NodeIdentity, Failure> {
     let token: JoinToken = token.parse().map_err(|e| Failure::wrong_use(format!("the join token: {e}")))?;
     enrol(home, token, at, &clock::system()).await.map_err(|e| match &e {
-        EnrolError::Connect(ConnectError::Refused(_) | ConnectError::RefusedByPeer(..)) => Failure::refused(e),
+        EnrolError::Connect(ConnectError::Refused(_) | ConnectError::RefusedByPeer { .. }) => Failure::refused(e),
         _ => Failure::store(e),
     })
 }

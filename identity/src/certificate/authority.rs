@@ -72,6 +72,9 @@ pub enum CaFault {
     /// The certificate library refused.
     #[error("certificate: {0}")]
     Encoding(#[from] rcgen::Error),
+    /// Bytes that are no certificate.
+    #[error("not a certificate that can be read; enrol again to get a new one")]
+    Unreadable,
     /// A time that X.509 cannot express.
     #[error("the time {0} cannot stand in a certificate")]
     Time(u64),

@@ -1,0 +1,93 @@
+//! `counterfoil identity …`: keys, certificates and join tokens.
+
+use std::path::Path;
+
+use counterfoil_audit::NoteSigner;
+use counterfoil_node::NodeIdentity;
+use counterfoil_router::admin::AdminCommand;
+use counterfoil_router::clock;
+use counterfoil_router::home::RouterHome;
+use serde_json::{Value, json};
+
+use crate::args::IdentityCommand;
+use crate::command::account::text;
+use crate::command::serve::join;
+use crate::exit::{Failure, Outcome};
+use crate::home::Running;
+use crate::output;
+use crate::target::operate;
+
+/// Carries out one of them.
+pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Outcome {
+    match command {
+        IdentityCommand::Init => {
+            RouterHome::open_or_create(home, clock::now().seconds()).map_err(Failure::store)?;
+            show(home, json)?;
+            if !json {
+                output::line("Keep identity/root.key and identity/next-root.key offline as well; whoever has them is this network.");
+            }
+            Ok(())
+        }
+        IdentityCommand::Show => show(home, json),
+        IdentityCommand::JoinToken { expires } => {
+            let value = operate(home, AdminCommand::JoinToken { expires_s: expires }).await?;
+            if json {
+                output::json(&value);
+                return Ok(());
+            }
+            output::line(&text(&value, "/join_token"));
+            if Running::read(home).is_none() {
+                output::line("No router runs on this home; the token works once `counterfoil router` does.");
+            }
+            Ok(())
+        }
+        IdentityCommand::Enroll { enrol, join_token } => {
+            let identity = Box::pin(join(home, &join_token, enrol)).await?;
+            let value = node(&identity);
+            print(&value, json);
+            Ok(())
+        }
+    }
+}
+
+fn show(home: &Path, json: bool) -> Outcome {
+    if home.join("identity/router.key").exists() {
+        let router = RouterHome::open(home, clock::now().seconds()).map_err(Failure::store)?;
+        print(&describe(&router)?, json);
+        return Ok(());
+    }
+    let identity = NodeIdentity::load(home).map_err(|e| {
+        Failure::store(anyhow::anyhow!("{} holds neither a router's nor a node's identity: {e}", home.display()))
+    })?;
+    print(&node(&identity), json);
+    Ok(())
+}
+
+fn describe(home: &RouterHome) -> Result<Value, Failure> {
+    let log_key = std::sync::Arc::new(home.log_key().clone());
+    let note = NoteSigner::new(&home.origin(), log_key).map_err(Failure::store)?;
+    Ok(json!({
+        "role": "router", "net_id": home.net_id(), "router_id": home.router_id(), "log_vkey": note.vkey(),
+        "origin": home.origin(), "ca_expires": home.ca().not_after(), "root_key_id": home.root_key().public().kid(),
+        "router_key_id": home.identity().public().kid(), "home": home.path(),
+    }))
+}
+
+fn node(identity: &NodeIdentity) -> Value {
+    let end = counterfoil_identity::certificate_end(&identity.credentials.chain().leaf).ok();
+    json!({
+        "role": "node", "net_id": identity.domain.net_id(), "node_id": identity.key.public().node_id(),
+        "router_id": identity.router, "node_key_id": identity.key.public().kid(), "certificate_expires": end,
+    })
+}
+
+fn print(value: &Value, json: bool) {
+    if json {
+        output::json(value);
+        return;
+    }
+    for (key, member) in value.as_object().into_iter().flatten() {
+        let member = member.as_str().map_or_else(|| member.to_string(), str::to_owned);
+        output::line(&format!("{key:<20} {member}"));
+    }
+}
