@@ -74,6 +74,8 @@ impl ExpertBank {
         if !rows.is_empty() {
             rows.expect_width(self.hidden)?;
         }
+        //= spec/model.md#experts
+        //# Rows that are NaN or infinite anywhere MUST be refused, as input and as output, and MUST NOT be computed with.
         rows.check_finite("rows for experts")?;
         let mut answer = Rows::zeros(routing.vectors(), self.hidden);
         for (expert, asked) in Self::by_expert(routing) {

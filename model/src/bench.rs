@@ -88,3 +88,36 @@ pub fn product(
     }
     Ok(Rate::since(start, clock(), size_of_val(w.as_slice()) * repeats))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::{Checkpoint, ExpertBank};
+
+    /// A clock that is a second later each time.
+    fn ticking() -> impl Fn() -> u64 {
+        let now = Cell::new(0);
+        move || now.replace(now.get() + 1_000_000_000)
+    }
+
+    #[test]
+    fn rates_count_what_was_asked_for() {
+        let guide = Checkpoint::guide().unwrap();
+        let decoder = Decoder::load(&guide).unwrap();
+        let bank = ExpertBank::load(&guide, guide.config().all_experts()).unwrap();
+        let second = |units| Rate { units, nanos: 1_000_000_000 };
+        assert_eq!(decode(&decoder, &mut &bank, &[1, 2], 5, &ticking()), Ok(second(5)));
+        assert_eq!(prefill(&decoder, &mut &bank, &[1, 2, 3], &ticking()), Ok(second(3)));
+        assert_eq!(product(2, (8, 16), 3, &ticking()), Ok(second(8 * 16 * 4 * 3)));
+        assert!((second(5).per_second() - 5.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn nothing_is_no_work() {
+        let empty = ComputeError::Shape { what: "values of a matrix", expected: 1, found: 0 };
+        assert_eq!(product(1, (0, 16), 1, &ticking()), Err(empty));
+        assert!(Rate::since(5, 5, 1).per_second().is_finite());
+    }
+}

@@ -81,6 +81,8 @@ pub fn combine(
         }
         for (at, pick) in picks.iter().enumerate() {
             let vector = found.single[found.starts[row] + at];
+            //= spec/model.md#combining
+            //# The router MUST have exactly one answer for every expert of a row, and adds in the same order.
             let vector = vector.ok_or(ComputeError::NoAnswer { row, expert: pick.expert })?;
             if at == 0 {
                 sum.copy_from_slice(vector);

@@ -232,6 +232,8 @@ impl WeightsFile {
         let length =
             length.ok_or_else(|| malformed(&path, "shorter than a safetensors header".to_owned()))?;
         let header = usize::try_from(length).unwrap_or(usize::MAX);
+        //= spec/model.md#weights
+        //# A header of more than 32 MiB MUST be refused before it is parsed
         if header > MAX_WEIGHTS_HEADER_BYTES {
             return Err(LoadError::TooLarge {
                 file: path,

@@ -216,6 +216,9 @@ fn a_weight_that_is_not_finite_is_refused_with_its_place() {
     assert!(matches!(error, LoadError::NonFinite { tensor, index: 77, .. } if tensor == EXPERT));
 }
 
+//= spec/model.md#weights
+//= type=test
+//# A header of more than 32 MiB MUST be refused before it is parsed
 #[test]
 fn hostile_headers_are_errors() {
     let header = |length: u64, json: &str| [length.to_le_bytes().as_slice(), json.as_bytes()].concat();

@@ -83,6 +83,9 @@ proptest! {
         prop_assert_eq!(bits(&combine(&routing, 64, &answers).unwrap()), bits(whole.vectors()));
     }
 
+    //= spec/model.md#experts
+    //= type=test
+    //# The bits of a row's answer MUST NOT depend on the other rows of its frame.
     #[test]
     fn other_rows_of_a_frame_change_nothing(ids in prop::collection::vec(0u32..128, 2..17)) {
         let (rows, routing) = frame(&ids);
@@ -147,6 +150,9 @@ fn an_expert_that_is_not_loaded_is_named() {
     assert_eq!(ask(1, &[0]), Err(ComputeError::NotLoaded { layer: 1, expert: 0 }));
 }
 
+//= spec/model.md#experts
+//= type=test
+//# Rows that are NaN or infinite anywhere MUST be refused, as input and as output, and MUST NOT be computed with.
 #[test]
 fn a_row_that_is_not_finite_is_refused_before_anything_is_computed() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -204,6 +210,9 @@ fn a_weight_that_is_not_finite_is_refused() {
     assert_eq!(push(f32::NAN), Err(ComputeError::NonFinite { what: "gate weights", row: 0 }));
 }
 
+//= spec/model.md#combining
+//= type=test
+//# The router MUST have exactly one answer for every expert of a row, and adds in the same order.
 #[test]
 fn every_pick_is_answered_exactly_once() {
     let full = routing(&[(&[0, 1], Share::Whole)]);

@@ -177,3 +177,15 @@ fn the_arithmetic_has_these_bits_on_every_machine() {
     let fold = all.fold(0_u64, |fold, v| fold.wrapping_mul(31).wrapping_add(v.to_bits().into()));
     assert_eq!(fold, 0x958d_bc63_f507_666e);
 }
+
+#[test]
+fn the_specification_s_example() {
+    let x: Vec<f32> = (1..19_u8).map(|k| 1.0 / f32::from(k)).collect();
+    let w: Vec<f32> = (0..18_u8).map(|k| f32::from(k) - 8.5).collect();
+    for path in Path::available() {
+        assert_eq!(bits(&run(path, &x, &w, 18)), [0xc173_41a4], "{path:?}");
+    }
+    let in_a_row = x.iter().zip(&w).fold(0.0, |sum: f32, (x, w)| sum + x * w);
+    assert_eq!(in_a_row.to_bits(), 0xc173_41a8);
+    assert_eq!(bits(&[exp(1.0), exp(-87.0), exp(-1e9)]), [0x402d_f854, 0x00b3_3687, 0x00b3_3687]);
+}
