@@ -77,7 +77,12 @@ fn every_flipped_byte_of_every_file_is_named() {
             let report = verify(&dir);
             assert!(!report.ok, "byte {at} of {name}");
             let first = &report.faults[0];
-            assert_eq!(first.file.as_deref(), Some(name.as_str()), "byte {at} of {name}: {:?}", report.faults);
+            assert_eq!(
+                first.file.as_deref(),
+                Some(name.as_str()),
+                "byte {at} of {name}: {:?}",
+                report.faults
+            );
             if let Some(index) = inside.get(&at) {
                 assert_eq!(first.index, Some(*index), "byte {at} of {name}: {:?}", report.faults);
             }
@@ -87,7 +92,10 @@ fn every_flipped_byte_of_every_file_is_named() {
     }
     std::fs::write(dir.join("lock"), b"x").unwrap();
     let faults = verify(&dir).faults;
-    assert_eq!((faults.len(), faults[0].kind, faults[0].file.as_deref()), (1, FaultKind::Corrupt, Some("lock")));
+    assert_eq!(
+        (faults.len(), faults[0].kind, faults[0].file.as_deref()),
+        (1, FaultKind::Corrupt, Some("lock"))
+    );
     assert!(flipped > 10_000, "{flipped} bytes");
 }
 
@@ -131,7 +139,8 @@ fn missing_files_are_named() {
 
 /// The log as it is before its last group, and the last segment as it is after it.
 fn crashed() -> (Home, String, Vec<u8>, usize) {
-    let home = small_log();
+    let mut home = small_log();
+    home.options.segment_bytes = 1 << 20;
     let before = home.folder.path().join("before");
     copy(&home.dir(), &before);
     let (log, _) = home.open().unwrap();
@@ -173,7 +182,7 @@ fn segment_that_a_crash_left_without_a_commit_is_dropped() {
     log.close().unwrap();
     let (name, path) = files(&home.dir()).into_iter().rfind(|(n, _)| n.starts_with("seg/")).unwrap();
     let grown = std::fs::read(path).unwrap();
-    for cut in 0..grown.len() {
+    for cut in (0..grown.len()).filter(|c| *c < 60 || c % 41 == 0) {
         std::fs::remove_dir_all(home.dir()).unwrap();
         copy(&before, &home.dir());
         std::fs::write(home.dir().join(&name), &grown[..cut]).unwrap();
@@ -193,7 +202,7 @@ fn damage_before_the_last_commit_is_refused_and_changes_nothing() {
         let good = std::fs::read(&path).unwrap();
         let is_last = files(&home.dir()).iter().rfind(|(n, _)| n.starts_with("seg/")).unwrap().0 == name;
         let end = if is_last { good.len() - segment::COMMIT_BYTES } else { good.len() };
-        for at in (0..end).step_by(7) {
+        for at in (0..end).step_by(13) {
             let mut bad = good.clone();
             bad[at] ^= 0x81;
             std::fs::write(&path, &bad).unwrap();
@@ -230,13 +239,14 @@ fn log_behind_its_signed_state_does_not_start() {
     let refused = home.open().err();
     assert!(matches!(refused, Some(LogError::SignedStateAhead { want: 25, .. })), "{refused:?}");
     assert_eq!(std::fs::read(&path).unwrap().len(), good.len() - 1);
-    let kinds: Vec<_> = verify(&home.dir()).faults.iter().map(|f| (f.kind, f.file.clone().unwrap())).collect();
+    let kinds: Vec<_> =
+        verify(&home.dir()).faults.iter().map(|f| (f.kind, f.file.clone().unwrap())).collect();
     assert_eq!(
         kinds,
         [
+            (FaultKind::Corrupt, name),
             (FaultKind::Rollback, "checkpoint".to_owned()),
             (FaultKind::Rollback, "state/signed".to_owned()),
-            (FaultKind::Corrupt, name),
         ]
     );
     std::fs::remove_file(home.dir().join("state/signed")).unwrap();

@@ -271,7 +271,6 @@ impl Pass<'_, '_> {
         let committed = self.feed.head;
         let origin = self.entries.origin.clone().or(self.fallback_origin.clone()).unwrap_or_default();
         let key = pinned.as_ref().or(self.entries.genesis_key.as_ref());
-        heads.check(key, &origin, committed.size, findings);
         if self.feed.origin.is_some_and(|o| o != segment::origin_hash(&origin)) {
             let name = self.names.first().map_or(segment::FOLDER, String::as_str);
             findings.file(FaultKind::OriginNotPinned, name, "the segments belong to another origin");
@@ -281,6 +280,7 @@ impl Pass<'_, '_> {
             let detail = format!("byte {offset}: entries that were signed end without a commit frame");
             findings.file(FaultKind::Corrupt, file, detail);
         }
+        heads.check(key, &origin, committed.size, findings);
         let lock = std::fs::metadata(self.options.dir.join(strays::LOCK));
         if lock.is_ok_and(|m| m.len() != 0) {
             findings.file(FaultKind::Corrupt, strays::LOCK, "byte 0: the lock file is not empty");

@@ -234,15 +234,13 @@ impl TreeCheck {
             let detail = format!("the first {} entries do not give its root", state.size);
             faults.push(fault(FaultKind::InconsistentTree, None, crate::state::FILE, detail));
         }
-        Verdict { faults, leaves_right: a_right, root: chosen.tree.root(), tree_size: chosen.tree.size() }
+        Verdict { faults, root: chosen.tree.root(), tree_size: chosen.tree.size() }
     }
 }
 
 /// What came of it.
 pub(super) struct Verdict {
     pub(super) faults: Vec<Fault>,
-    /// Whether the segments' leaves give the signed root.
-    pub(super) leaves_right: bool,
     pub(super) root: Hash,
     pub(super) tree_size: u64,
 }

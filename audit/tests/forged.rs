@@ -1,0 +1,413 @@
+//! Logs whose files agree with each other and with the log's key, and whose entries are wrong.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use counterfoil_audit::checkpoint::Checkpoint;
+use counterfoil_audit::merkle::{Head, leaf_hash, root_of};
+use counterfoil_audit::segment::{self, SegmentFile};
+use counterfoil_audit::verify::{Report, VerifyOptions, verify_plain};
+use counterfoil_audit::{chain_hash, state, tile};
+use counterfoil_identity::SecretKey;
+use counterfoil_spec::encode::to_canonical;
+use counterfoil_spec::entry::{Body, ENTRY_VERSION, EntrySignature, Leaf, Role, entry_signing_input};
+use counterfoil_spec::ids::{Hash, NetId, PublicKey};
+use counterfoil_spec::payload::{Genesis, KeyRevoked, NodeEnrolled, Payload, PeerAnchor};
+use counterfoil_spec::rule::FaultKind::{
+    self, AuthorSeqGap, BadEntrySignature, BadLogSignature, ClockRegression, DuplicateSerial, MalformedNote,
+    NoTrustedSignature, NonCanonical, OriginNotPinned, PrevMismatch, Rollback, TileMismatch, UnknownKey,
+    WeakKey, WrongParty,
+};
+use counterfoil_spec::rule::{Fault, Rule, Seen};
+use counterfoil_spec::time::Millis;
+use support::{ORIGIN, key, serial, signer};
+use tempfile::TempDir;
+
+/// Writes what a writer never would.
+struct Forge {
+    folder: TempDir,
+    net: NetId,
+    bodies: Vec<Body>,
+    signers: Vec<Vec<(Role, u8)>>,
+    leaves: Vec<Vec<u8>>,
+}
+
+const ROUTER: &[(Role, u8)] = &[(Role::Router, 2)];
+
+fn genesis() -> Genesis {
+    Genesis {
+        root_spki: key(1).public().spki_der(),
+        next_root_hash: None,
+        origin: ORIGIN.to_owned(),
+        log_vkey: signer().vkey(),
+        currency: "USD".to_owned(),
+        author_key: key(2).public().wire(),
+        author_id: key(2).public().node_id(),
+        author_role: Role::Router.number(),
+    }
+}
+
+fn revoked(n: u64) -> Payload {
+    KeyRevoked { key_id: serial(n) }.into()
+}
+
+impl Forge {
+    fn new() -> Self {
+        let net = key(1).public().net_id();
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, net, bodies: Vec::new(), signers: Vec::new(), leaves: Vec::new() }
+    }
+
+    /// A good genesis and `count` good entries.
+    fn good(count: u64) -> Self {
+        let mut forge = Self::new();
+        forge.push(genesis().into(), &[(Role::Router, 2), (Role::Root, 1)], |_| {});
+        for n in 0..count {
+            forge.push(revoked(n), ROUTER, |_| {});
+        }
+        forge
+    }
+
+    /// Appends an entry that continues the router's chain, changed by `change` before it is signed.
+    fn push(&mut self, payload: Payload, signers: &[(Role, u8)], change: impl FnOnce(&mut Body)) {
+        let n = self.leaves.len() as u64;
+        let prev = self.bodies.last().map_or(Hash::from_bytes([0; 32]), |b| chain_hash(&to_canonical(b)));
+        let mut body = Body {
+            version: ENTRY_VERSION,
+            author: key(2).public().kid(),
+            seq: n,
+            prev,
+            time: Millis(1000 + n),
+            serial: serial(n),
+            payload,
+            anchor: None,
+        };
+        change(&mut body);
+        let bytes = to_canonical(&body);
+        let sign = |(role, seed): &(Role, u8)| {
+            let key = SecretKey::from_seed([*seed; 32]);
+            let kid = key.public().kid();
+            let sig = key.sign(&entry_signing_input(&self.net, ORIGIN, *role, &kid, &bytes));
+            EntrySignature { role: *role, kid, sig }
+        };
+        let signatures = signers.iter().map(sign).collect();
+        self.leaves.push(to_canonical(&Leaf { body: bytes, signatures }));
+        self.signers.push(signers.to_vec());
+        self.bodies.push(body);
+    }
+
+    fn head(&self) -> Head {
+        let hashes: Vec<_> = self.leaves.iter().map(|l| leaf_hash(l)).collect();
+        Head { size: hashes.len() as u64, root: root_of(&hashes) }
+    }
+
+    /// Writes a folder in which everything but the entries is right.
+    fn write(&self) -> PathBuf {
+        let dir = self.folder.path().join("log");
+        let put = |name: &str, bytes: &[u8]| {
+            let path = dir.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        let mut segment = segment::header(&segment::origin_hash(ORIGIN), 0);
+        let (mut hashes, mut entries) = (Vec::new(), Vec::new());
+        for leaf in &self.leaves {
+            segment::push_entry(&mut segment, leaf);
+            tile::push_leaf(&mut entries, leaf);
+            hashes.extend_from_slice(leaf_hash(leaf).as_bytes());
+        }
+        segment.extend_from_slice(&segment::commit(&self.head()));
+        put(&SegmentFile::new(&dir, 0).name, &segment);
+        for id in tile::partial_tiles(self.head().size) {
+            put(&id.path(), if id.kind == tile::TileKind::Entries { &entries } else { &hashes });
+        }
+        let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), head: self.head() };
+        put(state::FILE, state::render(&checkpoint).as_bytes());
+        put("checkpoint", checkpoint.sign(&signer()).as_bytes());
+        put("lock", b"");
+        dir
+    }
+
+    fn faults(&self) -> Vec<(FaultKind, Option<u64>)> {
+        named(&verify_plain(&self.options()).unwrap())
+    }
+
+    fn options(&self) -> VerifyOptions {
+        let mut options = VerifyOptions::new(self.write());
+        options.vkey = Some(signer().vkey());
+        options.net_id = Some(self.net);
+        options
+    }
+}
+
+fn named(report: &Report) -> Vec<(FaultKind, Option<u64>)> {
+    report.faults.iter().map(|f| (f.kind, f.index)).collect()
+}
+
+#[test]
+fn well_made_log_has_no_fault() {
+    let forge = Forge::good(5);
+    let report = verify_plain(&forge.options()).unwrap();
+    assert_eq!((named(&report), report.ok, report.signatures), (vec![], true, 7));
+    assert_eq!((report.size, report.root), (6, forge.head().root));
+    assert!(report.unwitnessed && report.vkey_pinned && report.net_id_pinned);
+    let report = verify_plain(&VerifyOptions::new(forge.write())).unwrap();
+    assert_eq!((report.ok, report.vkey_pinned, report.net_id_pinned), (true, false, false));
+    assert_eq!((report.log_vkey, report.net_id), (Some(signer().vkey()), Some(forge.net)));
+}
+
+#[test]
+fn repeated_serial_is_named() {
+    let mut forge = Forge::good(3);
+    forge.push(revoked(9), ROUTER, |b| b.serial = serial(2));
+    let report = verify_plain(&forge.options()).unwrap();
+    assert_eq!(named(&report), [(DuplicateSerial, Some(4))]);
+    assert!(report.faults[0].detail.starts_with("entry 2 "), "{}", report.faults[0].detail);
+}
+
+#[test]
+fn gap_and_wrong_predecessor_are_told_apart() {
+    let mut forge = Forge::good(3);
+    forge.push(revoked(9), ROUTER, |b| b.seq += 1);
+    assert_eq!(forge.faults(), [(AuthorSeqGap, Some(4))]);
+    let mut forge = Forge::good(3);
+    forge.push(revoked(9), ROUTER, |b| b.prev = Hash::from_bytes([1; 32]));
+    assert_eq!(forge.faults(), [(PrevMismatch, Some(4))]);
+}
+
+#[test]
+fn time_may_stand_still_but_not_go_back() {
+    let mut forge = Forge::good(3);
+    forge.push(revoked(9), ROUTER, |b| b.time = Millis(1003));
+    assert_eq!(forge.faults(), []);
+    let mut forge = Forge::good(3);
+    forge.push(revoked(9), ROUTER, |b| b.time = Millis(1002));
+    assert_eq!(forge.faults(), [(ClockRegression, Some(4))]);
+}
+
+#[test]
+fn signatures_are_held_to_author_role_and_network() {
+    let mut forge = Forge::good(1);
+    forge.push(revoked(9), &[(Role::Router, 7)], |_| {});
+    assert_eq!(forge.faults(), [(BadEntrySignature, Some(2)), (UnknownKey, Some(2))]);
+    let mut forge = Forge::good(1);
+    forge.push(revoked(9), &[(Role::Node, 2)], |_| {});
+    assert_eq!(forge.faults(), [(UnknownKey, Some(2))]);
+    let mut forge = Forge::good(1);
+    forge.net = key(5).public().net_id();
+    forge.push(revoked(9), ROUTER, |_| {});
+    forge.net = key(1).public().net_id();
+    assert_eq!(forge.faults(), [(BadEntrySignature, Some(2))]);
+    let mut options = forge.options();
+    options.signatures = false;
+    assert_eq!(named(&verify_plain(&options).unwrap()), []);
+}
+
+#[test]
+fn second_signature_is_checked_like_the_first() {
+    let mut forge = Forge::good(1);
+    forge.push(revoked(9), &[(Role::Router, 2), (Role::Root, 1)], |_| {});
+    assert_eq!(forge.faults(), []);
+    let leaf = forge.leaves.last_mut().unwrap();
+    let last = leaf.len() - 1;
+    leaf[last - 40] ^= 1;
+    assert_eq!(forge.faults(), [(BadEntrySignature, Some(2))]);
+}
+
+#[test]
+fn genesis_is_held_to_what_is_pinned() {
+    let with = |change: fn(&mut Genesis), signers: &[(Role, u8)]| {
+        let mut forge = Forge::new();
+        let mut facts = genesis();
+        change(&mut facts);
+        forge.push(facts.into(), signers, |_| {});
+        forge.faults()
+    };
+    let both = &[(Role::Router, 2), (Role::Root, 1)];
+    assert_eq!(with(|_| {}, both), []);
+    assert_eq!(with(|_| {}, ROUTER), [(BadEntrySignature, Some(0))]);
+    assert_eq!(with(|g| g.author_id = key(1).public().node_id(), both), [(WrongParty, Some(0))]);
+    let log_key = |g: &mut Genesis| {
+        g.log_vkey = counterfoil_audit::NoteSigner::new(ORIGIN, key(8)).unwrap().vkey();
+    };
+    assert_eq!(with(log_key, both), [(OriginNotPinned, Some(0))]);
+    assert_eq!(with(|g| g.log_vkey.clear(), both)[0], (MalformedNote, Some(0)));
+    let weak = |g: &mut Genesis| g.author_key = PublicKey::from_bytes([0; 32]);
+    assert_eq!(with(weak, both)[0], (WeakKey, Some(0)));
+    assert_eq!(with(|g| g.author_role = 1, both)[0], (WrongParty, Some(0)));
+    let other_root =
+        with(|g| g.root_spki = key(6).public().spki_der(), &[(Role::Router, 2), (Role::Root, 6)]);
+    assert_eq!(other_root[0], (WrongParty, Some(0)));
+}
+
+#[test]
+fn log_without_genesis_or_with_two_is_refused() {
+    let mut forge = Forge::new();
+    forge.push(revoked(1), ROUTER, |_| {});
+    assert_eq!(forge.faults(), [(UnknownKey, Some(0)), (UnknownKey, Some(0))]);
+    let mut forge = Forge::good(0);
+    forge.push(genesis().into(), ROUTER, |_| {});
+    assert_eq!(forge.faults(), [(UnknownKey, Some(1))]);
+}
+
+fn enrolled(seed: u8) -> NodeEnrolled {
+    let public = key(seed).public();
+    NodeEnrolled {
+        node: public.node_id(),
+        identity_key: public.wire(),
+        log_vkey: counterfoil_audit::NoteSigner::new("node.example/log", key(seed + 100)).unwrap().vkey(),
+        token_id: serial(1),
+        generation: 1,
+        recovery_hash: Hash::from_bytes([0; 32]),
+    }
+}
+
+#[test]
+fn node_signs_once_it_is_enrolled() {
+    let mut forge = Forge::good(1);
+    let node = &[(Role::Router, 2), (Role::Node, 40)];
+    forge.push(revoked(5), node, |_| {});
+    forge.push(enrolled(40).into(), ROUTER, |_| {});
+    forge.push(revoked(6), node, |_| {});
+    assert_eq!(forge.faults(), [(UnknownKey, Some(2))]);
+}
+
+#[test]
+fn enrolment_is_held_to_its_key() {
+    let with = |change: fn(&mut NodeEnrolled)| {
+        let mut forge = Forge::good(0);
+        let mut facts = enrolled(40);
+        change(&mut facts);
+        forge.push(facts.into(), ROUTER, |_| {});
+        forge.faults()
+    };
+    assert_eq!(with(|_| {}), []);
+    assert_eq!(with(|e| e.node = key(2).public().node_id()), [(WrongParty, Some(1))]);
+    assert_eq!(with(|e| e.identity_key = PublicKey::from_bytes([0; 32])), [(WeakKey, Some(1))]);
+    assert_eq!(with(|e| e.log_vkey = "x".to_owned()), [(MalformedNote, Some(1))]);
+    // The router's own key cannot come back as a node's.
+    assert_eq!(with(|e| e.identity_key = key(2).public().wire()), [(WrongParty, Some(1))]);
+}
+
+#[test]
+fn anchored_checkpoint_of_a_node_may_not_go_back() {
+    let note = |size, seed| {
+        let head = Head { size, root: leaf_hash(&[1]) };
+        let log = counterfoil_audit::NoteSigner::new("node.example/log", key(seed)).unwrap();
+        Payload::from(PeerAnchor {
+            note: Checkpoint { origin: "node.example/log".to_owned(), head }.sign(&log),
+        })
+    };
+    let mut forge = Forge::good(0);
+    forge.push(enrolled(40).into(), ROUTER, |_| {});
+    forge.push(note(5, 140), ROUTER, |_| {});
+    forge.push(note(4, 140), ROUTER, |_| {});
+    forge.push(note(9, 141), ROUTER, |_| {});
+    forge.push(PeerAnchor { note: "none".to_owned() }.into(), ROUTER, |_| {});
+    assert_eq!(
+        forge.faults(),
+        [(Rollback, Some(3)), (NoTrustedSignature, Some(4)), (MalformedNote, Some(5))]
+    );
+}
+
+#[test]
+fn entry_in_another_form_is_named_even_where_the_tree_commits_to_it() {
+    let mut forge = Forge::good(2);
+    // The first byte of the second signature array: one signature in the long form of its count.
+    let leaf = &mut forge.leaves[1];
+    let at = leaf.len() - 78;
+    assert_eq!(leaf[at], 0x81);
+    leaf.splice(at..=at, [0x98, 0x01]);
+    assert_eq!(forge.faults(), [(NonCanonical, Some(1))]);
+}
+
+#[test]
+fn checkpoint_is_held_to_the_pinned_key() {
+    let forge = Forge::good(2);
+    let path = forge.write().join("checkpoint");
+    let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), head: forge.head() };
+    let verify = |note: String| {
+        let mut options = forge.options();
+        std::fs::write(&path, note).unwrap();
+        options.signatures = false;
+        named(&verify_plain(&options).unwrap())
+    };
+    assert_eq!(verify(checkpoint.sign(&signer())), []);
+    let other = counterfoil_audit::NoteSigner::new(ORIGIN, key(8)).unwrap();
+    assert_eq!(verify(checkpoint.sign(&other)), [(NoTrustedSignature, None)]);
+    let bad = checkpoint.sign(&signer()).replace("\n3\n", "\n2\n");
+    assert_eq!(verify(bad)[0], (BadLogSignature, None));
+    let elsewhere = Checkpoint { origin: "else.example/log".to_owned(), ..checkpoint };
+    assert_eq!(verify(elsewhere.sign(&signer())), [(OriginNotPinned, None)]);
+    assert_eq!(verify("none".to_owned()), [(MalformedNote, None)]);
+}
+
+#[test]
+fn tiles_of_another_tree_are_named_and_leaves_are_not() {
+    let forge = Forge::good(4);
+    let options = forge.options();
+    let path = options.dir.join("tile/0/000.p/5");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[64..96].copy_from_slice(leaf_hash(b"other").as_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let report = verify_plain(&options).unwrap();
+    let found: Vec<_> = report.faults.iter().map(|f| (f.kind, f.index, f.file.as_deref())).collect();
+    assert_eq!(found, [(TileMismatch, Some(2), Some("tile/0/000.p/5"))]);
+}
+
+#[test]
+fn file_of_nobody_is_listed_and_is_no_fault() {
+    let forge = Forge::good(1);
+    let options = forge.options();
+    std::fs::write(options.dir.join("notes.txt"), b"x").unwrap();
+    std::fs::create_dir_all(options.dir.join("tile/0/001.p")).unwrap();
+    std::fs::write(options.dir.join("tile/0/001.p/7"), b"x").unwrap();
+    let report = verify_plain(&options).unwrap();
+    assert_eq!((report.ok, report.strays), (true, vec!["notes.txt".to_owned(), "tile/0/001.p/7".to_owned()]));
+}
+
+/// Remembers what it was shown and finds fault with one entry and with the whole.
+#[derive(Default)]
+struct Witness {
+    seen: BTreeSet<u64>,
+}
+
+impl Rule for Witness {
+    fn entry(&mut self, seen: &Seen<'_>, faults: &mut Vec<Fault>) {
+        self.seen.insert(seen.index);
+        if seen.index == 2 {
+            faults.push(Fault::at(FaultKind::NoLot, 2, "two"));
+        }
+    }
+
+    fn finish(&mut self, faults: &mut Vec<Fault>) {
+        faults.push(Fault::at(FaultKind::SumOverflow, self.seen.len() as u64, "end"));
+    }
+}
+
+#[test]
+fn rules_see_every_entry_and_their_faults_count() {
+    let forge = Forge::good(4);
+    let mut rule = Witness::default();
+    let mut told = Vec::new();
+    let report = counterfoil_audit::verify::verify(&forge.options(), &mut [&mut rule], &mut |at, of| {
+        told.push((at, of))
+    });
+    assert_eq!(named(&report.unwrap()), [(FaultKind::NoLot, Some(2)), (FaultKind::SumOverflow, Some(5))]);
+    assert_eq!(rule.seen, (0..5).collect());
+    assert_eq!(told, [(5, 5)]);
+}
+
+#[test]
+fn rules_stop_where_an_entry_is_hidden() {
+    let mut forge = Forge::good(6);
+    forge.leaves[3][0] = 0x83;
+    let mut rule = Witness::default();
+    let report =
+        counterfoil_audit::verify::verify(&forge.options(), &mut [&mut rule], &mut |_, _| {}).unwrap();
+    assert_eq!(report.rules_saw, 3);
+    assert_eq!(rule.seen, (0..3).collect());
+    assert_eq!(named(&report)[1], (NonCanonical, Some(3)));
+}
