@@ -11,6 +11,7 @@ mod glance;
 pub mod merkle;
 pub mod note;
 mod owner;
+pub mod proof;
 mod publish;
 mod reader;
 mod recover;

@@ -33,10 +33,18 @@ pub(crate) struct Board {
     /// Why the last attempt to publish failed, and how many did.
     pub(crate) publish_failed: Option<LogError>,
     pub(crate) attempts: u64,
-    /// Somebody waits for the present head to be published.
-    pub(crate) wanted: bool,
+    /// Somebody waits for a checkpoint of this size.
+    pub(crate) wanted: u64,
     /// The last head was committed.
     pub(crate) closing: bool,
+    /// Nothing is published any more.
+    pub(crate) closed: bool,
+}
+
+impl Board {
+    fn is_waited_for(&self) -> bool {
+        self.wanted > self.published.size
+    }
 }
 
 /// The board behind its lock.
@@ -74,7 +82,7 @@ impl Shared {
     /// Waits until `until`, or until somebody wants a checkpoint or the log is closing.
     fn rest(&self, until: Instant) {
         let mut board = self.lock();
-        while !(board.wanted || board.closing || board.lost.is_some()) {
+        while !(board.is_waited_for() || board.closing || board.lost.is_some()) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -128,12 +136,16 @@ impl Publisher {
 
     /// Publishes until the log is closed, at most once per `every` unless somebody waits.
     pub(crate) fn run(mut self, shared: &Shared, every: Duration) {
+        self.publish_until_closed(shared, every);
+        shared.change(|board| board.closed = true);
+    }
+
+    fn publish_until_closed(&mut self, shared: &Shared, every: Duration) {
+        // Opening has published.
+        shared.rest(Instant::now() + every);
         loop {
             let (head, closing) = shared.wait(|board| {
                 let due = board.head.size > board.published.size;
-                if !due {
-                    board.wanted = false;
-                }
                 (due || board.closing || board.lost.is_some()).then_some((board.head, board.closing))
             });
             let begun = Instant::now();
@@ -145,7 +157,6 @@ impl Publisher {
             let failed = outcome.is_err();
             shared.change(|board| {
                 board.attempts += 1;
-                board.wanted = false;
                 match outcome {
                     Ok(note) => {
                         board.published = head;
@@ -158,6 +169,8 @@ impl Publisher {
                             board.lost = Some(e.clone());
                         }
                         board.publish_failed = Some(e);
+                        // Who waits is told; the next attempt comes in its time.
+                        board.wanted = 0;
                     }
                 }
             });

@@ -17,6 +17,8 @@ const MARK_EVERY: u64 = 64;
 /// Bytes read at a time where one entry is wanted.
 const LOOKUP_CHUNK_BYTES: usize = 32 << 10;
 
+type EachLeaf<'a> = dyn FnMut(u64, &[u8]) -> Result<(), LogError> + 'a;
+
 /// A reader of the entries that were committed when it was opened or refreshed.
 pub struct LogReader {
     dir: PathBuf,
@@ -126,13 +128,7 @@ impl LogReader {
         })
     }
 
-    fn leaves(
-        &self,
-        from: u64,
-        to: u64,
-        chunk: usize,
-        each: &mut dyn FnMut(u64, &[u8]) -> Result<(), LogError>,
-    ) -> Result<(), LogError> {
+    fn leaves(&self, from: u64, to: u64, chunk: usize, each: &mut EachLeaf<'_>) -> Result<(), LogError> {
         if to > self.head.size || from >= to {
             return Err(LogError::OutOfRange { index: from, size: self.head.size });
         }
@@ -183,7 +179,7 @@ fn extend(part: &mut Indexed, head: &mut Head) -> Result<(), LogError> {
     while let Some((offset, frame)) = frames.next().map_err(store)? {
         match frame {
             Frame::Entry { intact: true, .. } => {
-                if (index - part.segment.first) % MARK_EVERY == 0 {
+                if (index - part.segment.first).is_multiple_of(MARK_EVERY) {
                     marks.push(offset);
                 }
                 index += 1;

@@ -67,8 +67,9 @@ pub(crate) fn open(config: LogConfig, now: Now, sync: SyncFile) -> Result<(Inner
         lost: None,
         publish_failed: None,
         attempts: 0,
-        wanted: false,
+        wanted: 0,
         closing: false,
+        closed: false,
     };
     let shared = Shared::new(board);
     let tree = stage.tree.clone();

@@ -189,22 +189,20 @@ impl LogWriter {
     /// # Errors
     /// Why it could not be published.
     pub fn publish(&self) -> Result<String, LogError> {
-        let (mut size, mut attempts) = (None, 0);
+        let (mut size, mut attempts) = (0, 0);
         self.inner.shared.change(|board| {
-            if board.published.size < board.head.size {
-                board.wanted = true;
-            }
-            size = Some(board.head.size);
+            size = board.head.size;
             attempts = board.attempts;
+            board.wanted = board.wanted.max(size);
         });
         self.inner.shared.wait(|board| {
-            if size.is_some_and(|s| board.published.size >= s) {
+            if board.published.size >= size {
                 return Some(Ok(board.note.clone()));
             }
-            // The attempt that ran when this was called may have been for an earlier head; the one after it was not.
-            let failed = board.lost.as_ref().or(board.publish_failed.as_ref());
-            let failed = failed.filter(|_| board.attempts > attempts || board.lost.is_some());
-            failed.cloned().map(Err).or_else(|| board.closing.then_some(Err(LogError::Closed)))
+            // An attempt that failed since says what stands in the way.
+            let failed = board.publish_failed.as_ref().filter(|_| board.attempts > attempts);
+            let failed = board.lost.as_ref().or(failed);
+            failed.cloned().map(Err).or_else(|| board.closed.then_some(Err(LogError::Closed)))
         })
     }
 
@@ -247,3 +245,6 @@ impl Drop for Inner {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,6 +197,7 @@ impl Feed {
         let store = |e| LogError::store("read", &path)(e);
         let Some((offset, frame)) = frames.next().map_err(store)? else { return Ok(false) };
         let start = batch.bytes.len();
+        let bad_commit = frame == Frame::BadCommit;
         match frame {
             Frame::Entry { leaf, intact } => {
                 batch.bytes.extend_from_slice(leaf);
@@ -213,14 +214,12 @@ impl Feed {
                 batch.items.push(Item::Commit { head, segment, offset });
                 return Ok(true);
             }
-            Frame::BadCommit => {
-                if frames.continues().map_err(store)? {
-                    let detail = format!("byte {offset}: the commit frame's checksum is wrong");
-                    findings.file(FaultKind::Corrupt, self.name(segment), detail);
-                    return Ok(true);
-                }
-            }
             _ => {}
+        }
+        if bad_commit && frames.continues().map_err(store)? {
+            let detail = format!("byte {offset}: the commit frame's checksum is wrong");
+            findings.file(FaultKind::Corrupt, self.name(segment), detail);
+            return Ok(true);
         }
         self.resume_behind(frames, Damage { segment, offset }, batch, findings)
     }

@@ -1,0 +1,190 @@
+//! Proofs that travel: that an entry is in a log (C2SP tlog-proof), and nodes of the tree read from its tiles.
+//!
+//! ```text
+//! c2sp.org/tlog-proof@v1\nindex <i>\n{<base64 hash>\n}\n<checkpoint as a signed note>
+//! ```
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use counterfoil_spec::ids::Hash;
+use data_encoding::BASE64;
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::error::LogError;
+use crate::merkle::{
+    MAX_PROOF_HASHES, ProofError, consistency_path, inclusion_path, leaf_hash, node_hash, verify_inclusion,
+};
+use crate::note::{MAX_NOTE_BYTES, Note, NoteError, NoteVerifier};
+use crate::tile::{
+    MAX_HASH_TILE_BYTES, TILE_WIDTH, TileId, TileKind, hash_at, nodes_at, read_limited, tile_of,
+};
+
+/// The first line of a proof.
+pub const PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
+/// A whole proof, in bytes.
+pub const MAX_PROOF_BYTES: usize = MAX_NOTE_BYTES + 64 + MAX_PROOF_HASHES * 45;
+
+/// That an entry is in a log, for whoever has the entry and trusts the log's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The entry's index.
+    pub index: u64,
+    /// From the leaf's sibling to the root's child.
+    pub path: Vec<Hash>,
+    /// The checkpoint, a signed note.
+    pub note: String,
+}
+
+/// Why a proof proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProofRefused {
+    /// Not in the form above, or the wrong number of hashes.
+    #[error("not a proof of one entry: {0}")]
+    ProofShape(&'static str),
+    /// The checkpoint is not one, or not by the trusted key.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// The checkpoint commits to another entry at this index.
+    #[error("the checkpoint does not commit to this entry at this index")]
+    LeafHashMismatch,
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{PROOF_HEADER}\nindex {}", self.index)?;
+        for hash in &self.path {
+            writeln!(f, "{}", BASE64.encode(hash.as_bytes()))?;
+        }
+        write!(f, "\n{}", self.note)
+    }
+}
+
+impl Proof {
+    /// Reads a proof; anything that is not written as `Display` writes it is refused.
+    ///
+    /// # Errors
+    /// `ProofShape`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ProofRefused> {
+        let shape = ProofRefused::ProofShape;
+        if bytes.len() > MAX_PROOF_BYTES {
+            return Err(shape("too long"));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| shape("not UTF-8"))?;
+        let (head, note) = text.split_once("\n\n").ok_or(shape("no empty line before the checkpoint"))?;
+        let mut lines = head.split('\n');
+        if lines.next() != Some(PROOF_HEADER) {
+            return Err(shape("another first line"));
+        }
+        let index = lines.next().and_then(|l| l.strip_prefix("index ")).and_then(|i| i.parse().ok());
+        let index = index.ok_or(shape("no index"))?;
+        let hash = |line: &str| BASE64.decode(line.as_bytes()).ok().and_then(|b| Hash::from_slice(&b));
+        let path = lines.map(hash).collect::<Option<Vec<_>>>().ok_or(shape("a hash that is not 32 bytes"))?;
+        let proof = Self { index, path, note: note.to_owned() };
+        if proof.to_string() == text { Ok(proof) } else { Err(shape("not in its one form")) }
+    }
+
+    /// Checks that the log whose key is trusted contains `leaf` at this index; gives the checkpoint that says so.
+    ///
+    /// # Errors
+    /// [`ProofRefused`].
+    pub fn verify(&self, leaf: &[u8], key: &NoteVerifier) -> Result<Checkpoint, ProofRefused> {
+        let checkpoint = Checkpoint::open(self.note.as_bytes(), key)?;
+        let head = checkpoint.head;
+        verify_inclusion(self.index, head.size, &leaf_hash(leaf), &self.path, &head.root).map_err(
+            |e| match e {
+                ProofError::ProofShape => {
+                    ProofRefused::ProofShape("the wrong number of hashes for this tree")
+                }
+                ProofError::RootMismatch => ProofRefused::LeafHashMismatch,
+            },
+        )?;
+        Ok(checkpoint)
+    }
+}
+
+/// The nodes of a published tree.
+pub struct TileTree {
+    dir: PathBuf,
+    size: u64,
+    read: HashMap<TileId, Vec<u8>>,
+}
+
+impl TileTree {
+    /// The tree of `size` leaves that tiles below the `log` folder were published for.
+    #[must_use]
+    pub fn new(dir: &Path, size: u64) -> Self {
+        Self { dir: dir.to_owned(), size, read: HashMap::new() }
+    }
+
+    /// One complete node.
+    ///
+    /// # Errors
+    /// `Published` where its tile is not there or too short, `Store`.
+    pub fn node(&mut self, level: u32, index: u64) -> Result<Hash, LogError> {
+        let tile_level = u8::try_from(level / 8).unwrap_or(u8::MAX);
+        let below = level % 8;
+        let first = index << below;
+        let count = nodes_at(tile_level, self.size);
+        let id = tile_of(TileKind::Hashes(tile_level), first, count);
+        let bytes = self.tile(id)?;
+        let mut row: Vec<Hash> = (first..first + (1 << below))
+            .map(|i| hash_at(bytes, i % TILE_WIDTH))
+            .collect::<Option<_>>()
+            .ok_or_else(|| LogError::Published { file: id.path(), reason: "too short".to_owned() })?;
+        while row.len() > 1 {
+            row = row.as_chunks::<2>().0.iter().map(|[left, right]| node_hash(left, right)).collect();
+        }
+        let one = row.first().copied();
+        one.ok_or_else(|| LogError::Published { file: id.path(), reason: "no such node".to_owned() })
+    }
+
+    fn tile(&mut self, id: TileId) -> Result<&[u8], LogError> {
+        if !self.read.contains_key(&id) {
+            let read = |id: TileId| {
+                let path = self.dir.join(id.path());
+                read_limited(&path, MAX_HASH_TILE_BYTES).map_err(LogError::store("read", &path))
+            };
+            // A partial tile is deleted once a wider one is there.
+            let found = match read(id)? {
+                None => read(TileId { width: 256, ..id })?,
+                found => found,
+            };
+            let found = found
+                .ok_or_else(|| LogError::Published { file: id.path(), reason: "not there".to_owned() })?;
+            self.read.insert(id, found);
+        }
+        Ok(self.read.get(&id).map(Vec::as_slice).unwrap_or_default())
+    }
+}
+
+/// Proves entry `index` under the published checkpoint.
+///
+/// # Errors
+/// `OutOfRange` for an entry that the checkpoint does not cover; `Published` for a checkpoint or tile that is not
+/// there or cannot be read; `Store`.
+pub fn prove(dir: &Path, index: u64) -> Result<Proof, LogError> {
+    let path = dir.join(checkpoint::FILE);
+    let bad = |reason: String| LogError::Published { file: checkpoint::FILE.to_owned(), reason };
+    let note = read_limited(&path, MAX_NOTE_BYTES).map_err(LogError::store("read", &path))?;
+    let note = note.ok_or_else(|| bad("not there".to_owned()))?;
+    let parsed =
+        Note::parse(&note).and_then(|n| Checkpoint::parse(&n.text)).map_err(|e| bad(e.to_string()))?;
+    let size = parsed.head.size;
+    let mut tree = TileTree::new(dir, size);
+    let path = inclusion_path(index, size, &mut |level, i| tree.node(level, i))?;
+    let path = path.ok_or(LogError::OutOfRange { index, size })?;
+    let note = String::from_utf8(note).map_err(|e| bad(e.to_string()))?;
+    Ok(Proof { index, path, note })
+}
+
+/// Proves that the published tree of `old` leaves is a prefix of the one of `new`.
+///
+/// # Errors
+/// `OutOfRange` where `old` is larger; `Published` where tiles for `new` are not there; `Store`.
+pub fn prove_consistency(dir: &Path, old: u64, new: u64) -> Result<Vec<Hash>, LogError> {
+    let mut tree = TileTree::new(dir, new);
+    let path = consistency_path(old, new, &mut |level, i| tree.node(level, i))?;
+    path.ok_or(LogError::OutOfRange { index: old, size: new })
+}

@@ -1,0 +1,120 @@
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use counterfoil_spec::ids::Serial;
+use counterfoil_spec::payload::KeyRevoked;
+use counterfoil_spec::time::Millis;
+
+use super::*;
+use crate::verify::{VerifyOptions, verify_plain};
+
+/// A disk that stops confirming when told to.
+struct Disk {
+    folder: tempfile::TempDir,
+    fails: Arc<AtomicBool>,
+    syncs: Arc<AtomicU64>,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, fails: Arc::default(), syncs: Arc::default() }
+    }
+
+    fn open(&self) -> Result<(LogWriter, Opened), LogError> {
+        let (root, author) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]));
+        let config = LogConfig {
+            dir: self.folder.path().to_owned(),
+            net_id: root.public().net_id(),
+            author: Arc::new(author),
+            role: Role::Node,
+            note: NoteSigner::new("node.example/log", Arc::new(SecretKey::from_seed([3; 32]))).unwrap(),
+            genesis: GenesisFacts {
+                root_spki: root.public().spki_der(),
+                next_root_hash: None,
+                currency: "USD".to_owned(),
+                root: None,
+            },
+            options: LogOptions { publish_every: Duration::from_secs(3600), ..LogOptions::default() },
+        };
+        let (fails, syncs) = (self.fails.clone(), self.syncs.clone());
+        let sync: SyncFile = Arc::new(move |file| {
+            syncs.fetch_add(1, Ordering::Relaxed);
+            if fails.load(Ordering::Relaxed) {
+                Err(io::Error::from_raw_os_error(5))
+            } else {
+                file.sync_data()
+            }
+        });
+        LogWriter::open_on(config, Arc::new(|| Millis(1_790_000_000_000)), sync)
+    }
+}
+
+fn entry(n: u8) -> NewEntry {
+    let serial = Serial::from_bytes([n; 16]);
+    NewEntry::new(serial, KeyRevoked { key_id: serial })
+}
+
+#[test]
+fn one_append_is_one_sync() {
+    let disk = Disk::new();
+    let (log, _) = disk.open().unwrap();
+    log.publish().unwrap();
+    let before = disk.syncs.load(Ordering::Relaxed);
+    log.append((1..50).map(entry).collect()).unwrap();
+    assert_eq!(disk.syncs.load(Ordering::Relaxed) - before, 1);
+}
+
+#[test]
+fn unconfirmed_sync_ends_the_writer_and_the_next_start_recovers() {
+    let disk = Disk::new();
+    let (log, _) = disk.open().unwrap();
+    log.append(vec![entry(1)]).unwrap();
+    let head = log.head();
+    disk.fails.store(true, Ordering::Relaxed);
+    assert!(matches!(log.append(vec![entry(2)]), Err(LogError::DurabilityLost { .. })));
+    disk.fails.store(false, Ordering::Relaxed);
+    // The disk works again, but what it holds is unknown: nothing more is taken and nothing is signed.
+    assert!(matches!(log.append(vec![entry(3)]), Err(LogError::DurabilityLost { .. })));
+    assert!(matches!(log.publish(), Err(LogError::DurabilityLost { .. })));
+    assert_eq!(log.head(), head);
+    assert!(matches!(log.close(), Err(LogError::DurabilityLost { .. })));
+    let (log, opened) = disk.open().unwrap();
+    // The group's bytes had reached the file, so it counts; its caller was told that this is unknown.
+    assert_eq!(opened.size, 3);
+    assert_eq!(log.append(vec![entry(4)]).unwrap().first, 3);
+    log.close().unwrap();
+    assert_eq!(verify_plain(&VerifyOptions::new(disk.folder.path())).unwrap().faults, []);
+}
+
+#[test]
+fn nothing_is_signed_before_its_state_is_durable() {
+    let disk = Disk::new();
+    let (log, _) = disk.open().unwrap();
+    let before = log.checkpoint();
+    log.append(vec![entry(1)]).unwrap();
+    disk.fails.store(true, Ordering::Relaxed);
+    assert!(matches!(log.publish(), Err(LogError::DurabilityLost { .. })));
+    assert_eq!(log.checkpoint(), before);
+    assert_eq!(std::fs::read_to_string(disk.folder.path().join("checkpoint")).unwrap(), before);
+    assert!(matches!(log.append(vec![entry(2)]), Err(LogError::DurabilityLost { .. })));
+}
+
+#[test]
+fn publishing_waits_for_what_was_committed_before() {
+    let disk = Disk::new();
+    let (log, _) = disk.open().unwrap();
+    std::thread::scope(|scope| {
+        for caller in 0..4u8 {
+            let log = log.clone();
+            scope.spawn(move || {
+                for n in 0..20u8 {
+                    let appended = log.append(vec![entry(caller * 20 + n)]).unwrap();
+                    let note = log.publish().unwrap();
+                    let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
+                    assert!(size > appended.first, "{size} for entry {}", appended.first);
+                }
+            });
+        }
+    });
+}
