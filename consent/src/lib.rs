@@ -26,3 +26,6 @@ pub use receipt::{
 pub use rule::ConsentRule;
 pub use token::{Expectation, check_token, claimed_issue, sign_token};
 pub use usage::Usage;
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{NetId, NodeId, PublicKey, Signature};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
+use data_encoding::HEXLOWER;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType, SerialNumber,
@@ -13,6 +14,7 @@ use super::{DAY, NOW, Net, changed, check, date, identity, tls_key};
 use crate::certificate::authority::{CaFault, LeafRequest, leaf_params};
 use crate::certificate::binding::{BINDING_OID, NodeBinding, binding_input, role_oid, tls_spki_hash};
 use crate::certificate::credentials::TlsKey;
+use crate::enrol::JoinToken;
 use crate::key::SecretKey;
 
 fn verdict(change: impl FnOnce(&mut CertificateParams)) -> Result<NodeId, Refusal> {
@@ -229,4 +231,29 @@ fn leaf_lives_at_most_a_day() {
     assert!(matches!(refused, Err(CaFault::TooLong { wanted, latest }) if wanted == latest + 1));
     request.not_after = NOW;
     assert!(matches!(net.ca.issue_leaf(&request, NOW), Err(CaFault::Past(at)) if at == NOW.0));
+}
+
+/// The worked example of `spec/identity.md`, byte for byte.
+#[test]
+fn worked_example_of_the_specification() {
+    let spec: String = include_str!("../../../../spec/identity.md").split_whitespace().collect();
+    let net_id = SecretKey::from_seed([1; 32]).public().net_id();
+    let nik = SecretKey::from_seed([7; 32]);
+    let input = binding_input(&net_id, Role::Node, &tls_key().spki_der(), 1, NOW.plus(DAY));
+    let binding = NodeBinding { identity: nik.public().wire(), generation: 1, signature: nik.sign(&input) };
+    for line in [
+        format!("networkid{net_id}"),
+        format!("NIK{}", nik.public().wire()),
+        format!("nodeid{}", nik.public().node_id()),
+        format!("kid{}", nik.public().kid()),
+        format!("bindinginput{}", HEXLOWER.encode(&input)),
+        format!("bindingextension{}", HEXLOWER.encode(&binding.to_der())),
+    ] {
+        assert!(spec.contains(&line), "{line}");
+    }
+    let at = spec.find("cfjoin1aei").unwrap();
+    let token: JoinToken = spec[at..at + 156].parse().unwrap();
+    let seed = SecretKey::from_seed([0x22; 32]);
+    assert_eq!((token.net_id(), token.expires()), (net_id, NOW.plus(3600)));
+    assert_eq!((token.token_id().as_bytes(), token.facts().key), (&[0x11; 16], seed.public()));
 }
