@@ -169,6 +169,8 @@ pub(crate) fn check(
     now: Millis,
     usage: &Usage,
 ) -> Result<ActiveGrant, Refused> {
+    //= spec/consent.md#orders-and-grants
+    //# A node MUST make these checks before it works, in this order, and MUST refuse at the first that fails.
     let SignedOpen { open, sig, grant } = order;
     router_key
         .verify(&signing_input("open", net_id, &[&to_canonical(open)]), sig)

@@ -57,6 +57,8 @@ pub fn claimed_issue(bytes: &[u8]) -> Option<Seconds> {
 /// # Errors
 /// [`Refused`] with the first check that fails, in the order of `spec/consent.md`.
 pub fn check_token(bytes: &[u8], expect: &Expectation<'_>) -> Result<Permit, Refused> {
+    //= spec/consent.md#order-of-checks
+    //# A router MUST make these checks in this order and MUST refuse at the first that fails:
     if bytes.len() > MAX_CONSENT_BYTES {
         let detail = format!("{} bytes, more than {MAX_CONSENT_BYTES}", bytes.len());
         return Err(no(Refusal::TokenCanon, detail));

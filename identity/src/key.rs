@@ -119,6 +119,8 @@ impl VerifyKey {
     /// [`WeakKey`] for one that is not a canonical encoding of a point of the prime-order group, or that is the
     /// identity.
     pub fn from_wire(key: PublicKey) -> Result<Self, WeakKey> {
+        //= spec/identity.md#keys
+        //# A reader MUST refuse a public key whose point is of small order or is not torsion-free (`C_WEAK_KEY`).
         let point = VerifyingKey::from_bytes(key.as_bytes()).map_err(|_| WeakKey(key))?;
         let edwards = point.to_edwards();
         let canonical = edwards.compress().as_bytes() == key.as_bytes();
@@ -219,3 +221,5 @@ const PKCS8_PREFIX: [u8; 16] =
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -148,6 +148,8 @@ pub fn pinned_domain(chain: &[CertificateDer<'_>], pin: &NetId) -> Result<TrustD
 }
 
 fn harden_server(config: &mut ServerConfig, alpn: &[u8]) {
+    //= spec/identity.md#tls
+    //# A side MUST NOT resume a session, issue or accept a ticket, or send or accept early data.
     config.alpn_protocols = vec![alpn.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -159,6 +159,9 @@ fn same_order_is_worked_once() {
 
 #[test]
 fn first_failure_wins_for_every_pair() {
+    //= spec/consent.md#orders-and-grants
+    //= type=test
+    //# A node MUST make these checks before it works, in this order, and MUST refuse at the first that fails.
     type Change = fn(&mut Open, &mut Grant, &mut Usage);
     let begun = |u: &mut Usage, n: u8| {
         let order = sign_open(Open { serial: serial(n), ..open() }, grant(), &router(), &net());

@@ -222,8 +222,10 @@ fn longest_token_is_the_limit() {
     assert_eq!((len > 4096, refused), (true, Err(Refusal::TokenCanon)), "{len}");
 }
 
+type Change = fn(&mut Protected, &mut Claims, &mut World);
+
 /// Every check after the structure, in the normative order, as a change that fails it.
-fn faults() -> Vec<(Refusal, fn(&mut Protected, &mut Claims, &mut World))> {
+fn faults() -> Vec<(Refusal, Change)> {
     vec![
         (Refusal::TokenAlg, |h, _, _| h.alg = Label::Number(-8)),
         (Refusal::TokenType, |h, _, _| h.typ = Label::Number(61)),
@@ -249,6 +251,9 @@ fn faults() -> Vec<(Refusal, fn(&mut Protected, &mut Claims, &mut World))> {
 
 #[test]
 fn first_failure_wins_for_every_pair() {
+    //= spec/consent.md#order-of-checks
+    //= type=test
+    //# A router MUST make these checks in this order and MUST refuse at the first that fails:
     let all = faults();
     for (i, (first, one)) in all.iter().enumerate() {
         for (second, two) in &all[i..] {

@@ -187,6 +187,8 @@ pub fn verify_chain(
     now: Seconds,
     directory: &dyn Directory,
 ) -> Result<VerifiedPeer, Refused> {
+    //= spec/identity.md#checking-a-peer
+    //# A side MUST make these checks in this order and MUST refuse at the first that fails:
     let (leaf, ca) = match chain {
         [leaf, ca] => (leaf, ca),
         [leaf, ca, root] if root.as_ref() == domain.root_der() => (leaf, ca),

@@ -107,6 +107,9 @@ fn exporters_agree_and_differ_by_label_and_connection() {
 
 #[test]
 fn second_connection_is_a_full_handshake_again() {
+    //= spec/identity.md#tls
+    //= type=test
+    //# A side MUST NOT resume a session, issue or accept a ticket, or send or accept early data.
     let net = Net::new(1);
     let (client, server) = configs(&net, Arc::new(Anyone));
     let (client, server) = (Arc::new(client), Arc::new(server));
