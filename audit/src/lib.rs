@@ -4,6 +4,7 @@
 //! are published from what was read back from them. [`verify`] judges a log from its bytes and imports nothing of
 //! what writes them.
 
+pub mod bench;
 mod chain;
 pub mod checkpoint;
 mod error;

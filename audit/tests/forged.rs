@@ -10,18 +10,14 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
+use counterfoil_audit::NoteSigner;
 use counterfoil_audit::checkpoint::Checkpoint;
-use counterfoil_audit::merkle::{Head, leaf_hash, root_of};
-use counterfoil_audit::segment::{self, SegmentFile};
-use counterfoil_audit::verify::{Report, VerifyOptions, verify_plain};
-use counterfoil_audit::{chain_hash, state, tile};
-use counterfoil_identity::SecretKey;
-use counterfoil_spec::encode::to_canonical;
-use counterfoil_spec::entry::{Body, ENTRY_VERSION, EntrySignature, Leaf, Role, entry_signing_input};
-use counterfoil_spec::ids::{Hash, NetId, PublicKey};
-use counterfoil_spec::payload::{Genesis, KeyRevoked, NodeEnrolled, Payload, PeerAnchor};
+use counterfoil_audit::merkle::{Head, leaf_hash};
+use counterfoil_audit::verify::{VerifyOptions, verify, verify_plain};
+use counterfoil_spec::entry::Role;
+use counterfoil_spec::ids::{Hash, PublicKey};
+use counterfoil_spec::payload::{Genesis, NodeEnrolled, Payload, PeerAnchor};
 use counterfoil_spec::rule::FaultKind::{
     self, AuthorSeqGap, BadEntrySignature, BadLogSignature, ClockRegression, DuplicateSerial, MalformedNote,
     NoTrustedSignature, NonCanonical, OriginNotPinned, PrevMismatch, Rollback, TileMismatch, UnknownKey,
@@ -29,129 +25,8 @@ use counterfoil_spec::rule::FaultKind::{
 };
 use counterfoil_spec::rule::{Fault, Rule, Seen};
 use counterfoil_spec::time::Millis;
+use support::forge::{Forge, ROUTER, genesis, named, revoked};
 use support::{ORIGIN, key, serial, signer};
-use tempfile::TempDir;
-
-/// Writes what a writer never would.
-struct Forge {
-    folder: TempDir,
-    net: NetId,
-    bodies: Vec<Body>,
-    signers: Vec<Vec<(Role, u8)>>,
-    leaves: Vec<Vec<u8>>,
-}
-
-const ROUTER: &[(Role, u8)] = &[(Role::Router, 2)];
-
-fn genesis() -> Genesis {
-    Genesis {
-        root_spki: key(1).public().spki_der(),
-        next_root_hash: None,
-        origin: ORIGIN.to_owned(),
-        log_vkey: signer().vkey(),
-        currency: "USD".to_owned(),
-        author_key: key(2).public().wire(),
-        author_id: key(2).public().node_id(),
-        author_role: Role::Router.number(),
-    }
-}
-
-fn revoked(n: u64) -> Payload {
-    KeyRevoked { key_id: serial(n) }.into()
-}
-
-impl Forge {
-    fn new() -> Self {
-        let net = key(1).public().net_id();
-        let folder = tempfile::tempdir().unwrap();
-        Self { folder, net, bodies: Vec::new(), signers: Vec::new(), leaves: Vec::new() }
-    }
-
-    /// A good genesis and `count` good entries.
-    fn good(count: u64) -> Self {
-        let mut forge = Self::new();
-        forge.push(genesis().into(), &[(Role::Router, 2), (Role::Root, 1)], |_| {});
-        for n in 0..count {
-            forge.push(revoked(n), ROUTER, |_| {});
-        }
-        forge
-    }
-
-    /// Appends an entry that continues the router's chain, changed by `change` before it is signed.
-    fn push(&mut self, payload: Payload, signers: &[(Role, u8)], change: impl FnOnce(&mut Body)) {
-        let n = self.leaves.len() as u64;
-        let prev = self.bodies.last().map_or(Hash::from_bytes([0; 32]), |b| chain_hash(&to_canonical(b)));
-        let mut body = Body {
-            version: ENTRY_VERSION,
-            author: key(2).public().kid(),
-            seq: n,
-            prev,
-            time: Millis(1000 + n),
-            serial: serial(n),
-            payload,
-            anchor: None,
-        };
-        change(&mut body);
-        let bytes = to_canonical(&body);
-        let sign = |(role, seed): &(Role, u8)| {
-            let key = SecretKey::from_seed([*seed; 32]);
-            let kid = key.public().kid();
-            let sig = key.sign(&entry_signing_input(&self.net, ORIGIN, *role, &kid, &bytes));
-            EntrySignature { role: *role, kid, sig }
-        };
-        let signatures = signers.iter().map(sign).collect();
-        self.leaves.push(to_canonical(&Leaf { body: bytes, signatures }));
-        self.signers.push(signers.to_vec());
-        self.bodies.push(body);
-    }
-
-    fn head(&self) -> Head {
-        let hashes: Vec<_> = self.leaves.iter().map(|l| leaf_hash(l)).collect();
-        Head { size: hashes.len() as u64, root: root_of(&hashes) }
-    }
-
-    /// Writes a folder in which everything but the entries is right.
-    fn write(&self) -> PathBuf {
-        let dir = self.folder.path().join("log");
-        let put = |name: &str, bytes: &[u8]| {
-            let path = dir.join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, bytes).unwrap();
-        };
-        let mut segment = segment::header(&segment::origin_hash(ORIGIN), 0);
-        let (mut hashes, mut entries) = (Vec::new(), Vec::new());
-        for leaf in &self.leaves {
-            segment::push_entry(&mut segment, leaf);
-            tile::push_leaf(&mut entries, leaf);
-            hashes.extend_from_slice(leaf_hash(leaf).as_bytes());
-        }
-        segment.extend_from_slice(&segment::commit(&self.head()));
-        put(&SegmentFile::new(&dir, 0).name, &segment);
-        for id in tile::partial_tiles(self.head().size) {
-            put(&id.path(), if id.kind == tile::TileKind::Entries { &entries } else { &hashes });
-        }
-        let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), head: self.head() };
-        put(state::FILE, state::render(&checkpoint).as_bytes());
-        put("checkpoint", checkpoint.sign(&signer()).as_bytes());
-        put("lock", b"");
-        dir
-    }
-
-    fn faults(&self) -> Vec<(FaultKind, Option<u64>)> {
-        named(&verify_plain(&self.options()).unwrap())
-    }
-
-    fn options(&self) -> VerifyOptions {
-        let mut options = VerifyOptions::new(self.write());
-        options.vkey = Some(signer().vkey());
-        options.net_id = Some(self.net);
-        options
-    }
-}
-
-fn named(report: &Report) -> Vec<(FaultKind, Option<u64>)> {
-    report.faults.iter().map(|f| (f.kind, f.index)).collect()
-}
 
 #[test]
 fn well_made_log_has_no_fault() {
@@ -237,7 +112,7 @@ fn genesis_is_held_to_what_is_pinned() {
     assert_eq!(with(|_| {}, ROUTER), [(BadEntrySignature, Some(0))]);
     assert_eq!(with(|g| g.author_id = key(1).public().node_id(), both), [(WrongParty, Some(0))]);
     let log_key = |g: &mut Genesis| {
-        g.log_vkey = counterfoil_audit::NoteSigner::new(ORIGIN, key(8)).unwrap().vkey();
+        g.log_vkey = NoteSigner::new(ORIGIN, key(8)).unwrap().vkey();
     };
     assert_eq!(with(log_key, both), [(OriginNotPinned, Some(0))]);
     assert_eq!(with(|g| g.log_vkey.clear(), both)[0], (MalformedNote, Some(0)));
@@ -264,7 +139,7 @@ fn enrolled(seed: u8) -> NodeEnrolled {
     NodeEnrolled {
         node: public.node_id(),
         identity_key: public.wire(),
-        log_vkey: counterfoil_audit::NoteSigner::new("node.example/log", key(seed + 100)).unwrap().vkey(),
+        log_vkey: NoteSigner::new("node.example/log", key(seed + 100)).unwrap().vkey(),
         token_id: serial(1),
         generation: 1,
         recovery_hash: Hash::from_bytes([0; 32]),
@@ -302,7 +177,7 @@ fn enrolment_is_held_to_its_key() {
 fn anchored_checkpoint_of_a_node_may_not_go_back() {
     let note = |size, seed| {
         let head = Head { size, root: leaf_hash(&[1]) };
-        let log = counterfoil_audit::NoteSigner::new("node.example/log", key(seed)).unwrap();
+        let log = NoteSigner::new("node.example/log", key(seed)).unwrap();
         Payload::from(PeerAnchor {
             note: Checkpoint { origin: "node.example/log".to_owned(), head }.sign(&log),
         })
@@ -342,7 +217,7 @@ fn checkpoint_is_held_to_the_pinned_key() {
         named(&verify_plain(&options).unwrap())
     };
     assert_eq!(verify(checkpoint.sign(&signer())), []);
-    let other = counterfoil_audit::NoteSigner::new(ORIGIN, key(8)).unwrap();
+    let other = NoteSigner::new(ORIGIN, key(8)).unwrap();
     assert_eq!(verify(checkpoint.sign(&other)), [(NoTrustedSignature, None)]);
     let bad = checkpoint.sign(&signer()).replace("\n3\n", "\n2\n");
     assert_eq!(verify(bad)[0], (BadLogSignature, None));
@@ -399,9 +274,7 @@ fn rules_see_every_entry_and_their_faults_count() {
     let forge = Forge::good(4);
     let mut rule = Witness::default();
     let mut told = Vec::new();
-    let report = counterfoil_audit::verify::verify(&forge.options(), &mut [&mut rule], &mut |at, of| {
-        told.push((at, of))
-    });
+    let report = verify(&forge.options(), &mut [&mut rule], &mut |at, of| told.push((at, of)));
     assert_eq!(named(&report.unwrap()), [(FaultKind::NoLot, Some(2)), (FaultKind::SumOverflow, Some(5))]);
     assert_eq!(rule.seen, (0..5).collect());
     assert_eq!(told, [(5, 5)]);
@@ -412,8 +285,7 @@ fn rules_stop_where_an_entry_is_hidden() {
     let mut forge = Forge::good(6);
     forge.leaves[3][0] = 0x83;
     let mut rule = Witness::default();
-    let report =
-        counterfoil_audit::verify::verify(&forge.options(), &mut [&mut rule], &mut |_, _| {}).unwrap();
+    let report = verify(&forge.options(), &mut [&mut rule], &mut |_, _| {}).unwrap();
     assert_eq!(report.rules_saw, 3);
     assert_eq!(rule.seen, (0..3).collect());
     assert_eq!(named(&report)[1], (NonCanonical, Some(3)));
