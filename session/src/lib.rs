@@ -4,6 +4,7 @@
 //! [`lane`] is the router's end, which many request tasks share, [`node_lane`] the node's, which one task owns.
 //! `spec/session.md` is the normative text.
 
+pub mod bench;
 pub mod end;
 pub mod endpoint;
 pub mod enrol;
