@@ -28,7 +28,9 @@ impl Client {
     /// Takes `http://HOST:PORT`, with or without a path behind it.
     pub(crate) fn new(url: &str, key: Option<String>) -> Result<Self, Failure> {
         let rest = url.strip_prefix("http://").ok_or_else(|| {
-            Failure::wrong_use(format!("{url:?} is not an http:// address; put a TLS proxy's plain side here"))
+            Failure::wrong_use(format!(
+                "{url:?} is not an http:// address; put a TLS proxy's plain side here"
+            ))
         })?;
         let authority = rest.split('/').next().unwrap_or_default().to_owned();
         if authority.is_empty() {
@@ -74,7 +76,12 @@ impl Client {
     }
 
     /// Sends a request and reads the answer as JSON; an error body becomes a failure.
-    pub(crate) async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    pub(crate) async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let response = self.send(method, path, body).await?;
         let status = response.status();
         let bytes = whole(response).await?;

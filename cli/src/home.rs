@@ -19,8 +19,9 @@ pub(crate) fn locate(flag: Option<&Path>) -> Result<PathBuf, Failure> {
     } else {
         from("XDG_DATA_HOME").or_else(|| from("HOME").map(|h| h.join(".local/share")))
     };
-    base.map(|b| b.join("counterfoil"))
-        .ok_or_else(|| Failure::wrong_use("neither --home nor $HOME says where to keep things; pass --home DIR"))
+    base.map(|b| b.join("counterfoil")).ok_or_else(|| {
+        Failure::wrong_use("neither --home nor $HOME says where to keep things; pass --home DIR")
+    })
 }
 
 /// What `run` and `router` write for the other commands while they are up.
@@ -86,17 +87,25 @@ impl HomeLock {
     pub(crate) fn take(home: &Path) -> Result<Self, Failure> {
         let folder = home.join("run");
         std::fs::create_dir_all(&folder).map_err(|e| {
-            Failure::store(anyhow::anyhow!("cannot make {}: {e}; choose another folder with --home", folder.display()))
+            Failure::store(anyhow::anyhow!(
+                "cannot make {}: {e}; choose another folder with --home",
+                folder.display()
+            ))
         })?;
         let path = folder.join("lock");
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|e| {
-                Failure::store(anyhow::anyhow!("cannot open {}: {e}", path.display()))
-            })?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| Failure::store(anyhow::anyhow!("cannot open {}: {e}", path.display())))?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _file: file }),
             Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
-                let by = Running::read(home).map(|r| format!(" (process {}, {})", r.pid, r.url)).unwrap_or_default();
+                let by = Running::read(home)
+                    .map(|r| format!(" (process {}, {})", r.pid, r.url))
+                    .unwrap_or_default();
                 Err(Failure::store(anyhow::anyhow!(
                     "another counterfoil already runs on {}{by}; stop it, or choose another folder with --home",
                     home.display()

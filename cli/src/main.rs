@@ -52,7 +52,8 @@ fn parse() -> Result<(Cli, PathBuf), Failure> {
 }
 
 fn start_log(filter: &str) -> Outcome {
-    let filter = EnvFilter::try_new(filter).map_err(|e| Failure::wrong_use(format!("--log {filter:?}: {e}")))?;
+    let filter =
+        EnvFilter::try_new(filter).map_err(|e| Failure::wrong_use(format!("--log {filter:?}: {e}")))?;
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     logger.try_init().map_err(|e| Failure::store(anyhow::anyhow!("cannot start logging: {e}")))
 }

@@ -27,13 +27,23 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts this same program with other arguments. What it says about itself goes to `log_file`.
-    pub(crate) fn start(name: &str, args: &[String], log_file: PathBuf) -> Result<Self, Failure> {
+    ///
+    /// A secret goes by `env`, because everybody on the machine can read a process's arguments.
+    pub(crate) fn start(
+        name: &str,
+        args: &[String],
+        env: &[(&str, String)],
+        log_file: PathBuf,
+    ) -> Result<Self, Failure> {
         let program = std::env::current_exe()?;
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(&log_file).map_err(|e| {
-            Failure::store(anyhow::anyhow!("cannot write {}: {e}", log_file.display()))
-        })?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log_file)
+            .map_err(|e| Failure::store(anyhow::anyhow!("cannot write {}: {e}", log_file.display())))?;
         let mut child = Command::new(program)
             .args(args)
+            .envs(env.iter().map(|(k, v)| (*k, v)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -42,22 +52,24 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .map_err(|e| Failure::store(anyhow::anyhow!("cannot start {name}: {e}")))?;
-        let stdout = child.stdout.take().ok_or_else(|| Failure::store(anyhow::anyhow!("{name} has no output")))?;
+        let stdout =
+            child.stdout.take().ok_or_else(|| Failure::store(anyhow::anyhow!("{name} has no output")))?;
         Ok(Self { name: name.to_owned(), log_file, child, lines: BufReader::new(stdout).lines() })
     }
 
     /// Waits for the next line that it prints and reads it as JSON.
     pub(crate) async fn ready(&mut self) -> Result<Value, Failure> {
-        let line = tokio::time::timeout(READY, self.lines.next_line())
-            .await
-            .map_err(|_| Failure::store(anyhow::anyhow!("{} did not become ready within {READY:?}", self.name)))??;
+        let line = tokio::time::timeout(READY, self.lines.next_line()).await.map_err(|_| {
+            Failure::store(anyhow::anyhow!("{} did not become ready within {READY:?}", self.name))
+        })??;
         let Some(line) = line else {
             let status = self.child.wait().await?;
             let code = status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(4);
             return Err(Failure::ended(&self.name, code, &self.last_words()));
         };
-        serde_json::from_str(&line)
-            .map_err(|e| Failure::store(anyhow::anyhow!("{} said {line:?}, which is not JSON: {e}", self.name)))
+        serde_json::from_str(&line).map_err(|e| {
+            Failure::store(anyhow::anyhow!("{} said {line:?}, which is not JSON: {e}", self.name))
+        })
     }
 
     fn last_words(&self) -> String {
@@ -82,7 +94,9 @@ impl Process {
 
     /// Asks it to finish, waits, and ends it if it does not.
     pub(crate) async fn stop(&mut self) {
-        if let Some(pid) = self.child.id().and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw) {
+        if let Some(pid) =
+            self.child.id().and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw)
+        {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         if tokio::time::timeout(DRAIN, self.child.wait()).await.is_err() {
@@ -102,7 +116,8 @@ pub(crate) fn follow_parent() -> Result<(), Failure> {
 /// Resolves at the first SIGINT or SIGTERM.
 pub(crate) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -18,12 +18,12 @@ use crate::home::Running;
 pub(crate) fn client(home: &Path, args: &UrlArgs) -> Result<Client, Failure> {
     let url = match &args.url {
         Some(url) => url.clone(),
-        None => Running::read(home)
-            .map(|r| r.url)
-            .ok_or_else(|| Failure::store(anyhow::anyhow!(
+        None => Running::read(home).map(|r| r.url).ok_or_else(|| {
+            Failure::store(anyhow::anyhow!(
                 "no router runs on {}; start one with `counterfoil run`, or name one with --url",
                 home.display()
-            )))?,
+            ))
+        })?,
     };
     Client::new(&url, args.key.clone())
 }
@@ -47,7 +47,9 @@ pub(crate) async fn operate(home: &Path, command: AdminCommand) -> Result<Value,
 
 async fn remote(home: &Path, command: &AdminCommand) -> Result<Value, Failure> {
     let running = Running::read(home).ok_or_else(|| {
-        Failure::store(anyhow::anyhow!("a router that has just started or is stopping holds the log; try again"))
+        Failure::store(anyhow::anyhow!(
+            "a router that has just started or is stopping holds the log; try again"
+        ))
     })?;
     let key = admin_key(home).map_err(Failure::store)?;
     let body = serde_json::to_value(command).map_err(Failure::store)?;

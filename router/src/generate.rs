@@ -7,29 +7,26 @@
 use std::sync::Arc;
 
 use counterfoil_identity::random;
-use counterfoil_model::{Ending, Rows, Sampler, Sequence, Shown, StopMatcher, TextStream, Vocabulary};
-use counterfoil_spec::amount::TokenCount;
+use counterfoil_model::{Rows, Sequence, Shown, StopMatcher, TextStream, Vocabulary};
 use counterfoil_spec::claims::Purposes;
-use counterfoil_spec::ids::{Hash, Serial};
+use counterfoil_spec::ids::Serial;
 use counterfoil_spec::limits::MAX_FRAME_ROWS;
 use counterfoil_spec::payload::FinishReason;
 use counterfoil_spec::time::Millis;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use crate::account::{Record, settle};
+use crate::admit::{Admitted, admit};
 use crate::desk::Desk;
 use crate::engine::Engine;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
-use crate::http::health::unknown_model;
 use crate::http::reply::{ReplyEnd, ReplyHead};
 use crate::http::request::ChatRequest;
 use crate::work::{Bounds, Work, WorkError};
 
 /// Pieces of text that may wait for a slow client before its generation waits too.
 const MAX_WAITING_EVENTS: usize = 64;
-/// Completion tokens where the client names no limit.
-const DEFAULT_MAX_TOKENS: u64 = 1024;
 
 /// A request with its caller.
 #[derive(Debug)]
@@ -54,20 +51,6 @@ pub(crate) enum Event {
 pub(crate) struct Answer {
     pub(crate) head: ReplyHead,
     pub(crate) events: mpsc::Receiver<Event>,
-}
-
-/// What was checked before any work began.
-struct Admitted {
-    serial: Serial,
-    salt: Hash,
-    job: Job,
-    prompt_text: String,
-    prompt: Vec<u32>,
-    max_tokens: u64,
-    sampler: Sampler,
-    stops: Option<StopMatcher>,
-    started: Millis,
-    _running: OwnedSemaphorePermit,
 }
 
 /// What generation came to.
@@ -107,87 +90,6 @@ pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError
         let _ = events.send(last).await;
     });
     Ok(Answer { head, events: reader })
-}
-
-fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
-    let engine = &desk.engine;
-    if job.request.model != engine.name() {
-        return Err(unknown_model(desk, &job.request.model));
-    }
-    let running = Arc::clone(&desk.running)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::busy("this router runs as many requests as it may; try again in a second"))?;
-    desk.plan().map_err(|e| ApiError::unavailable(e.to_string()))?;
-    let started = desk.office.now();
-    let (prompt_text, prompt) = tokenize(engine, &job.request, started)?;
-    let context = engine.config().context;
-    let room = context.saturating_sub(prompt.len());
-    if prompt.is_empty() || room == 0 {
-        return Err(ApiError::context_length(context, prompt.len()));
-    }
-    let room = u64::try_from(room).unwrap_or(u64::MAX);
-    let max_tokens = job.request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(room);
-    let seed = job.request.seed.unwrap_or_else(|| u64::from_le_bytes(random::bytes()));
-    let sampler = Sampler::new(job.request.temperature, job.request.top_p, seed)
-        .map_err(|e| ApiError::invalid("temperature", e.to_string()))?;
-    let stops = StopMatcher::new(job.request.stop.iter().cloned())
-        .map_err(|e| ApiError::invalid("stop", e.to_string()))?;
-    let serial = random::serial();
-    let total = TokenCount(count(prompt.len()).saturating_add(max_tokens));
-    hold(desk, &job.caller, serial, total, started)?;
-    Ok(Admitted {
-        serial,
-        salt: random::hash(),
-        job,
-        prompt_text,
-        prompt,
-        max_tokens,
-        sampler,
-        stops: Some(stops),
-        started,
-        _running: running,
-    })
-}
-
-fn tokenize(engine: &Engine, request: &ChatRequest, now: Millis) -> Result<(String, Vec<u32>), ApiError> {
-    let Some(vocabulary) = engine.vocabulary() else {
-        return Err(ApiError::unavailable("this model was loaded without a tokenizer"));
-    };
-    let messages: Vec<_> = request
-        .messages
-        .iter()
-        .map(|m| counterfoil_model::Message { role: m.role.clone(), content: m.content.clone() })
-        .collect();
-    let Some(template) = vocabulary.template() else {
-        return Err(ApiError::unavailable(
-            "this model has no chat template, so it cannot hold a conversation",
-        ));
-    };
-    let text = template
-        .render(&messages, Ending::Answer, now.seconds())
-        .map_err(|e| ApiError::invalid("messages", e.to_string()))?;
-    let ids = vocabulary.encode(&text).map_err(|e| ApiError::invalid("messages", e.to_string()))?;
-    Ok((text, ids))
-}
-
-fn hold(
-    desk: &Desk,
-    caller: &Caller,
-    serial: Serial,
-    total: TokenCount,
-    now: Millis,
-) -> Result<(), ApiError> {
-    use counterfoil_ledger::HoldError;
-    let mut books = desk.office.books();
-    let charged = books
-        .ledger
-        .charge(&desk.engine.manifest(), total, now)
-        .ok_or_else(|| ApiError::invalid("max_tokens", "more tokens than can be counted"))?;
-    books.ledger.hold(&caller.account, serial, charged, now.seconds()).map_err(|e| match e {
-        HoldError::InsufficientQuota { .. } => ApiError::insufficient_quota(e.to_string()),
-        HoldError::InFlightBudgetExhausted { .. } => ApiError::in_flight(e.to_string()),
-        HoldError::UnknownAccount(_) | HoldError::RequestSeen(_) => ApiError::internal(e.to_string()),
-    })
 }
 
 async fn answer(
@@ -403,6 +305,6 @@ pub(crate) async fn logits(desk: &Desk, ids: &[u32]) -> Result<Rows, WorkError> 
     Ok(all)
 }
 
-fn count(n: usize) -> u64 {
+pub(crate) fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@
 
 mod account;
 pub mod admin;
+mod admit;
 pub mod clock;
 mod desk;
 mod engine;

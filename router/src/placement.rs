@@ -118,7 +118,9 @@ pub fn propose(shape: &Shape, node: u32, nodes: u32, replicas: u32) -> Vec<Range
 #[must_use]
 pub fn propose_experts(shape: &Shape, node: u32, nodes: u32) -> Vec<Range> {
     let nodes = nodes.max(1);
-    let share = |k: u32| u32::try_from(u64::from(shape.experts) * u64::from(k) / u64::from(nodes)).unwrap_or(u32::MAX);
+    let share = |k: u32| {
+        u32::try_from(u64::from(shape.experts) * u64::from(k) / u64::from(nodes)).unwrap_or(u32::MAX)
+    };
     let (first, end) = (share(node % nodes), share(node % nodes + 1));
     match (shape.moe_layers.first(), shape.moe_layers.last()) {
         (Some(low), Some(high)) if first < end => {

@@ -81,7 +81,15 @@ fn show(value: &Value) {
     let lots = value.pointer("/balance/lots").and_then(Value::as_array).cloned().unwrap_or_default();
     let rows: Vec<Vec<String>> = lots
         .iter()
-        .map(|l| vec![text(l, "/lot"), text(l, "/source"), text(l, "/available"), text(l, "/held"), text(l, "/expires")])
+        .map(|l| {
+            vec![
+                text(l, "/lot"),
+                text(l, "/source"),
+                text(l, "/available"),
+                text(l, "/held"),
+                text(l, "/expires"),
+            ]
+        })
         .collect();
     output::table(&["lot", "source", "available", "held", "expires (unix)"], &rows);
     let keys = value.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();

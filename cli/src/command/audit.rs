@@ -65,13 +65,21 @@ fn tell(report: &Report) {
         output::line(&format!("… and {} more", report.faults_left_out));
     }
     if report.torn_bytes > 0 {
-        output::line(&format!("TornTail: {} bytes after the last commit, which nobody was told of", report.torn_bytes));
+        output::line(&format!(
+            "TornTail: {} bytes after the last commit, which nobody was told of",
+            report.torn_bytes
+        ));
     }
     let verdict = if report.ok { "verifies" } else { "does not verify" };
     output::line(&format!("{}: {} entries, root {}: {verdict}", report.origin, report.size, report.root));
-    output::line(&format!("signatures checked: {}; entries that rules saw: {}", report.signatures, report.rules_saw));
+    output::line(&format!(
+        "signatures checked: {}; entries that rules saw: {}",
+        report.signatures, report.rules_saw
+    ));
     if !(report.vkey_pinned && report.net_id_pinned) {
-        output::line("Pinned: nothing but what the log says of itself; give --vkey and --net-id to judge whose log it is.");
+        output::line(
+            "Pinned: nothing but what the log says of itself; give --vkey and --net-id to judge whose log it is.",
+        );
     }
     if report.unwitnessed {
         output::line("Unwitnessed: no independent witness has signed this head.");
@@ -85,7 +93,11 @@ fn tell(report: &Report) {
 fn show(folder: &Path, index: u64, json: bool) -> Outcome {
     let reader = LogReader::open(folder).map_err(Failure::store)?;
     if index >= reader.size() {
-        return Err(Failure::wrong_use(format!("the log has {} entries; the last is {}", reader.size(), reader.size().saturating_sub(1))));
+        return Err(Failure::wrong_use(format!(
+            "the log has {} entries; the last is {}",
+            reader.size(),
+            reader.size().saturating_sub(1)
+        )));
     }
     let (leaf, body) = reader.entry(index).map_err(Failure::check)?;
     let bytes = reader.leaf(index).map_err(Failure::check)?;

@@ -62,7 +62,12 @@ fn read(home: &Path) -> Result<Consents, Failure> {
 
 impl Consents {
     /// Checks a token as it would be checked now, or at another instant.
-    fn check(&self, node: &NodeId, token: &[u8], at: Option<counterfoil_spec::time::Seconds>) -> Result<Claims, String> {
+    fn check(
+        &self,
+        node: &NodeId,
+        token: &[u8],
+        at: Option<counterfoil_spec::time::Seconds>,
+    ) -> Result<Claims, String> {
         let key = self.keys.get(node).ok_or("no entry enrolled this node")?;
         let key = VerifyKey::from_wire(*key).map_err(|e| e.to_string())?;
         let (Some(net_id), Some(router)) = (&self.net_id, &self.router) else {
@@ -85,10 +90,9 @@ impl Consents {
     }
 
     fn find(&self, cti: &Serial) -> Result<&(u64, Serial, NodeId, Vec<u8>), Failure> {
-        self.tokens
-            .iter()
-            .find(|t| t.1 == *cti)
-            .ok_or_else(|| Failure::wrong_use(format!("the log has no consent token {cti}; `consent list` prints them")))
+        self.tokens.iter().find(|t| t.1 == *cti).ok_or_else(|| {
+            Failure::wrong_use(format!("the log has no consent token {cti}; `consent list` prints them"))
+        })
     }
 }
 
@@ -127,7 +131,8 @@ fn list(consents: &Consents, json: bool) -> Outcome {
 fn show(consents: &Consents, cti: &Serial, json: bool) -> Outcome {
     let (index, _, node, token) = consents.find(cti)?;
     let claims = signed_claims(consents, node, token)?;
-    let name = claims.ranges.first().and_then(|r| consents.names.get(&r.manifest)).map_or("?", String::as_str);
+    let name =
+        claims.ranges.first().and_then(|r| consents.names.get(&r.manifest)).map_or("?", String::as_str);
     if json {
         output::json(&json!({ "entry": index, "claims": claims, "notice": notice(&claims, name) }));
         return Ok(());
@@ -139,7 +144,8 @@ fn show(consents: &Consents, cti: &Serial, json: bool) -> Outcome {
 
 /// The claims of a token whose signature verifies, in force or not: judged at the instant at which it was signed.
 fn signed_claims(consents: &Consents, node: &NodeId, token: &[u8]) -> Result<Claims, Failure> {
-    let peeked = counterfoil_consent::claimed_issue(token).ok_or_else(|| Failure::check("T_CANON: not a consent token"))?;
+    let peeked = counterfoil_consent::claimed_issue(token)
+        .ok_or_else(|| Failure::check("T_CANON: not a consent token"))?;
     let clean = Consents {
         net_id: consents.net_id,
         router: consents.router,
@@ -154,12 +160,17 @@ fn verify(consents: &Consents, cti: &Serial, json: bool) -> Outcome {
     let (index, _, node, token) = consents.find(cti)?;
     let checked = consents.check(node, token, None);
     if json {
-        output::json(&json!({ "cti": cti, "entry": index, "ok": checked.is_ok(), "refusal": checked.as_ref().err() }));
+        output::json(
+            &json!({ "cti": cti, "entry": index, "ok": checked.is_ok(), "refusal": checked.as_ref().err() }),
+        );
     }
     match checked {
         Ok(claims) => {
             if !json {
-                output::line(&format!("Consent {cti} is signed by node {node} and in force until {} (unix).", claims.expires.0));
+                output::line(&format!(
+                    "Consent {cti} is signed by node {node} and in force until {} (unix).",
+                    claims.expires.0
+                ));
             }
             Ok(())
         }
@@ -171,12 +182,22 @@ fn explain() {
     let policy = Policy::default();
     output::line("If you start a node with --accept-notice, it will");
     output::line("  - connect to the router that you name, and to no other machine;");
-    output::line("  - sign consent tokens for parts of the model that you give it, and renew them by itself;");
+    output::line(
+        "  - sign consent tokens for parts of the model that you give it, and renew them by itself;",
+    );
     output::line(&format!("  - let itself be used for: {};", policy.purposes.names().join(", ")));
-    output::line(&format!("  - work on at most {} requests at one time, unless you say otherwise;", policy.quota.concurrent));
+    output::line(&format!(
+        "  - work on at most {} requests at one time, unless you say otherwise;",
+        policy.quota.concurrent
+    ));
     output::line(&format!("  - sign each token for {} hours at most;", policy.life_s / 3600));
-    output::line(&format!("  - keep nothing of a request after it ends (retention {} s);", policy.retention_s));
+    output::line(&format!(
+        "  - keep nothing of a request after it ends (retention {} s);",
+        policy.retention_s
+    ));
     output::line("  - see activations (numbers inside the model), never a prompt or an answer as text;");
     output::line("  - keep a log of its own of what it signed and did, in its home.");
-    output::line("You take consent back by stopping the node. `counterfoil consent show ID` prints what was signed.");
+    output::line(
+        "You take consent back by stopping the node. `counterfoil consent show ID` prints what was signed.",
+    );
 }

@@ -135,7 +135,9 @@ fn node_identity(home: &Path) -> Finding {
         Ok(_) => Finding {
             what,
             ok: false,
-            said: format!("{id}: its certificate has ended; start it with a new join token (`run` does so by itself)"),
+            said: format!(
+                "{id}: its certificate has ended; start it with a new join token (`run` does so by itself)"
+            ),
         },
         Err(e) => Finding { what, ok: false, said: format!("{id}: {e}") },
     }
@@ -144,7 +146,11 @@ fn node_identity(home: &Path) -> Finding {
 fn log_check(folder: &Path) -> Finding {
     let what = "log";
     match LogReader::open(folder) {
-        Ok(reader) => Finding { what, ok: true, said: format!("{} entries; `counterfoil audit verify` checks them", reader.size()) },
+        Ok(reader) => Finding {
+            what,
+            ok: true,
+            said: format!("{} entries; `counterfoil audit verify` checks them", reader.size()),
+        },
         Err(e) => Finding { what, ok: false, said: e.to_string() },
     }
 }

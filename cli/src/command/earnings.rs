@@ -62,7 +62,9 @@ fn verify(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
     let as_of = AsOf::Final(clock::now().seconds());
     let found = settlement::recompute(&reader, quarter, as_of).map_err(Failure::check)?;
     let Some(booked) = found.booked else {
-        return Err(Failure::check(format!("the log has no statement of {quarter}; `earnings settle` writes it")));
+        return Err(Failure::check(format!(
+            "the log has no statement of {quarter}; `earnings settle` writes it"
+        )));
     };
     let secret = settlement::secret(home, quarter).map_err(Failure::store)?;
     let same_bytes = secret.map(|s| found.closed.statement(&s) == booked);
@@ -76,7 +78,12 @@ fn verify(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
     if !agrees {
         return Err(Failure::check(format!(
             "ConservationViolated: the statement of {quarter} says a pool of {} cents over entries {} to {}; the log gives {} cents over {} to {}",
-            booked.pool.0, booked.first, booked.end, found.closed.pool.0, found.closed.first, found.closed.end
+            booked.pool.0,
+            booked.first,
+            booked.end,
+            found.closed.pool.0,
+            found.closed.first,
+            found.closed.end
         )));
     }
     if !json {
@@ -96,17 +103,34 @@ fn print(value: &Value, json: bool) {
         return;
     }
     let amount = |p: &str| value.pointer(p).and_then(Value::as_i64).unwrap_or(0);
-    output::line(&format!("{}: entries {} to {}", text(value, "/quarter"), text(value, "/first_entry"), text(value, "/end_entry")));
-    output::line(&format!("net recognised revenue  {} USD", output::micro(i128::from(amount("/revenue_micro")))));
+    output::line(&format!(
+        "{}: entries {} to {}",
+        text(value, "/quarter"),
+        text(value, "/first_entry"),
+        text(value, "/end_entry")
+    ));
+    output::line(&format!(
+        "net recognised revenue  {} USD",
+        output::micro(i128::from(amount("/revenue_micro")))
+    ));
     output::line(&format!("pool                    {} USD", output::cents(amount("/pool_cents"))));
-    output::line(&format!("carried                 {} USD", output::micro(i128::from(amount("/carry_micro")))));
+    output::line(&format!(
+        "carried                 {} USD",
+        output::micro(i128::from(amount("/carry_micro")))
+    ));
     let providers = value.get("providers").and_then(Value::as_array).cloned().unwrap_or_default();
     let rows: Vec<Vec<String>> = providers
         .iter()
         .map(|p| {
             let cents = p.get("total_cents").and_then(Value::as_i64).unwrap_or(0);
             let onboarded = if p.get("onboarded") == Some(&Value::Bool(true)) { "yes" } else { "no" };
-            vec![text(p, "/provider"), output::cents(cents), text(p, "/micro_tokens"), text(p, "/uptime_s"), onboarded.into()]
+            vec![
+                text(p, "/provider"),
+                output::cents(cents),
+                text(p, "/micro_tokens"),
+                text(p, "/uptime_s"),
+                onboarded.into(),
+            ]
         })
         .collect();
     output::table(&["provider", "USD", "micro-tokens", "uptime s", "registered"], &rows);

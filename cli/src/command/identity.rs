@@ -24,7 +24,9 @@ pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Ou
             RouterHome::open_or_create(home, clock::now().seconds()).map_err(Failure::store)?;
             show(home, json)?;
             if !json {
-                output::line("Keep identity/root.key and identity/next-root.key offline as well; whoever has them is this network.");
+                output::line(
+                    "Keep identity/root.key and identity/next-root.key offline as well; whoever has them is this network.",
+                );
             }
             Ok(())
         }
@@ -57,7 +59,10 @@ fn show(home: &Path, json: bool) -> Outcome {
         return Ok(());
     }
     let identity = NodeIdentity::load(home).map_err(|e| {
-        Failure::store(anyhow::anyhow!("{} holds neither a router's nor a node's identity: {e}", home.display()))
+        Failure::store(anyhow::anyhow!(
+            "{} holds neither a router's nor a node's identity: {e}",
+            home.display()
+        ))
     })?;
     print(&node(&identity), json);
     Ok(())

@@ -26,7 +26,9 @@ const MAX_NODES: u32 = 16;
 /// Carries out one of them.
 pub(crate) async fn run(command: ModelCommand, json: bool) -> Outcome {
     match command {
-        ModelCommand::Logits { dir, tokens, nodes, spread } => logits(&dir, &tokens, nodes, spread, json).await,
+        ModelCommand::Logits { dir, tokens, nodes, spread } => {
+            logits(&dir, &tokens, nodes, spread, json).await
+        }
         ModelCommand::Inspect { dir } => inspect(dir.as_deref(), json),
     }
 }
@@ -47,7 +49,10 @@ async fn logits(dir: &Path, tokens: &[u32], nodes: Option<u32>, spread: Spread, 
     }
     for (token, row) in tokens.iter().zip(lines) {
         let best = counterfoil_model::argmax(row);
-        output::line(&format!("{token:>8}  argmax {best:>8}  logit {}", row.get(best).copied().unwrap_or(f32::NAN)));
+        output::line(&format!(
+            "{token:>8}  argmax {best:>8}  logit {}",
+            row.get(best).copied().unwrap_or(f32::NAN)
+        ));
     }
     output::line("--json prints every logit.");
     Ok(())
@@ -68,7 +73,8 @@ async fn through_nodes(
     spread: Spread,
 ) -> Result<Rows, Failure> {
     let folder = Scratch::new()?;
-    let home = RouterHome::open_or_create(&folder.0.join("router"), clock::now().seconds()).map_err(Failure::store)?;
+    let home = RouterHome::open_or_create(&folder.0.join("router"), clock::now().seconds())
+        .map_err(Failure::store)?;
     let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let config = RouterConfig {
         http: loopback,
@@ -85,7 +91,8 @@ async fn through_nodes(
     let mut running = Vec::new();
     for number in 0..nodes {
         let command = AdminCommand::JoinToken { expires_s: 600 };
-        let reply = tokio::task::block_in_place(|| execute(router.office(), &home, command)).map_err(Failure::store)?;
+        let reply = tokio::task::block_in_place(|| execute(router.office(), &home, command))
+            .map_err(Failure::store)?;
         let token = reply.get("join_token").and_then(Value::as_str).unwrap_or_default();
         running.push(start_node(&folder.0.join(format!("node-{number}")), dir, &router, token)?);
     }
@@ -108,7 +115,7 @@ fn start_node(home: &Path, dir: &Path, router: &RunningRouter, token: &str) -> R
         .arg("--model")
         .arg(std::path::absolute(dir)?)
         .args(["--router", &router.nodes_addr().to_string(), "--enrol", &router.enrol_addr().to_string()])
-        .args(["--join-token", token])
+        .env("COUNTERFOIL_JOIN_TOKEN", token)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .kill_on_drop(true)
@@ -126,7 +133,9 @@ async fn wait(router: &RunningRouter, nodes: &mut [Child]) -> Outcome {
             }
         }
         if Instant::now() > deadline {
-            return Err(Failure::store(anyhow::anyhow!("the nodes were not ready within {HOSTED:?}: {missing}")));
+            return Err(Failure::store(anyhow::anyhow!(
+                "the nodes were not ready within {HOSTED:?}: {missing}"
+            )));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -24,8 +24,13 @@ pub(crate) async fn run(home: &Path, args: &UrlArgs, json: bool) -> Outcome {
         .into_iter()
         .flatten()
         .map(|m| {
-            let state = if m.get("available") == Some(&Value::Bool(true)) { "yes".into() } else { text(m, "/reason") };
-            let experts = format!("{} of {}, {} layers", text(m, "/top_k"), text(m, "/experts"), text(m, "/layers"));
+            let state = if m.get("available") == Some(&Value::Bool(true)) {
+                "yes".into()
+            } else {
+                text(m, "/reason")
+            };
+            let experts =
+                format!("{} of {}, {} layers", text(m, "/top_k"), text(m, "/experts"), text(m, "/layers"));
             vec![text(m, "/id"), text(m, "/family"), experts, text(m, "/context"), state]
         })
         .collect();

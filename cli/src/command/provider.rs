@@ -27,8 +27,10 @@ pub(crate) async fn run(home: &Path, command: ProviderCommand, json: bool) -> Ou
         return Ok(());
     }
     if let Some(nodes) = value.get("nodes").and_then(Value::as_array) {
-        let rows: Vec<Vec<String>> =
-            nodes.iter().map(|n| vec![text(n, "/node"), text(n, "/generation"), text(n, "/log_vkey")]).collect();
+        let rows: Vec<Vec<String>> = nodes
+            .iter()
+            .map(|n| vec![text(n, "/node"), text(n, "/generation"), text(n, "/log_vkey")])
+            .collect();
         output::table(&["node", "generation", "log key"], &rows);
     } else {
         output::line(&format!("provider  {}", text(&value, "/provider")));

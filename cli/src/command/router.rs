@@ -31,7 +31,8 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         keyless: args.keyless,
         now: clock::system(),
     };
-    let router = Box::pin(RunningRouter::start(router_home, &checkpoint, config)).await.map_err(start_failure)?;
+    let router =
+        Box::pin(RunningRouter::start(router_home, &checkpoint, config)).await.map_err(start_failure)?;
     // The dense weights are loaded; the mapped files are not needed any more.
     drop(checkpoint);
     let url = format!("http://{}", router.http_addr());
@@ -44,12 +45,17 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         }));
     } else {
         output::line(&format!("Ready: clients at {url}"));
-        output::line(&format!("  nodes     --router {} --enrol {}", router.nodes_addr(), router.enrol_addr()));
+        output::line(&format!(
+            "  nodes     --router {} --enrol {}",
+            router.nodes_addr(),
+            router.enrol_addr()
+        ));
         output::line("  next      counterfoil identity join-token     (one for each node)");
         output::line(&format!("  log key   {}", router.office().log_vkey()));
     }
     if !args.supervised {
-        let running = Running { pid: std::process::id(), url, router_pid: std::process::id(), nodes: Vec::new() };
+        let running =
+            Running { pid: std::process::id(), url, router_pid: std::process::id(), nodes: Vec::new() };
         running.write(home)?;
     }
     interrupted().await;

@@ -37,9 +37,10 @@ struct RouterFacts {
 impl RouterFacts {
     fn read(line: &Value) -> Result<Self, Failure> {
         let text = |key: &str| {
-            line.get(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
-                Failure::store(anyhow::anyhow!("the router's ready line lacks {key:?}"))
-            })
+            line.get(key)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .ok_or_else(|| Failure::store(anyhow::anyhow!("the router's ready line lacks {key:?}")))
         };
         Ok(Self {
             http: text("http")?,
@@ -64,7 +65,8 @@ struct Fleet {
 pub(crate) async fn run(home: &Path, args: RunArgs, log: &str, json: bool) -> Outcome {
     let started = Instant::now();
     let _lock = HomeLock::take(home)?;
-    let mut router = Process::start("the router", &router_args(home, &args, log), home.join("run/router.log"))?;
+    let mut router =
+        Process::start("the router", &router_args(home, &args, log), &[], home.join("run/router.log"))?;
     let facts = RouterFacts::read(&router.ready().await?)?;
     let key = counterfoil_router::home::admin_key(home).map_err(Failure::store)?;
     let admin = Client::new(&format!("http://{}", facts.http), Some(key))?;
@@ -126,6 +128,7 @@ impl Fleet {
     async fn start_node(&self, number: u32) -> Result<Process, Failure> {
         let home = self.node_home(number);
         std::fs::create_dir_all(&home)?;
+        let mut env = Vec::new();
         let mut args: Vec<String> =
             ["serve", "--json", "--supervised", "--accept-notice"].map(String::from).to_vec();
         let mut flag = |name: &str, value: String| {
@@ -142,13 +145,22 @@ impl Fleet {
         if needs_enrolment(&home) {
             let reply = self
                 .admin
-                .json(Method::POST, "/admin/v1/command", Some(&json!({ "command": "join-token", "expires_s": 600 })))
+                .json(
+                    Method::POST,
+                    "/admin/v1/command",
+                    Some(&json!({ "command": "join-token", "expires_s": 600 })),
+                )
                 .await?;
             let token = reply.get("join_token").and_then(Value::as_str).unwrap_or_default();
-            flag("--join-token", token.to_owned());
+            env.push(("COUNTERFOIL_JOIN_TOKEN", token.to_owned()));
             flag("--enrol", self.facts.enrol.clone());
         }
-        Process::start(&format!("node {number}"), &args, self.home.join(format!("run/node-{number}.log")))
+        Process::start(
+            &format!("node {number}"),
+            &args,
+            &env,
+            self.home.join(format!("run/node-{number}.log")),
+        )
     }
 
     async fn wait_until_available(&self) -> Outcome {
@@ -160,7 +172,11 @@ impl Fleet {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let why = models.first().and_then(|m| m.get("reason")).and_then(Value::as_str).unwrap_or("no model");
+                let why = models
+                    .first()
+                    .and_then(|m| m.get("reason"))
+                    .and_then(Value::as_str)
+                    .unwrap_or("no model");
                 return Err(Failure::store(anyhow::anyhow!(
                     "the model did not become available within {AVAILABLE:?}: {why}; see the files under {}",
                     self.home.join("run").display()
@@ -255,5 +271,6 @@ fn open_page(url: &str) {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let quiet = std::process::Stdio::null;
     // No browser is no fault: the line above names the address.
-    let _ = std::process::Command::new(opener).arg(url).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+    let _ =
+        std::process::Command::new(opener).arg(url).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
 }

@@ -31,7 +31,9 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         follow_parent()?;
     }
     let Some(router) = args.router else {
-        return Err(Failure::wrong_use("say where the router is: --router HOST:PORT, as `counterfoil router` printed it"));
+        return Err(Failure::wrong_use(
+            "say where the router is: --router HOST:PORT, as `counterfoil router` printed it",
+        ));
     };
     if !args.accept_notice {
         return Err(Failure::wrong_use(
@@ -78,7 +80,9 @@ pub(crate) fn needs_enrolment(home: &Path) -> bool {
 pub(crate) async fn join(home: &Path, token: &str, at: SocketAddr) -> Result<NodeIdentity, Failure> {
     let token: JoinToken = token.parse().map_err(|e| Failure::wrong_use(format!("the join token: {e}")))?;
     enrol(home, token, at, &clock::system()).await.map_err(|e| match &e {
-        EnrolError::Connect(ConnectError::Refused(_) | ConnectError::RefusedByPeer { .. }) => Failure::refused(e),
+        EnrolError::Connect(ConnectError::Refused(_) | ConnectError::RefusedByPeer { .. }) => {
+            Failure::refused(e)
+        }
         _ => Failure::store(e),
     })
 }
@@ -87,7 +91,9 @@ async fn identity(home: &Path, args: &ServeArgs) -> Result<NodeIdentity, Failure
     match (&args.join_token, args.enrol) {
         (Some(token), Some(at)) => return join(home, token, at).await,
         (Some(_), None) => {
-            return Err(Failure::wrong_use("a join token is used at the router's enrolment address: add --enrol HOST:PORT"));
+            return Err(Failure::wrong_use(
+                "a join token is used at the router's enrolment address: add --enrol HOST:PORT",
+            ));
         }
         _ => {}
     }

@@ -25,7 +25,11 @@ pub(crate) async fn run(home: &Path, args: &UrlArgs, json: bool) -> Outcome {
         output::line(&format!("{}  (process {}, router {})", running.url, running.pid, running.router_pid));
     }
     output::line(&format!("network   {}", text(&health, "/net_id")));
-    output::line(&format!("log       {} entries, key {}", text(&health, "/log_size"), text(&health, "/log_vkey")));
+    output::line(&format!(
+        "log       {} entries, key {}",
+        text(&health, "/log_size"),
+        text(&health, "/log_vkey")
+    ));
     output::line(&format!("running   {} requests", text(&health, "/running")));
     for model in health.get("models").and_then(Value::as_array).into_iter().flatten() {
         let state = match model.get("available") {
@@ -40,7 +44,13 @@ pub(crate) async fn run(home: &Path, args: &UrlArgs, json: bool) -> Outcome {
         .into_iter()
         .flatten()
         .map(|n| {
-            vec![text(n, "/id"), text(n, "/experts"), text(n, "/rtt_us"), text(n, "/consent_expires"), text(n, "/certificate_expires")]
+            vec![
+                text(n, "/id"),
+                text(n, "/experts"),
+                text(n, "/rtt_us"),
+                text(n, "/consent_expires"),
+                text(n, "/certificate_expires"),
+            ]
         })
         .collect();
     output::table(&["node", "experts", "rtt µs", "consent until (unix)", "certificate until (unix)"], &rows);

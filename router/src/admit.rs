@@ -1,0 +1,120 @@
+//! What is checked before any work begins: the model, the prompt's length, the balance.
+
+use std::sync::Arc;
+
+use counterfoil_identity::random;
+use counterfoil_ledger::HoldError;
+use counterfoil_model::{Ending, Sampler, StopMatcher};
+use counterfoil_spec::amount::TokenCount;
+use counterfoil_spec::ids::{Hash, Serial};
+use counterfoil_spec::time::Millis;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::desk::Desk;
+use crate::engine::Engine;
+use crate::generate::{Job, count};
+use crate::http::auth::Caller;
+use crate::http::error::ApiError;
+use crate::http::health::unknown_model;
+use crate::http::request::ChatRequest;
+
+/// Completion tokens where the client names no limit.
+const DEFAULT_MAX_TOKENS: u64 = 1024;
+
+/// A request that was checked, with its tokens held and its place taken.
+pub(crate) struct Admitted {
+    pub(crate) serial: Serial,
+    pub(crate) salt: Hash,
+    pub(crate) job: Job,
+    pub(crate) prompt_text: String,
+    pub(crate) prompt: Vec<u32>,
+    pub(crate) max_tokens: u64,
+    pub(crate) sampler: Sampler,
+    pub(crate) stops: Option<StopMatcher>,
+    pub(crate) started: Millis,
+    pub(crate) _running: OwnedSemaphorePermit,
+}
+
+/// Checks a request and holds its tokens.
+///
+/// # Errors
+/// The error body that the client is to see; then nothing is held.
+pub(crate) fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
+    let engine = &desk.engine;
+    if job.request.model != engine.name() {
+        return Err(unknown_model(desk, &job.request.model));
+    }
+    let running = Arc::clone(&desk.running)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::busy("this router runs as many requests as it may; try again in a second"))?;
+    desk.plan().map_err(|e| ApiError::unavailable(e.to_string()))?;
+    let started = desk.office.now();
+    let (prompt_text, prompt) = tokenize(engine, &job.request, started)?;
+    let context = engine.config().context;
+    let room = context.saturating_sub(prompt.len());
+    if prompt.is_empty() || room == 0 {
+        return Err(ApiError::context_length(context, prompt.len()));
+    }
+    let room = u64::try_from(room).unwrap_or(u64::MAX);
+    let max_tokens = job.request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(room);
+    let seed = job.request.seed.unwrap_or_else(|| u64::from_le_bytes(random::bytes()));
+    let sampler = Sampler::new(job.request.temperature, job.request.top_p, seed)
+        .map_err(|e| ApiError::invalid("temperature", e.to_string()))?;
+    let stops = StopMatcher::new(job.request.stop.iter().cloned())
+        .map_err(|e| ApiError::invalid("stop", e.to_string()))?;
+    let serial = random::serial();
+    let total = TokenCount(count(prompt.len()).saturating_add(max_tokens));
+    hold(desk, &job.caller, serial, total, started)?;
+    Ok(Admitted {
+        serial,
+        salt: random::hash(),
+        job,
+        prompt_text,
+        prompt,
+        max_tokens,
+        sampler,
+        stops: Some(stops),
+        started,
+        _running: running,
+    })
+}
+
+fn tokenize(engine: &Engine, request: &ChatRequest, now: Millis) -> Result<(String, Vec<u32>), ApiError> {
+    let Some(vocabulary) = engine.vocabulary() else {
+        return Err(ApiError::unavailable("this model was loaded without a tokenizer"));
+    };
+    let messages: Vec<_> = request
+        .messages
+        .iter()
+        .map(|m| counterfoil_model::Message { role: m.role.clone(), content: m.content.clone() })
+        .collect();
+    let Some(template) = vocabulary.template() else {
+        return Err(ApiError::unavailable(
+            "this model has no chat template, so it cannot hold a conversation",
+        ));
+    };
+    let text = template
+        .render(&messages, Ending::Answer, now.seconds())
+        .map_err(|e| ApiError::invalid("messages", e.to_string()))?;
+    let ids = vocabulary.encode(&text).map_err(|e| ApiError::invalid("messages", e.to_string()))?;
+    Ok((text, ids))
+}
+
+fn hold(
+    desk: &Desk,
+    caller: &Caller,
+    serial: Serial,
+    total: TokenCount,
+    now: Millis,
+) -> Result<(), ApiError> {
+    let mut books = desk.office.books();
+    let charged = books
+        .ledger
+        .charge(&desk.engine.manifest(), total, now)
+        .ok_or_else(|| ApiError::invalid("max_tokens", "more tokens than can be counted"))?;
+    books.ledger.hold(&caller.account, serial, charged, now.seconds()).map_err(|e| match e {
+        HoldError::InsufficientQuota { .. } => ApiError::insufficient_quota(e.to_string()),
+        HoldError::InFlightBudgetExhausted { .. } => ApiError::in_flight(e.to_string()),
+        HoldError::UnknownAccount(_) | HoldError::RequestSeen(_) => ApiError::internal(e.to_string()),
+    })
+}
