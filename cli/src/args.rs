@@ -64,6 +64,9 @@ pub(crate) enum Command {
     /// Checkpoint folders: their logits, shapes and sizes
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Measure this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -236,6 +239,15 @@ pub(crate) enum AuditCommand {
         #[arg(long)]
         no_signatures: bool,
     },
+    /// Measure appending and verifying against the floors under them
+    Bench {
+        /// Entries of the log that is verified
+        #[arg(long, default_value_t = 100_000)]
+        entries: u64,
+        /// Appends for each batch size
+        #[arg(long, default_value_t = 300)]
+        appends: u64,
+    },
     /// Print one entry
     Show {
         /// Its index; the first is 0
@@ -368,4 +380,32 @@ pub(crate) enum Spread {
     Layers,
     /// The experts of every layer in turn
     Experts,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// One layer's dispatch to a node against a raw QUIC echo of the same bytes
+    Dispatch {
+        /// Round trips of each kind
+        #[arg(long, default_value_t = 4000)]
+        rounds: usize,
+        /// Floats in a row
+        #[arg(long, default_value_t = 2048)]
+        hidden: u32,
+        /// Rows in a dispatch
+        #[arg(long, default_value_t = 1)]
+        rows: u16,
+    },
+    /// Tokens per second of the embedded model: in this process, and through local nodes
+    Decode {
+        /// Tokens of each repeat
+        #[arg(long, default_value_t = 200)]
+        tokens: u32,
+        /// Repeats of each kind, one after the other
+        #[arg(long, default_value_t = 5)]
+        repeats: u32,
+        /// Local nodes
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+        nodes: u32,
+    },
 }

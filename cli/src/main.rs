@@ -9,6 +9,7 @@ mod home;
 mod output;
 mod supervise;
 mod target;
+mod throwaway;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -75,6 +76,7 @@ async fn run(cli: Cli, home: PathBuf) -> Outcome {
         Command::Earnings(c) => command::earnings::run(&home, c, json).await,
         Command::Provider(c) => command::provider::run(&home, c, json).await,
         Command::Model(c) => command::model::run(c, json).await,
+        Command::Bench(c) => command::bench::run(c, json).await,
         Command::Completions { shell } => {
             let mut command = config::command(None)?;
             clap_complete::generate(shell, &mut command, "counterfoil", &mut std::io::stdout());

@@ -5,14 +5,13 @@
 //! is durable say that the answer is done.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use counterfoil_identity::random;
-use counterfoil_model::{Rows, Sequence, Shown, StopMatcher, TextStream, Vocabulary};
+use counterfoil_model::{Rows, Sequence, Shown, StopMatcher, TextStream, Vocabulary, argmax};
 use counterfoil_spec::claims::Purposes;
-use counterfoil_spec::ids::Serial;
 use counterfoil_spec::limits::MAX_FRAME_ROWS;
 use counterfoil_spec::payload::FinishReason;
-use counterfoil_spec::time::Millis;
 use tokio::sync::mpsc;
 
 use crate::account::{Record, settle};
@@ -303,6 +302,23 @@ pub(crate) async fn logits(desk: &Desk, ids: &[u32]) -> Result<Rows, WorkError> 
         all.append(&desk.engine.decoder().logits(&rows)?)?;
     }
     Ok(all)
+}
+
+/// Greedy continuation of a prompt by `n` token ids through the nodes; gives the time without the prompt's own.
+pub(crate) async fn decode(desk: &Desk, prompt: &[u32], n: u32) -> Result<Duration, WorkError> {
+    let room = prompt.len() + usize::try_from(n).unwrap_or(usize::MAX);
+    let bounds = Bounds { request: random::serial(), max_tokens: count(room), purpose: Purposes::EVALUATION };
+    let mut work = Work::begin(desk, bounds).await?;
+    let mut sequence = desk.engine.decoder().begin(room)?;
+    let mut last = step(&desk.engine, &mut work, &mut sequence, prompt).await?;
+    let started = Instant::now();
+    for _ in 0..n {
+        let row = last.slice(last.len().saturating_sub(1), last.len());
+        let logits = desk.engine.compute(|d| d.logits(&row))?;
+        let id = u32::try_from(argmax(logits.values())).unwrap_or(u32::MAX);
+        last = step(&desk.engine, &mut work, &mut sequence, &[id]).await?;
+    }
+    Ok(started.elapsed())
 }
 
 pub(crate) fn count(n: usize) -> u64 {

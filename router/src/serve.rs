@@ -185,6 +185,14 @@ impl RunningRouter {
         crate::generate::logits(&self.desk, ids).await.map_err(|e| e.to_string())
     }
 
+    /// How long the nodes take for the next `n` token ids of a prompt, greedily and one at a time.
+    ///
+    /// # Errors
+    /// In words, what failed.
+    pub async fn decode(&self, prompt: &[u32], n: u32) -> Result<Duration, String> {
+        crate::generate::decode(&self.desk, prompt, n).await.map_err(|e| e.to_string())
+    }
+
     /// Whether every expert is hosted; what is missing otherwise.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use counterfoil_audit::LogReader;
+use counterfoil_audit::bench::{BenchOptions, Rate};
 use counterfoil_audit::verify::{Report, VerifyOptions, verify};
 use counterfoil_consent::ConsentRule;
 use counterfoil_ledger::LedgerRule;
@@ -13,6 +14,7 @@ use crate::args::{AuditCommand, LogArgs};
 use crate::command::account::id;
 use crate::exit::{Failure, Outcome};
 use crate::output;
+use crate::throwaway::Scratch;
 
 /// Carries out one of them.
 pub(crate) fn run(home: &Path, command: AuditCommand, json: bool) -> Outcome {
@@ -24,6 +26,7 @@ pub(crate) fn run(home: &Path, command: AuditCommand, json: bool) -> Outcome {
             options.signatures = !no_signatures;
             verify_log(&options, json)
         }
+        AuditCommand::Bench { entries, appends } => bench(entries, appends, json),
         AuditCommand::Show { index, at } => show(&folder(home, &at), index, json),
     }
 }
@@ -109,6 +112,23 @@ fn show(folder: &Path, index: u64, json: bool) -> Outcome {
         output::json(&value);
     } else {
         output::line(&serde_json::to_string_pretty(&value).map_err(Failure::store)?);
+    }
+    Ok(())
+}
+
+fn bench(entries: u64, appends: u64, json: bool) -> Outcome {
+    let folder = Scratch::new()?;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let options = BenchOptions { dir: folder.0.join("log"), entries, appends, threads };
+    let told = &mut |rate: &Rate| {
+        if !json {
+            let floor = rate.permille_of_floor.map(|p| format!("  {:.3} of its floor", p as f64 / 1000.0));
+            output::line(&format!("{:>12}/s  {}{}", rate.per_second, rate.what, floor.unwrap_or_default()));
+        }
+    };
+    let rates = counterfoil_audit::bench::run(&options, told).map_err(Failure::store)?;
+    if json {
+        output::json(&serde_json::to_value(&rates).map_err(Failure::store)?);
     }
     Ok(())
 }

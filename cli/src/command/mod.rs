@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod consent;
 pub(crate) mod doctor;

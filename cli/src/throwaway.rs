@@ -1,0 +1,141 @@
+//! A network on loopback that is gone when it was used: a router in this process, nodes in processes of their own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use counterfoil_identity::random;
+use counterfoil_model::Checkpoint;
+use counterfoil_router::admin::{AdminCommand, execute};
+use counterfoil_router::home::RouterHome;
+use counterfoil_router::{RouterConfig, RunningRouter, clock};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use crate::exit::{Failure, Outcome};
+
+/// The most nodes of one network.
+pub(crate) const MAX_NODES: u32 = 16;
+/// How long the nodes may take to load and connect.
+const HOSTED: Duration = Duration::from_secs(120);
+/// How often to look whether they have.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// The running network; its processes end with it.
+pub(crate) struct Throwaway {
+    pub(crate) router: RunningRouter,
+    nodes: Vec<Child>,
+    _folder: Scratch,
+}
+
+impl Throwaway {
+    /// Starts a router and nodes and waits until every expert is hosted.
+    pub(crate) async fn start(
+        dir: Option<&Path>,
+        checkpoint: &Checkpoint,
+        nodes: u32,
+        by_expert: bool,
+    ) -> Result<Self, Failure> {
+        let folder = Scratch::new()?;
+        let path = folder.0.join("router");
+        let home = RouterHome::open_or_create(&path, clock::now().seconds()).map_err(Failure::store)?;
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = RouterConfig {
+            http: loopback,
+            nodes: loopback,
+            enrol: loopback,
+            expect_nodes: nodes,
+            replicas: 1,
+            by_expert,
+            keyless: true,
+            now: clock::system(),
+        };
+        let router =
+            Box::pin(RunningRouter::start(home, checkpoint, config)).await.map_err(Failure::store)?;
+        let home = RouterHome::open(&path, clock::now().seconds()).map_err(Failure::store)?;
+        let mut network = Self { router, nodes: Vec::new(), _folder: folder };
+        for number in 0..nodes {
+            let command = AdminCommand::JoinToken { expires_s: 600 };
+            let office = network.router.office();
+            let reply =
+                tokio::task::block_in_place(|| execute(office, &home, command)).map_err(Failure::store)?;
+            let token = reply.get("join_token").and_then(Value::as_str).unwrap_or_default();
+            let home = network._folder.0.join(format!("node-{number}"));
+            let node = start_node(&home, dir, &network.router, token)?;
+            network.nodes.push(node);
+        }
+        network.hosted().await?;
+        Ok(network)
+    }
+
+    async fn hosted(&mut self) -> Outcome {
+        let deadline = Instant::now() + HOSTED;
+        loop {
+            let Err(missing) = self.router.covered() else { return Ok(()) };
+            for node in &mut self.nodes {
+                if let Some(status) = node.try_wait()? {
+                    return Err(Failure::store(anyhow::anyhow!(
+                        "a node ended before it was ready ({status})"
+                    )));
+                }
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::store(anyhow::anyhow!(
+                    "the nodes were not ready within {HOSTED:?}: {missing}"
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends the nodes and closes the router.
+    pub(crate) async fn stop(mut self) -> Outcome {
+        for node in &mut self.nodes {
+            let _ = node.kill().await;
+        }
+        self.router.stop().await.map_err(Failure::store)
+    }
+}
+
+fn start_node(
+    home: &Path,
+    dir: Option<&Path>,
+    router: &RunningRouter,
+    token: &str,
+) -> Result<Child, Failure> {
+    std::fs::create_dir_all(home)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["serve", "--supervised", "--accept-notice", "--json", "--concurrent", "64", "--home"])
+        .arg(home);
+    if let Some(dir) = dir {
+        command.arg("--model").arg(std::path::absolute(dir)?);
+    }
+    let (nodes, enrol) = (router.nodes_addr().to_string(), router.enrol_addr().to_string());
+    let child = command
+        .args(["--router", &nodes, "--enrol", &enrol])
+        .env("COUNTERFOIL_JOIN_TOKEN", token)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    Ok(child)
+}
+
+/// A folder that is gone when this is.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("counterfoil-{}", random::serial()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
