@@ -179,7 +179,7 @@ impl<'a> Service<'a> {
         tokio::task::yield_now().await;
         let due = self.node.work.record(&dispatch, &combine, now);
         self.lane.restore(dispatch);
-        due.into_iter().try_for_each(|due| self.receipt(due, false))
+        due.iter().try_for_each(|due| self.receipt(due, false))
     }
 
     fn opened(&mut self, order: &SignedOpen) -> Step {
@@ -196,7 +196,7 @@ impl<'a> Service<'a> {
 
     fn closed(&mut self, close: &CloseSlot) -> Step {
         match self.node.work.close(close, (self.node.config.now)()) {
-            Some(Ok(due)) => self.receipt(due, true),
+            Some(Ok(due)) => self.receipt(&due, true),
             Some(Err(refused)) => self.lane.send(&NodeMessage::Refuse(refused)),
             None => Err(self.lane.shut(Refusal::SessionOrder, "a close for a slot that is not open")),
         }

@@ -25,7 +25,7 @@ use crate::token::{Exporter, Seal};
 mod desk;
 mod reader;
 
-pub(crate) use desk::Desk;
+pub(crate) use desk::{Desk, Filed};
 pub(crate) use reader::{Reader, fill, hello, in_force};
 
 /// Dispatches that may wait for their combine on one lane.
@@ -221,9 +221,10 @@ impl RouterLane {
         self.shared.desk.refusal(slot)
     }
 
-    /// Forgets a slot whose lane died before it was closed.
+    /// Gives a slot up: its close was not answered in time, or its lane died. A last receipt that still comes is an
+    /// event then.
     pub fn forget(&self, slot: u32) {
-        self.shared.desk.close(slot);
+        self.shared.desk.forget_slot(slot);
     }
 
     /// Measures the way to the node's session task and back.

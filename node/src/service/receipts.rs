@@ -8,74 +8,77 @@ use counterfoil_spec::payload::Work as WorkEntry;
 use counterfoil_spec::refusal::Refusal;
 
 use super::{Service, Step};
-use crate::unsettled::{Kept, remove};
+use crate::unsettled::{Half, remove};
 use crate::work::Due;
 
 impl Service<'_> {
     /// Signs a receipt, keeps it, and sends it.
-    pub(super) fn receipt(&mut self, due: Due, last: bool) -> Step {
+    pub(super) fn receipt(&mut self, due: &Due, last: bool) -> Step {
         let slot = due.slot;
         match self.sign(due) {
-            Ok(Kept { body, node_sig, .. }) => {
+            Ok(Half { body, node_sig }) => {
                 self.lane.send(&NodeMessage::Receipt(NodeReceipt { slot, body, node_sig, last }))
             }
             Err(error) => Err(self.lane.shut(Refusal::SessionInternal, &error.to_string())),
         }
     }
 
-    pub(super) fn sign(&mut self, due: Due) -> std::io::Result<Kept> {
+    fn sign(&mut self, due: &Due) -> std::io::Result<Half> {
         let identity = &self.node.config.identity;
         let (body, node_sig) = sign_receipt(&due.body, &identity.key, &identity.domain.net_id());
-        let kept = Kept { request: due.request, body, node_sig };
-        self.node.unsettled.keep(due.body.serial, kept.clone())?;
-        Ok(kept)
+        let half = Half { body, node_sig };
+        self.node.unsettled.keep(due.body.serial, due.request, half.clone())?;
+        Ok(half)
     }
 
-    /// Takes the router's half, and logs both.
+    /// Takes the router's half of one of the receipts of an order, and logs both halves.
     pub(super) fn acked(&mut self, ack: &ReceiptAck) -> Step {
-        let kept = self.node.unsettled.find(&ack.serial).filter(|_| !self.node.work.is_open(&ack.serial));
-        let Some(kept) = kept else {
-            return Err(self
-                .lane
-                .shut(Refusal::SessionOrder, "an acknowledgement of no last receipt of ours"));
+        if self.node.work.is_open(&ack.serial) {
+            return Err(self.lane.shut(Refusal::SessionOrder, "an acknowledgement of an open request"));
+        }
+        let Some(kept) = self.node.unsettled.find(&ack.serial) else {
+            // It was settled before, or given up.
+            return Ok(());
         };
         let identity = &self.node.config.identity;
         let keys = (&identity.key.public(), self.lane.router().key());
-        let checked = accept_ack(&kept.body, &kept.node_sig, ack, keys, &identity.domain.net_id());
-        let request = kept.request;
-        match checked {
-            Ok(receipt) => {
-                self.node.work.settled(&ack.serial);
-                let file = self.node.unsettled.settle(&ack.serial);
-                let entry = NewEntry::new(ack.serial, WorkEntry { receipt, request });
-                self.node.log.append_then(entry, move || {
-                    if let Some(file) = file {
-                        remove(&file);
-                    }
-                });
-                Ok(())
+        let net_id = identity.domain.net_id();
+        let mut fault = None;
+        // The last one first; the router has signed an earlier one where the last did not reach it in time.
+        let receipt = kept.halves.iter().rev().find_map(|half| {
+            accept_ack(&half.body, &half.node_sig, ack, keys, &net_id)
+                .map_err(|error| fault.get_or_insert(error).to_string())
+                .ok()
+        });
+        let Some(receipt) = receipt else {
+            let words = fault.map_or_else(String::new, |fault| fault.to_string());
+            return Err(self.lane.shut(Refusal::Unsettled, &words));
+        };
+        let entry = NewEntry::new(ack.serial, WorkEntry { receipt, request: kept.request });
+        self.node.work.settled(&ack.serial);
+        let file = self.node.unsettled.settle(&ack.serial);
+        self.node.log.append_then(entry, move || {
+            if let Some(file) = file {
+                remove(&file);
             }
-            Err(fault) => Err(self.lane.shut(Refusal::Unsettled, &fault.to_string())),
-        }
+        });
+        Ok(())
     }
 
     /// Sends again what earlier lanes left without the router's half.
     pub(super) fn resend(&mut self) -> Step {
-        self.node.unsettled.iter().try_for_each(|kept| {
-            let Kept { body, node_sig, .. } = kept.clone();
-            self.lane.send(&NodeMessage::Receipt(NodeReceipt {
-                slot: EARLIER_LANE,
-                body,
-                node_sig,
-                last: true,
-            }))
+        self.node.unsettled.drop_old((self.node.config.now)());
+        self.node.unsettled.last_halves().try_for_each(|half| {
+            let Half { body, node_sig } = half.clone();
+            let receipt = NodeReceipt { slot: EARLIER_LANE, body, node_sig, last: true };
+            self.lane.send(&NodeMessage::Receipt(receipt))
         })
     }
 
     /// The lane is gone: what was done so far is signed and kept for the next one.
     pub(super) fn abandon(&mut self) {
         for due in self.node.work.abandon((self.node.config.now)()) {
-            if let Err(error) = self.sign(due) {
+            if let Err(error) = self.sign(&due) {
                 tracing::error!(%error, "a receipt could not be kept");
             }
         }

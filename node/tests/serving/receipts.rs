@@ -172,3 +172,25 @@ async fn a_node_that_is_told_to_stop_finishes_what_is_open() {
     assert!(matches!(end, LaneEnd::RefusedByPeer(Refusal::SessionDrain, _)), "{end}");
     assert_eq!(scene.stopped().await.logged().len(), 3);
 }
+
+#[tokio::test]
+async fn an_interim_receipt_that_the_router_signed_instead_of_the_last_is_logged() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    let (token, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    lane.lane.open(order.clone()).unwrap();
+    lane.dispatch(&token, &scene.rows(1, 0, 256, Form::Summed)).await;
+    lane.dispatch(&token, &scene.rows(1, 256, 1, Form::Summed)).await;
+    let interim = lane.lane.interim_receipt(1).unwrap();
+    let last = lane.close(1, 514).await.unwrap();
+    assert_eq!((body(&scene, &interim).forwards, body(&scene, &last).forwards), (512, 514));
+    let (_, ack) = scene.half(&interim, order.open.serial);
+    lane.lane.ack(ack.clone()).unwrap();
+    // Said twice, it is taken once.
+    lane.lane.ack(ack).unwrap();
+    lane.lane.ping().await.unwrap();
+    let stopped = scene.stop().await;
+    let kinds: Vec<&str> = stopped.logged().iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, ["genesis", "consent-granted", "work"]);
+    assert_eq!(stopped.unsettled(), Vec::<std::path::PathBuf>::new());
+}

@@ -46,6 +46,19 @@ struct Slot {
     interim: Option<NodeReceipt>,
     refusal: Option<SlotRefusal>,
     closing: Option<Closing>,
+    /// Nobody waits for its end any longer; what still comes is passed on as an event.
+    forgotten: bool,
+}
+
+/// What became of a receipt that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Filed {
+    /// Kept, or given to whom it was for.
+    Taken,
+    /// The caller had given up; it is an event.
+    Late(NodeReceipt),
+    /// Nothing was open there.
+    Unasked,
 }
 
 impl Desk {
@@ -116,18 +129,24 @@ impl Desk {
         }
     }
 
-    /// Takes a receipt for an open slot; gives it back where the slot is not open here.
-    pub(crate) fn receipt(&self, receipt: NodeReceipt) -> Option<NodeReceipt> {
+    /// Takes a receipt for a slot of this lane.
+    pub(crate) fn receipt(&self, receipt: NodeReceipt) -> Filed {
         let mut books = self.locked();
-        let Some(slot) = books.slots.get_mut(&receipt.slot) else { return Some(receipt) };
+        let Some(slot) = books.slots.get_mut(&receipt.slot) else { return Filed::Unasked };
         if !receipt.last {
             slot.interim = Some(receipt);
-            return None;
+            return Filed::Taken;
         }
-        let Some(closing) = slot.closing.take() else { return Some(receipt) };
+        let (closing, forgotten) = (slot.closing.take(), slot.forgotten);
+        if closing.is_none() && !forgotten {
+            return Filed::Unasked;
+        }
         books.slots.remove(&receipt.slot);
-        let _ = closing.send(Ok(receipt));
-        None
+        match closing.map(|closing| closing.send(Ok(receipt.clone()))) {
+            Some(Ok(())) => Filed::Taken,
+            // Whoever closed it did not wait.
+            _ => Filed::Late(receipt),
+        }
     }
 
     /// Takes a refusal for an open slot; false where the slot is not open here. A node refuses an order once when it
@@ -139,9 +158,13 @@ impl Desk {
             slot.refusal = Some(refusal);
             return true;
         }
-        let Some(closing) = slot.closing.take() else { return false };
+        let (closing, forgotten) = (slot.closing.take(), slot.forgotten);
+        if closing.is_none() && !forgotten {
+            return false;
+        }
         books.slots.remove(&refusal.slot);
-        let _ = closing.send(Err(refusal));
+        // Whoever closed it may not have waited.
+        let _ = closing.map(|closing| closing.send(Err(refusal)));
         true
     }
 
@@ -153,8 +176,16 @@ impl Desk {
         self.locked().slots.get(&slot).and_then(|s| s.refusal.clone())
     }
 
-    pub(crate) fn close(&self, slot: u32) {
-        self.locked().slots.remove(&slot);
+    /// Nobody waits for the end of this slot any longer. While the lane lives the slot stays taken, because the node
+    /// has not answered yet.
+    pub(crate) fn forget_slot(&self, slot: u32) {
+        let mut books = self.locked();
+        if books.over {
+            books.slots.remove(&slot);
+        } else if let Some(entry) = books.slots.get_mut(&slot) {
+            entry.forgotten = true;
+            entry.interim = None;
+        }
     }
 
     pub(crate) fn await_pong(&self, tx: oneshot::Sender<()>) -> Result<u64, usize> {

@@ -12,7 +12,7 @@ use counterfoil_spec::time::Now;
 use quinn::{ReadError, RecvStream};
 use tokio::sync::mpsc;
 
-use super::{EARLIER_LANE, Shared};
+use super::{EARLIER_LANE, Filed, Shared};
 use crate::end::LaneEnd;
 use crate::frame::{Combine, FrameHeader, Intake, Kind, decode_control};
 use crate::outbox::Outbox;
@@ -135,15 +135,19 @@ fn message_in(
         NodeMessage::Pong(nonce) if shared.desk.pong(nonce) => None,
         NodeMessage::Pong(nonce) => return Err((Refusal::SessionOrder, format!("pong {nonce} unasked"))),
         NodeMessage::Receipt(receipt) if receipt.slot == EARLIER_LANE => Some(NodeMessage::Receipt(receipt)),
-        NodeMessage::Receipt(receipt) => match shared.desk.receipt(receipt) {
-            None => None,
-            Some(receipt) => {
-                return Err((
-                    Refusal::SessionOrder,
-                    format!("a receipt for slot {}, which is not open", receipt.slot),
-                ));
+        NodeMessage::Receipt(receipt) => {
+            let slot = receipt.slot;
+            match shared.desk.receipt(receipt) {
+                Filed::Taken => None,
+                Filed::Late(receipt) => Some(NodeMessage::Receipt(receipt)),
+                Filed::Unasked => {
+                    return Err((
+                        Refusal::SessionOrder,
+                        format!("a receipt for slot {slot}, which nobody closed"),
+                    ));
+                }
             }
-        },
+        }
         NodeMessage::Refuse(refusal) => {
             let slot = refusal.slot;
             if shared.desk.refused(refusal) {

@@ -165,3 +165,18 @@ async fn a_refused_order_is_refused_again_when_closed() {
         }
     );
 }
+
+#[tokio::test]
+async fn a_receipt_after_the_caller_gave_up_is_an_event_and_an_unasked_one_ends_the_lane() {
+    let mut pair = connected().await;
+    let _token = consented(&mut pair).await;
+    pair.router.open(pair.net.order(&permit(&pair), 5)).unwrap();
+    drop(pair.router.close(CloseSlot { slot: 5, used: 0, cancelled: true }).unwrap());
+    pair.router.forget(5);
+    let late = NodeReceipt { slot: 5, body: vec![7], node_sig: Signature::from_bytes([3; 64]), last: true };
+    pair.node.send(&NodeMessage::Receipt(late.clone())).unwrap();
+    assert_eq!(pair.events.recv().await, Some(NodeMessage::Receipt(late.clone())));
+    pair.node.send(&NodeMessage::Receipt(late)).unwrap();
+    let LaneEnd::RefusedHere(refusal, _) = pair.router.closed().await else { panic!("not refused here") };
+    assert_eq!(refusal, Refusal::SessionOrder);
+}
