@@ -114,5 +114,8 @@ pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> Failure {
         .ok()
         .and_then(|v| v.pointer("/error/message").and_then(Value::as_str).map(str::to_owned))
         .unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(400).collect());
+    if status == StatusCode::BAD_REQUEST {
+        return Failure::wrong_use(message);
+    }
     Failure::refused(format!("the router answered {status}: {message}"))
 }

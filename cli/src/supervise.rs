@@ -92,6 +92,11 @@ impl Process {
         self.child.wait().await
     }
 
+    /// Ends it at once.
+    pub(crate) async fn kill(&mut self) {
+        let _ = self.child.kill().await;
+    }
+
     /// Asks it to finish, waits, and ends it if it does not.
     pub(crate) async fn stop(&mut self) {
         if let Some(pid) =

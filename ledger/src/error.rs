@@ -46,7 +46,7 @@ pub enum LedgerError {
     #[error("lot {0} was not in force when the request started")]
     LotNotInForce(Serial),
     /// More than is left of a lot, holds of other requests left out.
-    #[error("lot {lot} has {left:?} tokens for this request, which debits {debit:?}")]
+    #[error("lot {lot} has {left} tokens for this request, which debits {debit}")]
     LotOverdrawn {
         /// The lot.
         lot: Serial,
@@ -62,7 +62,7 @@ pub enum LedgerError {
     #[error("lot {0} names a payment but was not paid")]
     LotWithStrayPayment(Serial),
     /// More tokens than its plan, or the rules' free grant, gives.
-    #[error("lot {lot} has {tokens:?} tokens where the rules give at most {limit:?}")]
+    #[error("lot {lot} has {tokens} tokens where the rules give at most {limit}")]
     LotTooLarge {
         /// The lot.
         lot: Serial,
@@ -84,7 +84,7 @@ pub enum LedgerError {
     #[error("payment {0} was never received")]
     UnknownPayment(Serial),
     /// Refunds beyond what was paid.
-    #[error("payment {payment} of {paid:?} cannot be refunded by {refunded:?} in all")]
+    #[error("payment {payment} of {paid} cannot be refunded by {refunded} in all")]
     RefundBeyondPayment {
         /// The payment.
         payment: Serial,
@@ -100,7 +100,7 @@ pub enum LedgerError {
     #[error("a failed request counts {0:?} tokens; it must count none")]
     FailedWithTokens(TokenCount),
     /// More cached prompt tokens than prompt tokens.
-    #[error("{cached:?} cached prompt tokens of {prompt:?} prompt tokens")]
+    #[error("{cached} cached prompt tokens of {prompt} prompt tokens")]
     CachedBeyondPrompt {
         /// Prompt tokens that were not computed again.
         cached: TokenCount,
@@ -114,7 +114,7 @@ pub enum LedgerError {
         limit: usize,
     },
     /// Debits that are not the request's tokens.
-    #[error("the request is charged {charged:?} tokens and debits {debited:?}")]
+    #[error("the request is charged {charged} tokens and debits {debited}")]
     DebitsDiffer {
         /// Prompt and completion tokens times the model's weight; none for an unmetered account.
         charged: TokenCount,
@@ -122,7 +122,7 @@ pub enum LedgerError {
         debited: TokenCount,
     },
     /// Credits that are not the request's tokens.
-    #[error("the request is worth {worth:?} and credits {credited:?}")]
+    #[error("the request is worth {worth} and credits {credited}")]
     CreditsDiffer {
         /// Prompt and completion tokens times the model's weight, in millionths.
         worth: MicroTokens,

@@ -14,7 +14,7 @@ use crate::fold::Ledger;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HoldError {
     /// HTTP 402 `insufficient_quota`: the lots in force do not have that many; trying again does not help.
-    #[error("{needed:?} are needed and {unspent:?} are left; buy a plan or ask for {missing:?} fewer")]
+    #[error("{needed} tokens are needed and {unspent} are left; buy a plan or ask for {missing} fewer")]
     InsufficientQuota {
         /// What the request may use.
         needed: TokenCount,
@@ -24,7 +24,9 @@ pub enum HoldError {
         missing: TokenCount,
     },
     /// HTTP 402 `in_flight_budget_exhausted`: the lots have them, but running requests hold them; try again soon.
-    #[error("{needed:?} are needed and running requests hold all but {free:?}; try again when one has ended")]
+    #[error(
+        "{needed} tokens are needed and running requests hold all but {free}; try again when one has ended"
+    )]
     InFlightBudgetExhausted {
         /// What the request may use.
         needed: TokenCount,
@@ -48,7 +50,7 @@ pub enum SettleError {
     #[error("request {0} holds nothing")]
     UnknownRequest(Serial),
     /// More was used than held.
-    #[error("request used {used:?} and holds {held:?}")]
+    #[error("the request used {used} tokens and holds {held}")]
     BeyondHold {
         /// What is held.
         held: TokenCount,

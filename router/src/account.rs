@@ -4,7 +4,6 @@
 //! close each order -> check the node's half -> countersign -> append [work…, inference] -> durable -> acknowledge
 //! ```
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_audit::NewEntry;
@@ -13,6 +12,7 @@ use counterfoil_identity::digest;
 use counterfoil_session::RouterLane;
 use counterfoil_spec::amount::TokenCount;
 use counterfoil_spec::ids::{Hash, NodeId, Serial};
+use counterfoil_spec::limits::RECEIPT_INCLUDE_MS;
 use counterfoil_spec::message::{CloseSlot, NodeReceipt, ReceiptAck};
 use counterfoil_spec::payload::{FinishReason, Inference, Work as WorkEntry};
 use counterfoil_spec::receipt::{Receipt, ReceiptBody};
@@ -22,6 +22,8 @@ use futures_util::future::join_all;
 use crate::desk::Desk;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::office::OfficeError;
+use crate::vault::Running;
 use crate::work::{Order, Party};
 
 /// How long a node may take to hand in its receipt.
@@ -53,11 +55,15 @@ struct Settled {
 /// Closes a request's orders and makes its entries durable; returns the index of its `inference` entry.
 pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>) -> Result<u64, ApiError> {
     let failed = record.finish == FinishReason::Failed;
-    let orders: Vec<(Arc<_>, Order)> =
-        parties.into_iter().filter_map(|p| p.order.map(|order| (p.host, order))).collect();
+    let (mut orders, mut places) = (Vec::new(), Vec::new());
+    for party in parties {
+        places.extend(party.place);
+        orders.extend(party.order.map(|order| (party.host, order)));
+    }
     let used: u64 = orders.iter().map(|(_, o)| o.used).sum();
     let closings = orders.iter().map(|(host, order)| close(desk, &host.lane, host.cti(), order, failed));
     let mut settled: Vec<Settled> = join_all(closings).await.into_iter().flatten().collect();
+    drop(places);
     settled.sort_by_key(|s| s.body.node);
     let receipted: u64 = settled.iter().map(|s| s.body.forwards).sum();
     let inference = match inference(desk, &record, &settled, used.saturating_sub(receipted)) {
@@ -201,8 +207,8 @@ fn inference(
     let credits = counterfoil_ledger::credits(charged, &forwards)
         .map_err(|e| ApiError::internal(format!("the credits cannot be computed: {e}")))?;
     Ok(Inference {
-        prompt_commitment: digest::keyed(&record.salt, &[b"prompt", record.prompt_text.as_bytes()]),
-        output_commitment: digest::keyed(&record.salt, &[b"output", record.output_text.as_bytes()]),
+        prompt_commitment: commitment(&record.salt, b"prompt", record.prompt_text),
+        output_commitment: commitment(&record.salt, b"output", record.output_text),
         manifest,
         account: record.caller.account,
         key_id: record.caller.key_id,
@@ -222,6 +228,55 @@ fn inference(
     })
 }
 
+/// Logs the requests that ran when an earlier process ended: nothing was billed, and the log says so.
+///
+/// # Errors
+/// What the log says.
+pub(crate) fn log_crashed(desk: &Desk, left: Vec<Running>) -> Result<(), OfficeError> {
+    let mut entries = Vec::new();
+    for r in &left {
+        if desk.office.books().entry_of(&r.request)?.is_some() {
+            continue;
+        }
+        let inference = Inference {
+            // Nobody knows the texts any more: these commit to empty ones.
+            prompt_commitment: commitment(&r.salt, b"prompt", ""),
+            output_commitment: commitment(&r.salt, b"output", ""),
+            manifest: r.manifest,
+            account: r.account,
+            key_id: r.key_id,
+            prompt_tokens: TokenCount(0),
+            cached_tokens: TokenCount(0),
+            completion_tokens: TokenCount(0),
+            positions: 0,
+            price_micro_per_1k: desk.office.books().ledger.rules().list_price_micro_per_1k,
+            debits: Vec::new(),
+            started: r.started,
+            ended: desk.office.now(),
+            finish: FinishReason::Crashed,
+            works: Vec::new(),
+            credits: Vec::new(),
+            unreceipted: 0,
+            failed_node: None,
+        };
+        entries.push(NewEntry::new(r.request, inference));
+    }
+    if !entries.is_empty() {
+        tracing::warn!(
+            requests = entries.len(),
+            "requests ran when the router ended last; they are logged and not billed"
+        );
+        desk.office.append_blocking(entries)?;
+    }
+    left.iter().for_each(|r| desk.vault.end(&r.request));
+    Ok(())
+}
+
+/// What the log keeps of a text: BLAKE3 keyed with the request's salt.
+fn commitment(salt: &Hash, what: &[u8], text: &str) -> Hash {
+    digest::keyed(salt, &[what, text.as_bytes()])
+}
+
 /// A receipt of an earlier lane, whose second half the node did not get: countersigned and logged now. The request
 /// that it belongs to ended without it, so it earns nothing; it is the node's evidence that work was ordered.
 pub(crate) async fn late_receipt(desk: &Desk, lane: &RouterLane, half: &NodeReceipt) {
@@ -234,7 +289,13 @@ pub(crate) async fn late_receipt(desk: &Desk, lane: &RouterLane, half: &NodeRece
             return;
         }
     };
+    let promised = body.closed.plus(RECEIPT_INCLUDE_MS);
     let logged = desk.office.books().receipt(&body.serial);
+    if logged.is_none() && promised < desk.office.now() {
+        // Countersigned now, it would promise an entry in the past; the node keeps it as its own evidence.
+        tracing::warn!(node = %lane.node(), serial = %body.serial, "a receipt came too late to be countersigned");
+        return;
+    }
     let receipt = match logged {
         Some(receipt) => receipt,
         None => {

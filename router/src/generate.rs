@@ -22,6 +22,7 @@ use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::reply::{ReplyEnd, ReplyHead};
 use crate::http::request::ChatRequest;
+use crate::vault::Running;
 use crate::work::{Bounds, Work, WorkError};
 
 /// Pieces of text that may wait for a slow client before its generation waits too.
@@ -65,10 +66,18 @@ struct Generated {
 pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError> {
     let admitted = admit(desk, job)?;
     // The salt is durable before the entry that uses it; it is written while the answer is generated.
-    let (vault, serial, salt) = (Arc::clone(desk), admitted.serial, admitted.salt);
-    let kept = tokio::task::spawn_blocking(move || vault.vault.keep(&serial, &salt));
+    let running = Running {
+        request: admitted.serial,
+        salt: admitted.salt,
+        account: admitted.job.caller.account,
+        key_id: admitted.job.caller.key_id,
+        manifest: desk.engine.manifest(),
+        started: admitted.started,
+    };
+    let keeper = Arc::clone(desk);
+    let kept = tokio::task::spawn_blocking(move || keeper.vault.begin(&running));
     let head = ReplyHead {
-        request: serial,
+        request: admitted.serial,
         created: admitted.started.0 / 1000,
         model: desk.engine.name().to_owned(),
     };
@@ -76,7 +85,10 @@ pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError
     let (events, reader) = mpsc::channel(MAX_WAITING_EVENTS);
     let desk = Arc::clone(desk);
     tokio::spawn(async move {
+        let serial = admitted.serial;
         let last = answer(&desk, admitted, &events, kept).await;
+        let keeper = Arc::clone(&desk);
+        tokio::task::spawn_blocking(move || keeper.vault.end(&serial));
         match &last {
             Event::Done(end) => {
                 desk.metrics.answers.one();

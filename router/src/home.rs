@@ -23,6 +23,8 @@ use data_encoding::HEXLOWER;
 
 /// The home format that this program reads and writes.
 pub const HOME_FORMAT: u64 = 1;
+/// How every API key of a router begins.
+pub(crate) const API_KEY_PREFIX: &str = "cf-";
 /// Under which the admin call's bearer key is derived from its key file.
 const ADMIN_KEY: &str = "counterfoil v1 admin-key";
 /// The life of a network root: ten years.
@@ -220,7 +222,7 @@ pub fn admin_key(home: &Path) -> Result<String, HomeError> {
 /// A fresh API key as the client will send it.
 #[must_use]
 pub fn fresh_api_key() -> String {
-    format!("cf-{}", HEXLOWER.encode(random::hash().as_bytes()))
+    format!("{API_KEY_PREFIX}{}", HEXLOWER.encode(random::hash().as_bytes()))
 }
 
 fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> HomeError {

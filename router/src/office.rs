@@ -178,6 +178,12 @@ impl Office {
         (self.now.0)()
     }
 
+    /// The clock, for whoever outlives one call.
+    #[must_use]
+    pub fn clock(&self) -> Now {
+        Arc::clone(&self.now.0)
+    }
+
     /// The projections as they stand.
     pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)

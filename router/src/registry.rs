@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use counterfoil_consent::Permit;
 use counterfoil_session::{ActiveToken, RouterLane};
@@ -12,6 +13,15 @@ use counterfoil_spec::time::{Millis, Seconds};
 use tokio::sync::Semaphore;
 
 use crate::uptime::UptimeMeter;
+
+/// The weight of what is known against one new reply.
+const SMOOTHING: u64 = 8;
+/// By how much a reply may exceed what is usual.
+const LATE_FACTOR: u32 = 20;
+/// The least patience with a node that has a replica: more than a busy machine's hiccups.
+const PATIENCE_LEAST: Duration = Duration::from_millis(400);
+/// The most patience with any node.
+pub(crate) const PATIENCE_MOST: Duration = Duration::from_secs(20);
 
 /// The numbers that grants on one lane are given.
 #[derive(Debug, Default)]
@@ -37,6 +47,8 @@ pub(crate) struct Host {
     pub(crate) counters: Arc<LaneCounters>,
     /// As many permits as the token allows requests at one time.
     pub(crate) places: Arc<Semaphore>,
+    /// Nanoseconds from request to reply for each forward, smoothed; 0 before the first reply.
+    pace: AtomicU64,
 }
 
 impl Host {
@@ -49,7 +61,21 @@ impl Host {
     ) -> Self {
         let places = usize::try_from(permit.claims().quota.concurrent).unwrap_or(usize::MAX);
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        Self { lane, token, permit, counters, places }
+        Self { lane, token, permit, counters, places, pace: AtomicU64::new(0) }
+    }
+
+    /// Learns from a reply how fast this node is.
+    pub(crate) fn replied(&self, forwards: u64, took: Duration) {
+        let sample = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / forwards.max(1);
+        let old = self.pace.load(Ordering::Relaxed);
+        let new = if old == 0 { sample } else { old - old / SMOOTHING + sample / SMOOTHING };
+        self.pace.store(new.max(1), Ordering::Relaxed);
+    }
+
+    /// How long a reply may take before the node counts as gone where another can answer.
+    pub(crate) fn patience(&self, forwards: u64) -> Duration {
+        let expected = Duration::from_nanos(self.pace.load(Ordering::Relaxed).saturating_mul(forwards));
+        (expected * LATE_FACTOR).clamp(PATIENCE_LEAST, PATIENCE_MOST)
     }
 
     /// Its node.

@@ -11,6 +11,7 @@ use counterfoil_session::enrol::EnrolEndpoint;
 use counterfoil_session::{Admission, EndpointError, RouterEndpoint};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{NetId, RouterId};
+use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Now;
 use tokio::net::TcpListener;
@@ -30,6 +31,8 @@ use crate::vault::{Vault, VaultError};
 
 /// How often uptime is written down.
 const UPTIME_EVERY: Duration = Duration::from_secs(600);
+/// How often the router makes itself a certificate: at half the life that leaves may have.
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(MAX_LEAF_CERT_LIFE_S / 2);
 /// How long running requests may go on after the router was told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -126,13 +129,13 @@ impl RunningRouter {
         let http_addr =
             listener.local_addr().map_err(|source| StartError::Listen { addr: config.http, source })?;
         let desk = Arc::new(open(home, checkpoint, &config)?);
-        let credentials = own_credentials(&desk)?;
-        let (nodes, enrol) = bind(&desk, &credentials, &config)?;
+        let (nodes, enrol) = bind(&desk, &config)?;
         let dealing =
             Dealing { nodes: config.expect_nodes, replicas: config.replicas, by_expert: config.by_expert };
         tokio::spawn(crate::member::serve(Arc::clone(&desk), nodes.clone(), dealing));
         tokio::spawn(crate::enrolment::serve(Arc::clone(&desk), enrol.clone()));
         tokio::spawn(keep_uptime(Arc::clone(&desk)));
+        tokio::spawn(keep_certificate(Arc::clone(&desk), nodes.clone(), enrol.clone()));
         let (stop, stopped) = watch::channel(false);
         let http = tokio::spawn(serve_http(listener, Arc::clone(&desk), stopped));
         let listen = |addr| move |source| StartError::Listen { addr, source };
@@ -238,7 +241,8 @@ fn open(home: RouterHome, checkpoint: &Checkpoint, config: &RouterConfig) -> Res
     let vault = Vault::open(&home.path().join("vault"))?;
     let admin_key_hash = key_hash(&admin_key(home.path())?);
     let started = office.now();
-    Ok(Desk {
+    let left = vault.left_running()?;
+    let desk = Desk {
         office,
         engine,
         registry: Registry::default(),
@@ -249,7 +253,9 @@ fn open(home: RouterHome, checkpoint: &Checkpoint, config: &RouterConfig) -> Res
         running: Arc::new(Semaphore::new(MAX_RUNNING)),
         started,
         home,
-    })
+    };
+    crate::account::log_crashed(&desk, left)?;
+    Ok(desk)
 }
 
 /// A certificate for this run; its TLS key never touches the disk.
@@ -262,24 +268,43 @@ fn own_credentials(desk: &Desk) -> Result<Credentials, StartError> {
     Ok(Credentials::new(chain, &tls))
 }
 
-fn bind(
-    desk: &Desk,
-    credentials: &Credentials,
-    config: &RouterConfig,
-) -> Result<(RouterEndpoint, EnrolEndpoint), StartError> {
+/// The TLS configurations of both endpoints, under a fresh certificate.
+fn tls(desk: &Desk) -> Result<(rustls::ServerConfig, rustls::ServerConfig), StartError> {
+    let credentials = own_credentials(desk)?;
     let domain = desk.home.domain();
     let fault = |e: counterfoil_identity::TlsFault| StartError::Certificate(e.to_string());
     let directory = Arc::new(Members(Arc::clone(&desk.office)));
-    let now = Arc::clone(&config.now);
-    let tls = server_config(credentials, domain, Arc::clone(&directory) as _, Arc::clone(&now), ALPN)
-        .map_err(fault)?;
-    let admission = Admission { domain: domain.clone(), directory, now };
-    let nodes = RouterEndpoint::bind(config.nodes, tls, admission)
+    let nodes = server_config(&credentials, domain, directory, desk.office.clock(), ALPN).map_err(fault)?;
+    Ok((nodes, enrol_server_config(&credentials, domain).map_err(fault)?))
+}
+
+fn bind(desk: &Desk, config: &RouterConfig) -> Result<(RouterEndpoint, EnrolEndpoint), StartError> {
+    let (nodes, enrol) = tls(desk)?;
+    let admission = Admission {
+        domain: desk.home.domain().clone(),
+        directory: Arc::new(Members(Arc::clone(&desk.office))),
+        now: desk.office.clock(),
+    };
+    let nodes = RouterEndpoint::bind(config.nodes, nodes, admission)
         .map_err(|source| StartError::Endpoint { addr: config.nodes, source })?;
-    let tls = enrol_server_config(credentials, domain).map_err(fault)?;
-    let enrol = EnrolEndpoint::bind(config.enrol, tls)
+    let enrol = EnrolEndpoint::bind(config.enrol, enrol)
         .map_err(|source| StartError::Endpoint { addr: config.enrol, source })?;
     Ok((nodes, enrol))
+}
+
+/// Shows a new certificate well before the old one ends.
+async fn keep_certificate(desk: Arc<Desk>, nodes: RouterEndpoint, enrol: EnrolEndpoint) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_EVERY).await;
+        let renewed = tls(&desk).map(|(n, e)| (nodes.renew(n), enrol.renew(e)));
+        match renewed {
+            Ok((Ok(()), Ok(()))) => {}
+            Ok((Err(e), _) | (_, Err(e))) => {
+                tracing::error!(error = %e, "the router's certificate was not renewed")
+            }
+            Err(e) => tracing::error!(error = %e, "the router's certificate was not renewed"),
+        }
+    }
 }
 
 async fn serve_http(

@@ -28,6 +28,14 @@ pub enum SettlementError {
     /// The ledger's function refused.
     #[error(transparent)]
     Close(#[from] CloseError),
+    /// Not the network's first quarter, and none before it was closed.
+    #[error("{first} is the first quarter of this network, so it is the first to close, not {asked}")]
+    NotFirst {
+        /// The quarter of the first entry.
+        first: Quarter,
+        /// What was asked for.
+        asked: Quarter,
+    },
     /// The secret of a quarter cannot be read or kept.
     #[error("{path}: {source}")]
     Secret {
@@ -54,8 +62,9 @@ pub struct Recomputed {
 /// [`SettlementError`].
 pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Recomputed, SettlementError> {
     let mut statements = Vec::new();
-    let mut end = 0;
+    let (mut end, mut began) = (0, None);
     reader.for_each(0, |index, _, body| {
+        began.get_or_insert(body.time.seconds());
         if body.time < quarter.end().millis() {
             end = index + 1;
         }
@@ -63,6 +72,12 @@ pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Re
             statements.push(s.clone());
         }
     })?;
+    if let Some(first) = began.map(Quarter::of)
+        && statements.is_empty()
+        && first != quarter
+    {
+        return Err(SettlementError::NotFirst { first, asked: quarter });
+    }
     let mut period = Period::new(quarter, &statements, end)?;
     let mut fault = None;
     reader.for_each(0, |index, _, body| {

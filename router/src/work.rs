@@ -4,7 +4,7 @@
 //! Nothing is ever substituted or skipped: where no consenting node is left for an expert, the request fails.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use counterfoil_consent::{grant_hash, open_hash, sign_open};
 use counterfoil_identity::random;
@@ -21,10 +21,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::desk::Desk;
 use crate::placement::{Plan, Uncovered};
-use crate::registry::Host;
+use crate::registry::{Host, PATIENCE_MOST};
 
-/// How long a node may take for one layer before its work is sent elsewhere.
-const DISPATCH_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a request may use a grant.
 const GRANT_LIFE_MS: u64 = 30 * 60 * 1000;
 /// How long a request waits for nodes that are at their limit.
@@ -69,7 +67,8 @@ pub(crate) struct Party {
     pub(crate) order: Option<Order>,
     /// Whether it may still be asked.
     usable: bool,
-    _place: Option<OwnedSemaphorePermit>,
+    /// Held until the node has ended the request, so that the next one finds it within its limit.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
 /// The work of one request.
@@ -99,7 +98,7 @@ impl<'a> Work<'a> {
         // In the order of node ids, so that two requests never wait for each other's places.
         for (at, host) in (0_u16..).zip(hosts) {
             let place = if first.contains(&at) { Some(place(&host).await?) } else { None };
-            parties.push(Party { host, order: None, usable: true, _place: place });
+            parties.push(Party { host, order: None, usable: true, place });
         }
         Ok(Self { desk, bounds, plan, parties, failed: None })
     }
@@ -175,6 +174,17 @@ impl<'a> Work<'a> {
         hosts.iter().map(|h| usize::from(*h)).find(|h| self.parties.get(*h).is_some_and(|p| p.usable))
     }
 
+    /// Whether every expert of a part has another party that may be asked.
+    fn replaceable(&self, layer: u32, sent: &Sent) -> bool {
+        sent.part.routing.experts().iter().all(|expert| {
+            let hosts = self.plan.hosts(layer, u32::from(*expert));
+            hosts
+                .iter()
+                .map(|h| usize::from(*h))
+                .any(|h| h != sent.party && self.parties.get(h).is_some_and(|p| p.usable))
+        })
+    }
+
     fn count(&mut self, sent: &Sent) {
         if let Some(order) = self.parties.get_mut(sent.party).and_then(|p| p.order.as_mut()) {
             order.used += sent.forwards;
@@ -201,7 +211,10 @@ impl<'a> Work<'a> {
         sent: &Sent,
     ) -> Result<impl Future<Output = Result<Combine, Unserved>> + use<>, Unserved> {
         let (desk, bounds) = (self.desk, self.bounds);
+        let replaceable = self.replaceable(layer, sent);
         let party = self.parties.get_mut(sent.party).ok_or(Unserved::Late)?;
+        let (host, forwards) = (Arc::clone(&party.host), sent.forwards);
+        let patience = if replaceable { host.patience(forwards) } else { PATIENCE_MOST };
         let slot = match &party.order {
             Some(order) => order.slot,
             None => {
@@ -213,8 +226,12 @@ impl<'a> Work<'a> {
         desk.metrics.dispatches.one();
         let answer = party.host.lane.dispatch(&party.host.token, dispatch)?;
         Ok(async move {
-            match tokio::time::timeout(DISPATCH_TIMEOUT, answer).await {
-                Ok(combine) => Ok(combine?),
+            let started = Instant::now();
+            match tokio::time::timeout(patience, answer).await {
+                Ok(combine) => {
+                    host.replied(forwards, started.elapsed());
+                    Ok(combine?)
+                }
                 Err(_) => Err(Unserved::Late),
             }
         })
@@ -228,7 +245,7 @@ enum Unserved {
     Lane(#[from] LaneError),
     #[error("refused with {0}")]
     Refused(Refusal),
-    #[error("no answer within {DISPATCH_TIMEOUT:?}")]
+    #[error("no answer in time")]
     Late,
     #[error("an answer that does not fit the question")]
     Shape,

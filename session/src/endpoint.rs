@@ -123,6 +123,18 @@ impl RouterEndpoint {
         Ok(Self { endpoint: open(addr, Some(config))?, admission })
     }
 
+    /// Shows another certificate to nodes that connect from here on; lanes that stand are not touched.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn renew(&self, tls: rustls::ServerConfig) -> Result<(), EndpointError> {
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        let distance = self.endpoint.local_addr().map_or(Distance::Network, |a| Distance::of(a.ip()));
+        config.transport_config(transport(Side::Router, distance));
+        self.endpoint.set_server_config(Some(config));
+        Ok(())
+    }
+
     /// The address that it is bound to.
     ///
     /// # Errors

@@ -60,6 +60,17 @@ impl EnrolEndpoint {
         Ok(Self { endpoint: open(addr, Some(config))? })
     }
 
+    /// Shows another certificate to whoever enrols from here on.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn renew(&self, tls: rustls::ServerConfig) -> Result<(), EndpointError> {
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        config.transport_config(enrol_transport(1));
+        self.endpoint.set_server_config(Some(config));
+        Ok(())
+    }
+
     /// The address that it is bound to.
     ///
     /// # Errors

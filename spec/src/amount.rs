@@ -13,6 +13,12 @@ macro_rules! amount {
         #[serde(transparent)]
         pub struct $name(#[n(0)] pub $inner);
 
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
         impl $name {
             /// The sum, or `None` where it does not fit.
             #[must_use]

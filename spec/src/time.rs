@@ -19,6 +19,18 @@ pub struct Millis(#[n(0)] pub u64);
 #[serde(transparent)]
 pub struct Seconds(#[n(0)] pub u64);
 
+impl std::fmt::Display for Millis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl Millis {
     /// The second that this instant lies in.
     #[must_use]

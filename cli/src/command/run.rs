@@ -85,7 +85,8 @@ pub(crate) async fn run(home: &Path, args: RunArgs, log: &str, json: bool) -> Ou
     let ended = fleet.watch(&mut router, &mut nodes).await;
     router.stop().await;
     for (_, node, _) in &mut nodes {
-        node.stop().await;
+        // Without a router there is nothing that a node could finish.
+        if ended.is_ok() { node.stop().await } else { node.kill().await }
     }
     Running::clear(home);
     if ended.is_ok() && !json {

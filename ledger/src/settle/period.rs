@@ -56,7 +56,7 @@ pub enum AsOf {
 #[non_exhaustive]
 pub enum CloseError {
     /// It is not over.
-    #[error("{quarter} ends at {ends:?}; close it then, or ask for a dry run")]
+    #[error("{quarter} ends at {ends} (Unix seconds); close it then, or ask for a dry run")]
     Unfinished {
         /// Which one.
         quarter: Quarter,

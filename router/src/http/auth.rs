@@ -5,6 +5,7 @@ use counterfoil_spec::ids::{AccountId, Serial};
 
 use crate::admin::key_hash;
 use crate::desk::Desk;
+use crate::home::API_KEY_PREFIX;
 use crate::http::error::ApiError;
 
 /// The caller of a request.
@@ -16,8 +17,8 @@ pub(crate) struct Caller {
     pub(crate) key_id: Option<Serial>,
 }
 
-/// Finds the caller. Where keyless use is allowed, a key that is not one of this router's is passed over, because
-/// clients of OpenAI's API insist on sending one.
+/// Finds the caller. Where keyless use is allowed, a key of another form than this router's is passed over, because
+/// clients of OpenAI's API insist on sending one; one of this router's form must be right.
 pub(crate) fn caller(desk: &Desk, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let sent = bearer(headers);
     if let Some(facts) = sent.and_then(|key| desk.office.books().ledger.key(&key_hash(key))) {
@@ -26,7 +27,8 @@ pub(crate) fn caller(desk: &Desk, headers: &HeaderMap) -> Result<Caller, ApiErro
         }
         return Err(ApiError::unauthenticated("this API key was revoked or has expired; ask for a new one"));
     }
-    match (desk.keyless, sent) {
+    let ours = sent.is_some_and(|key| key.starts_with(API_KEY_PREFIX));
+    match (desk.keyless.filter(|_| !ours), sent) {
         (Some(account), _) => Ok(Caller { account, key_id: None }),
         (None, Some(_)) => {
             Err(ApiError::unauthenticated("this API key is not known here; check that it was copied whole"))
