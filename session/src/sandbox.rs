@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use counterfoil_consent::{Expectation, Issuance, Permit, Policy, Refused, check_token, issue, sign_open};
+use counterfoil_identity::enrol::{EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens};
 use counterfoil_identity::{
     ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, Root, SecretKey, TlsFault, TlsKey,
-    TrustDomain, client_config, random, server_config,
+    TrustDomain, VerifyKey, client_config, enrol_server_config, random, server_config,
 };
 use counterfoil_spec::claims::{Purposes, Range};
 use counterfoil_spec::entry::Role;
@@ -17,7 +18,8 @@ use counterfoil_spec::receipt::{Grant, Open};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::{Millis, Now, Seconds};
 
-use crate::endpoint::{Admission, EndpointError, RouterEndpoint, Target};
+use crate::endpoint::{Admission, ConnectError, EndpointError, RouterEndpoint, Target};
+use crate::enrol::EnrolEndpoint;
 
 /// A network with one router.
 pub struct Sandbox {
@@ -95,6 +97,40 @@ impl Sandbox {
             server_config(&self.router, &self.domain, Arc::clone(&directory), Arc::clone(&self.now), ALPN)?;
         let admission = Admission { domain: self.domain.clone(), directory, now: Arc::clone(&self.now) };
         Ok(RouterEndpoint::bind(LOOPBACK, tls, admission)?)
+    }
+
+    /// The router's enrolment endpoint on loopback.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    pub fn enrolling(&self) -> Result<EnrolEndpoint, SandboxError> {
+        Ok(EnrolEndpoint::bind(LOOPBACK, enrol_server_config(&self.router, &self.domain)?)?)
+    }
+
+    /// Enrols the next node that knocks, as a router does, but for the log.
+    ///
+    /// # Errors
+    /// [`ConnectError`], among them every refusal.
+    pub async fn enrol(
+        &self,
+        endpoint: &EnrolEndpoint,
+        tokens: &MemoryTokens,
+    ) -> Result<Enrolled, ConnectError> {
+        let gone = || ConnectError::Handshake("the endpoint is closed".to_owned());
+        let applicant = endpoint.accept().await.ok_or_else(gone)?.hello().await?;
+        let now = (self.now)().seconds();
+        let offer = EnrolOffer {
+            net_id: self.domain.net_id(),
+            router_id: self.router_key.public().router_id(),
+            not_after: self.ca.latest_leaf_end(now),
+            generation: 1,
+        };
+        let decide = |server: EnrolServer, proof, exporter| async move {
+            let (ca, collides) = (&self.ca, |_: &VerifyKey| false);
+            let with = Finish { exporter: &exporter, ca, tokens, collides: &collides, min_epoch: 1, now };
+            server.finish(&proof, &with).map(|finished| finished.enrolled)
+        };
+        Box::pin(applicant.run(offer, tokens, now, decide)).await
     }
 
     /// How a node finds this router.

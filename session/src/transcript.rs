@@ -152,6 +152,11 @@ mod tests {
         all.extend_from_slice(state.as_bytes());
         let want = Hash::from_bytes(*blake3::keyed_hash(&[7; 32], &all).as_bytes());
         assert_eq!(of(&[3], None, 0), want);
+        let text: String = include_str!("../../spec/receipt.md").split_whitespace().collect();
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        for bytes in [&record[32..], state.as_bytes(), want.as_bytes()] {
+            assert!(text.contains(&hex(bytes)), "spec/receipt.md does not show {}", hex(bytes));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod consents;
 mod dispatches;
+mod enrolment;
 mod fixture;
 mod orders;
 mod receipts;

@@ -53,3 +53,13 @@ fn decoded(body: &[u8]) -> Result<Dispatch, FrameError> {
     let mut out = Dispatch::default();
     out.decode(body).map(|()| out)
 }
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Whether the normative text shows these bytes.
+fn in_text(bytes: &[u8]) -> bool {
+    let text = include_str!("../../../spec/session.md");
+    text.split_whitespace().collect::<String>().contains(&hex(bytes))
+}

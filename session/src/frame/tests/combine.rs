@@ -18,8 +18,8 @@ fn combine_bytes_are_those_of_the_worked_example() {
     c.encode(&mut out).unwrap();
     let want = "06000000 02000000 0200 0100 01000000  03000000 0000 0100  07000000 3401 0000  \
                 0100 01 00  0000803e 00000000";
-    let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(hex, want.replace(' ', ""));
+    assert_eq!(hex(&out), want.replace(' ', ""));
+    assert!(in_text(&out));
     assert_eq!(Combine::decode(&out), Ok(c));
 }
 

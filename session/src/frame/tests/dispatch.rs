@@ -28,8 +28,8 @@ fn dispatch_bytes_are_those_of_the_worked_example() {
     };
     let want = "01000000 02000000 0100 0100 01000000  03000000 0100 0000  04000000 0100 01 00  \
                 0500 0000 0000003f  0000803f 000000c0";
-    let hex: String = encoded(&d).iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(hex, want.replace(' ', ""));
+    assert_eq!(hex(&encoded(&d)), want.replace(' ', ""));
+    assert!(in_text(&encoded(&d)));
 }
 
 #[test]

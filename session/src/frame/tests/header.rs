@@ -13,8 +13,7 @@ fn header_has_its_fields_where_the_text_says() {
         mac: [0xaa; 16],
     };
     let want = "04030201 03 00 0605 0e0d0c0b0a090807 1211100f 00000000 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-    let hex: String = header.to_bytes().iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(hex, want.replace(' ', ""));
+    assert_eq!(hex(&header.to_bytes()), want.replace(' ', ""));
 }
 
 #[test]

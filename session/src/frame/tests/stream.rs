@@ -71,3 +71,10 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn control_bytes_are_those_of_the_worked_example() {
+    let frame = encode_control(&RouterMessage::Ping(1)).unwrap();
+    assert_eq!(hex(&frame), format!("0400000001{}82078101", "0".repeat(70)));
+    assert!(in_text(&frame));
+}
