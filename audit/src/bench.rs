@@ -1,5 +1,5 @@
-//! Measures a log on the disk and cores at hand, beside the floor under each figure: the same bytes written with one
-//! `fdatasync` per group, and bare signature checks.
+//! Measures a log on the disk and cores at hand, beside the floor under each figure: as many bytes written with one
+//! `fdatasync` per group, bare signing and bare signature checks.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use counterfoil_identity::SecretKey;
+use counterfoil_identity::{SecretKey, VerifyKey};
 use counterfoil_spec::entry::{Role, entry_signing_input};
-use counterfoil_spec::ids::{NodeId, Serial};
+use counterfoil_spec::ids::{NodeId, Serial, Signature};
 use counterfoil_spec::payload::ConsentGranted;
 use counterfoil_spec::time::Millis;
 use serde::Serialize;
@@ -26,7 +26,7 @@ use crate::writer::{GenesisFacts, LogConfig, LogOptions, LogWriter};
 /// Entries in one append, as measured.
 pub const BATCHES: [usize; 3] = [1, 64, 1024];
 /// What makes a leaf 300 bytes long.
-const TOKEN_BYTES: usize = 48;
+const TOKEN_BYTES: usize = 81;
 
 /// How much to measure.
 #[derive(Debug, Clone)]
@@ -115,11 +115,19 @@ impl Bench<'_> {
             told(&rate);
             rates.push(rate);
         };
+        let signing =
+            self.on_all_threads(|key, _, input, _| key.sign(input).as_ref().first().copied() == Some(0));
+        tell(rate("bare Ed25519 signing".to_owned(), signing, None));
         for batch in BATCHES {
             let dir = self.options.dir.join(format!("batch-{batch}"));
             let (ours, raw) = self.append(&dir, batch)?;
             tell(rate(format!("raw write and fdatasync of the same bytes, {batch} entries each"), raw, None));
-            tell(rate(format!("durable append, {batch} entries each"), ours, Some(raw)));
+            let floor = raw.saturating_mul(signing) / raw.saturating_add(signing).max(1);
+            tell(rate(
+                format!("durable append, {batch} entries each, over writing and signing"),
+                ours,
+                Some(floor),
+            ));
         }
         let dir = self.options.dir.join("verify");
         let log = self.open(&dir)?;
@@ -128,7 +136,7 @@ impl Bench<'_> {
         }
         log.close()?;
         tell(rate("verify without signatures, entries".to_owned(), self.verify(&dir, false)?, None));
-        let bare = self.bare();
+        let bare = self.on_all_threads(|_, public, input, signature| public.verify(input, signature).is_ok());
         tell(rate("bare verify_strict".to_owned(), bare, None));
         tell(rate("verify with signatures, entries".to_owned(), self.verify(&dir, true)?, Some(bare)));
         Ok(rates)
@@ -155,30 +163,33 @@ impl Bench<'_> {
         Ok(LogWriter::open(config, Arc::new(|| Millis(1_790_000_000_000)))?.0)
     }
 
-    /// Entries in a second through the writer, and as bare writes of the bytes that it wrote.
+    /// Entries in a second through the writer, and as bare writes of as many bytes. The two take turns, so that what
+    /// else the disk and the cores do falls on both.
     fn append(&self, dir: &Path, batch: usize) -> Result<(u64, u64), BenchError> {
         let log = self.open(dir)?;
-        let (appends, batch) = (self.options.appends, wide(batch));
-        let begun = Instant::now();
-        for n in 0..appends {
-            log.append((n * batch..(n + 1) * batch).map(entry).collect())?;
-        }
-        let ours = per_second(appends * batch, begun.elapsed());
-        log.close()?;
+        log.append(vec![entry(u64::MAX)])?;
         let leaf = LogReader::open(dir)?.leaf(1)?;
         let mut frames = Vec::new();
         for _ in 0..batch {
             segment::push_entry(&mut frames, &leaf);
         }
         frames.extend_from_slice(&[0; segment::COMMIT_BYTES]);
-        let path = dir.join("raw");
+        let path = self.options.dir.join("raw");
         let store = |e| LogError::store("write", &path)(e);
         let mut file = File::create(&path).map_err(store)?;
-        let begun = Instant::now();
-        for _ in 0..appends {
+        let (appends, batch) = (self.options.appends, wide(batch));
+        let (mut ours, mut raw) = (Duration::ZERO, Duration::ZERO);
+        for n in 0..appends {
+            let entries = (n * batch..(n + 1) * batch).map(entry).collect();
+            let begun = Instant::now();
+            log.append(entries)?;
+            ours += begun.elapsed();
+            let begun = Instant::now();
             file.write_all(&frames).and_then(|()| file.sync_data()).map_err(store)?;
+            raw += begun.elapsed();
         }
-        Ok((ours, per_second(appends * batch, begun.elapsed())))
+        log.close()?;
+        Ok((per_second(appends * batch, ours), per_second(appends * batch, raw)))
     }
 
     fn verify(&self, dir: &Path, signatures: bool) -> Result<u64, BenchError> {
@@ -194,8 +205,8 @@ impl Bench<'_> {
         }
     }
 
-    /// Signature checks in a second on as many threads as the verifier has.
-    fn bare(&self) -> u64 {
+    /// How often in a second something is done with a signature, on as many threads as the verifier has.
+    fn on_all_threads(&self, work: impl Fn(&SecretKey, &VerifyKey, &[u8], &Signature) -> bool + Sync) -> u64 {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = if self.options.threads == 0 { cores } else { self.options.threads };
         let public = self.author.public();
@@ -209,7 +220,8 @@ impl Bench<'_> {
             for _ in 0..threads {
                 scope.spawn(|| {
                     for _ in 0..each {
-                        std::hint::black_box(public.verify(std::hint::black_box(&input), &signature).is_ok());
+                        let input = std::hint::black_box(input.as_slice());
+                        std::hint::black_box(work(&self.author, &public, input, &signature));
                     }
                 });
             }
@@ -230,7 +242,7 @@ mod tests {
         let options = BenchOptions { dir: dir.clone(), entries: 20, appends: 1, threads: 1 };
         let mut told = Vec::new();
         let rates = run(&options, &mut |r| told.push(r.clone())).unwrap();
-        assert_eq!(rates.len(), 9);
+        assert_eq!(rates.len(), 10);
         assert_eq!(told, rates);
         assert!(!dir.exists());
     }

@@ -12,6 +12,7 @@ use counterfoil_spec::time::Millis;
 
 use crate::error::LogError;
 use crate::glance::chain_hash;
+use crate::kinds::may_author;
 
 /// Signatures from which on more than one thread signs.
 const PARALLEL_SIGNATURES: usize = 48;
@@ -90,6 +91,12 @@ impl Author {
         if count > MAX_LEAF_SIGNATURES {
             return Err(LogError::TooManySigners { count, limit: MAX_LEAF_SIGNATURES });
         }
+        let kind = entry.payload.kind();
+        if !may_author(kind, self.role) {
+            return Err(LogError::WrongAuthor { kind, role: self.role });
+        }
+        //= spec/audit-log.md#entries
+        //# A writer whose clock went back MUST repeat the time of the last entry.
         let time = now.max(tip.time);
         let body = to_canonical(&Body {
             version: ENTRY_VERSION,
@@ -114,7 +121,7 @@ impl Author {
 
     fn sign_one(&self, draft: Draft) -> Vec<u8> {
         let sign = |(role, key): &(Role, Arc<SecretKey>)| {
-            let kid = key.public().kid();
+            let kid = if Arc::ptr_eq(key, &self.key) { self.kid } else { key.public().kid() };
             let input = entry_signing_input(&self.net_id, &self.origin, *role, &kid, &draft.body);
             EntrySignature { role: *role, kid, sig: key.sign(&input) }
         };

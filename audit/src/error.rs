@@ -73,6 +73,14 @@ pub enum LogError {
         /// The limit.
         limit: usize,
     },
+    /// A kind of entry that this writer's role does not author.
+    #[error("a {role:?} does not write entries of kind {kind}")]
+    WrongAuthor {
+        /// The number of the kind.
+        kind: u16,
+        /// The writer's role.
+        role: counterfoil_spec::entry::Role,
+    },
     /// More signers than a leaf may have.
     #[error("{count} signers of one entry; at most {limit} fit")]
     TooManySigners {

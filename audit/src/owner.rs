@@ -129,6 +129,8 @@ impl Owner {
     }
 
     fn commit(&mut self, tip: ChainTip, drafts: Vec<Draft>) -> Result<(), LogError> {
+        //= spec/audit-log.md#recovery
+        //# After an error of `fdatasync` a writer MUST append and sign nothing more (`DurabilityLost`).
         if let Some(lost) = self.shared.lock().lost.clone() {
             return Err(lost);
         }
@@ -143,6 +145,8 @@ impl Owner {
         }
         let head = Head { size: tree.size(), root: tree.root() };
         frames.extend_from_slice(&segment::commit(&head));
+        //= spec/audit-log.md#segments
+        //# A writer MUST make a group and its commit frame durable before it acknowledges any entry of the group.
         let written = self.segments.append(self.tree.size(), &frames);
         if let Err(e @ LogError::DurabilityLost { .. }) = &written {
             self.shared.change(|board| board.lost = Some(e.clone()));

@@ -115,6 +115,8 @@ impl Publisher {
         if self.stage.tree.root() != head.root {
             return Err(LogError::SignedStateDiffers { size: head.size });
         }
+        //= spec/audit-log.md#published-files
+        //# A checkpoint MUST NOT be published while a tile of its size is missing.
         self.stage.put_partials()?;
         let signed = Checkpoint { origin: self.signer.verifier().name().to_owned(), head: *head };
         replace(
@@ -124,7 +126,7 @@ impl Publisher {
             &self.sync,
         )?;
         let note = signed.sign(&self.signer);
-        replace(&self.dir.join(checkpoint::FILE), note.as_bytes(), Replace::Durable, &self.sync)?;
+        replace(&self.dir.join(checkpoint::FILE), note.as_bytes(), Replace::Ordered, &self.sync)?;
         self.stage.drop_superseded()?;
         Ok(note)
     }

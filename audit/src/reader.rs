@@ -55,6 +55,8 @@ impl LogReader {
     /// As [`LogReader::open`].
     pub fn refresh(&mut self) -> Result<(), LogError> {
         let found = segment::list(&self.dir).map_err(LogError::store("list", &self.dir))?;
+        // A segment without a commit may be one that a crash left; a writer that starts makes the file anew.
+        self.segments.pop_if(|s| s.end_index == s.segment.first);
         let known = self.segments.len();
         for segment in found.into_iter().skip(known) {
             if let Some(last) = self.segments.last_mut() {

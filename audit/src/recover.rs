@@ -39,6 +39,8 @@ pub(crate) fn open(config: LogConfig, now: Now, sync: SyncFile) -> Result<(Inner
     check_origin(&dir, &origin_hash)?;
     let tail = scan::tail(&dir, &origin_hash)?;
     let signed = signed_head(&config)?;
+    //= spec/audit-log.md#recovery
+    //# A writer MUST refuse a log with fewer entries than `state/signed` or the checkpoint says (`SignedStateAhead`).
     if let Some(want) = signed.map(|s| s.size).filter(|want| *want > tail.head.size) {
         return Err(LogError::SignedStateAhead { have: tail.head.size, want });
     }

@@ -31,6 +31,8 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), LogError> {
 pub(crate) enum Replace {
     /// Whole or not at all as other processes see it; after a power cut it may be missing or empty.
     Atomic,
+    /// After a power cut it is the old or the new one.
+    Ordered,
     /// Also durable when this returns.
     Durable,
 }
@@ -48,7 +50,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], how: Replace, sync: &SyncFile) 
         Ok(file)
     };
     let file = write().map_err(LogError::store("write", &tmp))?;
-    if how == Replace::Durable {
+    if how != Replace::Atomic {
         let lost = |e| LogError::DurabilityLost { detail: format!("fdatasync of {}: {e}", tmp.display()) };
         sync(&file).map_err(lost)?;
     }

@@ -202,6 +202,9 @@ fn segment_that_a_crash_left_without_a_commit_is_dropped() {
     }
 }
 
+//= spec/audit-log.md#recovery
+//= type=test
+//# A writer MUST refuse a log in which anything before the last commit frame is damaged (`Corrupt`).
 #[test]
 fn damage_before_the_last_commit_is_refused_and_changes_nothing() {
     let home = small_log();
@@ -237,6 +240,9 @@ fn corrupt_names_the_frame_that_is_damaged() {
     assert!(matches!(LogReader::open(&home.dir()).err(), Some(LogError::Corrupt { offset: 52, .. })));
 }
 
+//= spec/audit-log.md#recovery
+//= type=test
+//# A writer MUST refuse a log with fewer entries than `state/signed` or the checkpoint says (`SignedStateAhead`).
 #[test]
 fn log_behind_its_signed_state_does_not_start() {
     let home = small_log();

@@ -157,6 +157,19 @@ fn node_signs_once_it_is_enrolled() {
 }
 
 #[test]
+fn node_does_not_author_what_only_the_router_may() {
+    let mut forge = Forge::good(0);
+    forge.push(enrolled(40).into(), ROUTER, |_| {});
+    let own = |body: &mut counterfoil_spec::entry::Body| {
+        body.author = key(40).public().kid();
+        body.seq = 0;
+        body.prev = Hash::from_bytes([0; 32]);
+    };
+    forge.push(revoked(5), &[(Role::Node, 40)], own);
+    assert_eq!(forge.faults(), [(WrongParty, Some(2))]);
+}
+
+#[test]
 fn enrolment_is_held_to_its_key() {
     let with = |change: fn(&mut NodeEnrolled)| {
         let mut forge = Forge::good(0);

@@ -154,6 +154,16 @@ fn oversized_entry_is_refused_and_the_next_is_not() {
 }
 
 #[test]
+fn node_cannot_write_what_only_a_router_may() {
+    let home = Home::new();
+    let mut config = home.config();
+    config.role = Role::Node;
+    let (log, _) = counterfoil_audit::LogWriter::open(config, home.now()).unwrap();
+    let refused = log.append(entries(1..2));
+    assert!(matches!(refused, Err(LogError::WrongAuthor { kind: 16, role: Role::Node })), "{refused:?}");
+}
+
+#[test]
 fn log_of_another_identity_is_not_continued() {
     let home = Home::new();
     home.open().unwrap().0.close().unwrap();

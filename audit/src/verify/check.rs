@@ -40,6 +40,8 @@ pub fn verify(
     let pinned = options.vkey.as_ref().map(|k| k.parse::<NoteVerifier>()).transpose();
     let pinned = pinned.map_err(VerifyError::BadPin)?;
     let mut findings = Findings::default();
+    //= spec/audit-log.md#what-a-verifier-does
+    //# A verifier MUST read the checkpoint and `state/signed` before the segments, so that a log can be verified while it grows.
     let heads = Heads::read(&options.dir, &mut findings)?;
     let feed = Feed::open(&options.dir)?;
     let (checkpoint, state) =

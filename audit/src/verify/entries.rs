@@ -13,6 +13,7 @@ use super::decode::{Check, Parsed};
 use super::findings::Findings;
 use super::heads::note_fault;
 use super::peers::Peers;
+use crate::kinds::may_author;
 use crate::note::NoteVerifier;
 
 struct Known {
@@ -119,8 +120,13 @@ impl EntryCheck {
         checks: &mut Vec<Check>,
         findings: &mut Findings,
     ) {
+        let kind = parsed.body.payload.kind();
         if signatures.first().is_none_or(|s| s.kid != parsed.body.author) {
             findings.entry(FaultKind::BadEntrySignature, index, "the first signature is not the author's");
+        }
+        let author = signatures.first().and_then(|s| Some((s, self.keys.get(&s.kid)?)));
+        if author.is_some_and(|(s, known)| known.role == s.role && !may_author(kind, s.role)) {
+            findings.entry(FaultKind::WrongParty, index, "its author's role does not write such entries");
         }
         for signature in signatures {
             match self.keys.get(&signature.kid) {

@@ -27,13 +27,13 @@ impl Disk {
             dir: self.folder.path().to_owned(),
             net_id: root.public().net_id(),
             author: Arc::new(author),
-            role: Role::Node,
+            role: Role::Router,
             note: NoteSigner::new("node.example/log", Arc::new(SecretKey::from_seed([3; 32]))).unwrap(),
             genesis: GenesisFacts {
                 root_spki: root.public().spki_der(),
                 next_root_hash: None,
                 currency: "USD".to_owned(),
-                root: None,
+                root: Some(Arc::new(root)),
             },
             options: LogOptions { publish_every: Duration::from_secs(3600), ..LogOptions::default() },
         };
@@ -65,6 +65,9 @@ fn one_append_is_one_sync() {
     assert_eq!(disk.syncs.load(Ordering::Relaxed) - before, 1);
 }
 
+//= spec/audit-log.md#recovery
+//= type=test
+//# After an error of `fdatasync` a writer MUST append and sign nothing more (`DurabilityLost`).
 #[test]
 fn unconfirmed_sync_ends_the_writer_and_the_next_start_recovers() {
     let disk = Disk::new();

@@ -1,0 +1,37 @@
+//! Which role may author which kind of entry: the `authors` column of `spec/registry.json`.
+
+use counterfoil_spec::entry::Role;
+
+/// Kinds that a node writes: genesis, consent-granted, consent-revoked, work, uptime, peer-anchor, refusal.
+const NODE_KINDS: [u16; 7] = [1, 11, 12, 21, 22, 24, 31];
+
+/// Whether an entry of this kind may be authored in this role. The root signs beside an author and is none.
+#[must_use]
+pub fn may_author(kind: u16, role: Role) -> bool {
+    match role {
+        Role::Root => false,
+        Role::Router => true,
+        Role::Node => NODE_KINDS.contains(&kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_the_registry() {
+        let registry = include_str!("../../spec/registry.json");
+        let registry: serde_json::Value = serde_json::from_str(registry).unwrap();
+        let mut compared = 0;
+        for kind in registry["kinds"].as_array().unwrap().iter().filter(|k| !k["type"].is_null()) {
+            let number = u16::try_from(kind["number"].as_u64().unwrap()).unwrap();
+            let authors = kind["authors"].as_array().unwrap();
+            for (role, name) in [(Role::Router, "router"), (Role::Node, "node")] {
+                assert_eq!(may_author(number, role), authors.iter().any(|a| a == name), "{kind}");
+            }
+            compared += 1;
+        }
+        assert_eq!(compared, counterfoil_spec::payload::Payload::KINDS.len());
+    }
+}
