@@ -3,7 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+mod subcommand;
+
+pub(crate) use subcommand::{
+    AccountCommand, AuditCommand, BenchCommand, ConsentCommand, EarningsCommand, IdentityCommand, KeyCommand,
+    LogArgs, ModelCommand, ProviderCommand, QuarterArgs, Spread,
+};
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.
 #[derive(Debug, Parser)]
@@ -85,7 +92,7 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "COUNTERFOIL_NODES", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(crate) nodes: u32,
     /// How many nodes are to hold each expert [default: 2, or 1 with one node]
-    #[arg(long, env = "COUNTERFOIL_REPLICAS")]
+    #[arg(long, env = "COUNTERFOIL_REPLICAS", value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(crate) replicas: Option<u32>,
     /// Do not open the page in a browser
     #[arg(long, env = "COUNTERFOIL_NO_BROWSER")]
@@ -107,10 +114,10 @@ pub(crate) struct RouterArgs {
     #[arg(long, env = "COUNTERFOIL_ENROL_LISTEN", default_value = "127.0.0.1:0")]
     pub(crate) enrol_listen: SocketAddr,
     /// How many nodes are to hold each expert
-    #[arg(long, env = "COUNTERFOIL_REPLICAS", default_value_t = 1)]
+    #[arg(long, env = "COUNTERFOIL_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(crate) replicas: u32,
     /// How many nodes the layers are dealt out to
-    #[arg(long, env = "COUNTERFOIL_EXPECT_NODES", default_value_t = 1)]
+    #[arg(long, env = "COUNTERFOIL_EXPECT_NODES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) expect_nodes: u32,
     /// Serve callers without a key as the unmetered account `local`; refused unless --listen is a loopback address
     #[arg(long, env = "COUNTERFOIL_KEYLESS")]
@@ -173,239 +180,4 @@ pub(crate) struct ChatArgs {
     /// The most tokens of an answer
     #[arg(long)]
     pub(crate) max_tokens: Option<u64>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum IdentityCommand {
-    /// Make the network root, CA and router identity in a new home
-    Init,
-    /// Print ids, fingerprints and what a verifier pins
-    Show,
-    /// Make a one-time token with which one node may enrol
-    JoinToken {
-        /// How long it may be used
-        #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
-        expires: u64,
-    },
-    /// Enrol this home as a node, without starting it
-    Enroll {
-        /// The router's address for enrolment
-        #[arg(long, value_name = "HOST:PORT")]
-        enrol: SocketAddr,
-        /// The join token
-        #[arg(long, env = "COUNTERFOIL_JOIN_TOKEN", hide_env_values = true)]
-        join_token: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConsentCommand {
-    /// List the consent tokens in a log
-    List,
-    /// Say in plain words what a consent token allows
-    Show {
-        /// Its id, as `list` prints it
-        cti: String,
-    },
-    /// Check a consent token against the log's keys
-    Verify {
-        /// Its id, as `list` prints it
-        cti: String,
-    },
-    /// Print the notice that an operator accepts
-    Notice,
-}
-
-#[derive(Debug, Args, Clone)]
-pub(crate) struct LogArgs {
-    /// The log's folder [default: `log` in the home]
-    #[arg(long = "log-dir", value_name = "DIR", alias = "path")]
-    pub(crate) log_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Check every byte, chain, signature, receipt and sum; exit 1 names what is wrong
-    Verify {
-        #[command(flatten)]
-        at: LogArgs,
-        /// The log's verifier key, pinned out of band
-        #[arg(long)]
-        vkey: Option<String>,
-        /// The network id, pinned out of band
-        #[arg(long)]
-        net_id: Option<String>,
-        /// Leave out the entries' own signatures
-        #[arg(long)]
-        no_signatures: bool,
-    },
-    /// Measure appending and verifying against the floors under them
-    Bench {
-        /// Entries of the log that is verified
-        #[arg(long, default_value_t = 100_000)]
-        entries: u64,
-        /// Appends for each batch size
-        #[arg(long, default_value_t = 300)]
-        appends: u64,
-    },
-    /// Print one entry
-    Show {
-        /// Its index; the first is 0
-        index: u64,
-        #[command(flatten)]
-        at: LogArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AccountCommand {
-    /// Open an account with the free tokens that the rules give
-    Create,
-    /// List the accounts
-    List,
-    /// Print one account's lots, holds and balance
-    Show {
-        /// Its id
-        account: String,
-    },
-    /// Grant one period of a plan
-    Subscribe {
-        /// The account
-        account: String,
-        /// The plan: explorer, builder or operator
-        plan: String,
-        /// Record that its price was received; without this the tokens are marked unpaid and mint nothing for nodes
-        #[arg(long)]
-        paid: bool,
-    },
-    /// API keys
-    #[command(subcommand)]
-    Key(KeyCommand),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Make a key; it is shown once
-    Create {
-        /// The account
-        account: String,
-        /// How long it may be used
-        #[arg(long, value_name = "SECONDS")]
-        expires: Option<u64>,
-    },
-    /// Withdraw a key
-    Revoke {
-        /// Its id, as `create` printed it
-        key_id: String,
-    },
-}
-
-#[derive(Debug, Args, Clone)]
-pub(crate) struct QuarterArgs {
-    /// Such as 2026Q4
-    #[arg(long)]
-    pub(crate) quarter: String,
-    #[command(flatten)]
-    pub(crate) at: LogArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum EarningsCommand {
-    /// Recompute a quarter from the log as it stands
-    Show(QuarterArgs),
-    /// Close a quarter that is over and log its statement
-    Settle {
-        /// Such as 2026Q4
-        #[arg(long)]
-        quarter: String,
-        /// Compute and print, log nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Recompute a logged statement from the log alone and compare the bytes
-    Verify(QuarterArgs),
-    /// Share a pool among providers read from a file: what-if with the same function
-    Split {
-        /// JSON {"pool_cents", "providers": [{"id", "tokens", "uptime_s", "tier"}]}, or - for standard input
-        #[arg(long)]
-        input: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ProviderCommand {
-    /// Record which nodes and accounts belong to one payout identity
-    Register {
-        /// Its nodes
-        #[arg(long = "node", required = true)]
-        nodes: Vec<String>,
-        /// Accounts of the same owner
-        #[arg(long = "account")]
-        accounts: Vec<String>,
-        /// The router's operator owns it too
-        #[arg(long)]
-        affiliated: bool,
-    },
-    /// List the nodes that ever enrolled, with the keys of their own logs
-    Nodes,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ModelCommand {
-    /// Print the logits of every position for given token ids
-    Logits {
-        /// A Hugging Face checkpoint folder
-        dir: PathBuf,
-        /// Token ids, separated by commas
-        #[arg(long, value_delimiter = ',', required = true)]
-        tokens: Vec<u32>,
-        /// Compute through this many real local nodes over QUIC instead of in this process
-        #[arg(long)]
-        nodes: Option<u32>,
-        /// Experts on each node are a whole layer's, or every n-th one
-        #[arg(long, value_enum, default_value_t = Spread::Layers)]
-        spread: Spread,
-    },
-    /// Print family, shapes and sizes
-    Inspect {
-        /// A Hugging Face checkpoint folder [default: the embedded model `guide`]
-        dir: Option<PathBuf>,
-    },
-}
-
-/// How experts are dealt out among the nodes of `model logits`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Spread {
-    /// Whole layers in turn
-    Layers,
-    /// The experts of every layer in turn
-    Experts,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// One layer's dispatch to a node against a raw QUIC echo of the same bytes
-    Dispatch {
-        /// Round trips of each kind
-        #[arg(long, default_value_t = 4000)]
-        rounds: usize,
-        /// Floats in a row
-        #[arg(long, default_value_t = 2048)]
-        hidden: u32,
-        /// Rows in a dispatch
-        #[arg(long, default_value_t = 1)]
-        rows: u16,
-    },
-    /// Tokens per second of the embedded model: in this process, and through local nodes
-    Decode {
-        /// Tokens of each repeat
-        #[arg(long, default_value_t = 200)]
-        tokens: u32,
-        /// Repeats of each kind, one after the other
-        #[arg(long, default_value_t = 5)]
-        repeats: u32,
-        /// Local nodes
-        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
-        nodes: u32,
-    },
 }

@@ -20,6 +20,12 @@ pub(crate) fn command(home: Option<&Path>) -> Result<Command, Failure> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(command),
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+            return Err(Failure::wrong_use(format!(
+                "{} is not a folder; choose another with --home",
+                home.display()
+            )));
+        }
         Err(e) => return Err(Failure::store(anyhow::anyhow!("cannot read {}: {e}", path.display()))),
     };
     let values = parse(&text).map_err(|e| Failure::wrong_use(format!("{}: {e}", path.display())))?;
@@ -31,7 +37,21 @@ pub(crate) fn command(home: Option<&Path>) -> Result<Command, Failure> {
             known.join(", ")
         )));
     }
+    check_switches(&command, &values).map_err(|e| Failure::wrong_use(format!("{}: {e}", path.display())))?;
     Ok(with_defaults(command, &values))
+}
+
+/// A switch is on or off; any other value would pass for off.
+fn check_switches(command: &Command, values: &BTreeMap<String, String>) -> Result<(), String> {
+    for arg in command.get_arguments().filter(|a| !a.get_action().takes_values()) {
+        let key = key_of(arg);
+        if let Some((key, value)) = key.as_ref().and_then(|k| values.get_key_value(k))
+            && !matches!(value.as_str(), "true" | "false")
+        {
+            return Err(format!("the setting {key:?} is {value:?}; it is true or false"));
+        }
+    }
+    command.get_subcommands().try_for_each(|sub| check_switches(sub, values))
 }
 
 fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
@@ -94,6 +114,15 @@ mod tests {
         };
         assert_eq!(nodes(&["counterfoil", "run"]), 3);
         assert_eq!(nodes(&["counterfoil", "run", "--nodes", "4"]), 4);
+    }
+
+    #[test]
+    fn a_switch_is_true_or_false() {
+        let home = write("no_browser = \"maybe\"\n");
+        let e = command(Some(home.path())).unwrap_err();
+        assert_eq!(e.code(), 2);
+        assert!(e.to_string().contains("\"no_browser\" is \"maybe\""), "{e}");
+        assert!(command(Some(write("no_browser = true\n").path())).is_ok());
     }
 
     #[test]

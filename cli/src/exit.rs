@@ -43,6 +43,7 @@ impl Failure {
     }
 
     /// The exit code.
+    #[cfg(test)]
     pub(crate) const fn code(&self) -> u8 {
         self.code
     }
@@ -50,10 +51,10 @@ impl Failure {
     /// Prints the error line and gives the exit code.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         if json {
-            let line = serde_json::json!({ "error": format!("{:#}", self.cause), "exit_code": self.code });
+            let line = serde_json::json!({ "error": self.cause.to_string(), "exit_code": self.code });
             eprintln!("{line}");
         } else {
-            eprintln!("counterfoil: {:#}", self.cause);
+            eprintln!("counterfoil: {}", self.cause);
         }
         ExitCode::from(self.code)
     }
@@ -67,6 +68,6 @@ impl From<std::io::Error> for Failure {
 
 impl Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#}", self.cause)
+        write!(f, "{}", self.cause)
     }
 }

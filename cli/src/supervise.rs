@@ -74,7 +74,9 @@ impl Process {
 
     fn last_words(&self) -> String {
         let text = std::fs::read_to_string(&self.log_file).unwrap_or_default();
-        text.lines().last().unwrap_or("it said nothing").to_owned()
+        let last = text.lines().last().unwrap_or("it said nothing");
+        let said: Option<Value> = serde_json::from_str(last).ok();
+        said.as_ref().and_then(|v| v.get("error")?.as_str()).unwrap_or(last).to_owned()
     }
 
     /// Its process id; 0 once it has ended.

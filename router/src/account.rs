@@ -4,6 +4,7 @@
 //! close each order -> check the node's half -> countersign -> append [work…, inference] -> durable -> acknowledge
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_audit::NewEntry;
@@ -60,6 +61,12 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
         places.extend(party.place);
         orders.extend(party.order.map(|order| (party.host, order)));
     }
+    // A node gives no more work to a router that owes it too many countersignatures, so no more requests than that
+    // are settled with it at one time. Parties are in the order of node ids, so none waits for another in a circle.
+    let mut owed = Vec::with_capacity(orders.len());
+    for (host, _) in &orders {
+        owed.extend(Arc::clone(&host.settling).acquire_owned().await.ok());
+    }
     let used: u64 = orders.iter().map(|(_, o)| o.used).sum();
     let closings = orders.iter().map(|(host, order)| close(desk, &host.lane, host.cti(), order, failed));
     let mut settled: Vec<Settled> = join_all(closings).await.into_iter().flatten().collect();
@@ -98,6 +105,7 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
         // A node that is gone asks for it when it is back.
         let _ = s.lane.ack(ack);
     }
+    drop(owed);
     Ok(appended.first + works)
 }
 

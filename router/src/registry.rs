@@ -9,6 +9,7 @@ use counterfoil_consent::Permit;
 use counterfoil_session::{ActiveToken, RouterLane};
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::ids::{ManifestId, NodeId, Serial};
+use counterfoil_spec::limits::MAX_UNSETTLED_RECEIPTS;
 use counterfoil_spec::time::{Millis, Seconds};
 use tokio::sync::Semaphore;
 
@@ -47,6 +48,8 @@ pub(crate) struct Host {
     pub(crate) counters: Arc<LaneCounters>,
     /// As many permits as the token allows requests at one time.
     pub(crate) places: Arc<Semaphore>,
+    /// As many permits as receipts that a router may owe a node.
+    pub(crate) settling: Arc<Semaphore>,
     /// Nanoseconds from request to reply for each forward, smoothed; 0 before the first reply.
     pace: AtomicU64,
 }
@@ -61,7 +64,8 @@ impl Host {
     ) -> Self {
         let places = usize::try_from(permit.claims().quota.concurrent).unwrap_or(usize::MAX);
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        Self { lane, token, permit, counters, places, pace: AtomicU64::new(0) }
+        let settling = Arc::new(Semaphore::new(MAX_UNSETTLED_RECEIPTS));
+        Self { lane, token, permit, counters, places, settling, pace: AtomicU64::new(0) }
     }
 
     /// Learns from a reply how fast this node is.

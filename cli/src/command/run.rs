@@ -64,6 +64,12 @@ struct Fleet {
 /// Runs until it is interrupted.
 pub(crate) async fn run(home: &Path, args: RunArgs, log: &str, json: bool) -> Outcome {
     let started = Instant::now();
+    if let Some(replicas) = args.replicas.filter(|r| *r > args.nodes) {
+        return Err(Failure::wrong_use(format!(
+            "--replicas {replicas} asks for more nodes than --nodes {} starts",
+            args.nodes
+        )));
+    }
     let _lock = HomeLock::take(home)?;
     let mut router =
         Process::start("the router", &router_args(home, &args, log), &[], home.join("run/router.log"))?;
