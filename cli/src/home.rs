@@ -1,7 +1,7 @@
 //! Where a home lies, what runs on it, and its lock.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,7 @@ impl HomeLock {
     /// Takes the lock.
     pub(crate) fn take(home: &Path) -> Result<Self, Failure> {
         let folder = home.join("run");
-        std::fs::create_dir_all(&folder).map_err(|e| {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| {
             Failure::store(anyhow::anyhow!(
                 "cannot make {}: {e}; choose another folder with --home",
                 folder.display()

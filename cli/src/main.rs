@@ -43,7 +43,8 @@ fn parse() -> Result<(Cli, PathBuf), Failure> {
     // The home decides which file is read, so it is looked for before everything else.
     let flag = std::env::args_os().skip_while(|a| a != "--home").nth(1).map(PathBuf::from);
     let flag = flag.or_else(|| {
-        let joined = std::env::args().find_map(|a| a.strip_prefix("--home=").map(PathBuf::from));
+        let joined = std::env::args_os()
+            .find_map(|a| a.to_str().and_then(|a| a.strip_prefix("--home=")).map(PathBuf::from));
         joined.or_else(|| std::env::var_os("COUNTERFOIL_HOME").filter(|h| !h.is_empty()).map(PathBuf::from))
     });
     let home = home::locate(flag.as_deref())?;

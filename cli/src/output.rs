@@ -9,20 +9,16 @@ pub(crate) fn json(value: &Value) {
     line(&value.to_string());
 }
 
-/// Prints a line; a reader that went away ends the program quietly.
+/// Prints a line. A reader that went away is no fault: what the command found out is in its exit code.
 pub(crate) fn line(text: &str) {
     let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// Prints text without a line end and at once.
 pub(crate) fn piece(text: &str) {
     let mut out = std::io::stdout().lock();
-    if write!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
+    let _ = write!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// Prints rows as columns as wide as their widest cell.

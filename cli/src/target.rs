@@ -30,7 +30,7 @@ pub(crate) fn client(home: &Path, args: &UrlArgs) -> Result<Client, Failure> {
 
 /// Carries out an operator's command: at the router that runs on the home, or on its record where none runs.
 pub(crate) async fn operate(home: &Path, command: AdminCommand) -> Result<Value, Failure> {
-    let router_home = RouterHome::open(home, clock::now().seconds()).map_err(Failure::store)?;
+    let router_home = RouterHome::open(home).map_err(Failure::store)?;
     match Office::open(&router_home, CURRENCY, clock::system()) {
         Ok(office) => {
             let done = execute(&office, &router_home, command).map_err(|e| match e {

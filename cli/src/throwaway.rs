@@ -53,7 +53,7 @@ impl Throwaway {
         };
         let router =
             Box::pin(RunningRouter::start(home, checkpoint, config)).await.map_err(Failure::store)?;
-        let home = RouterHome::open(&path, clock::now().seconds()).map_err(Failure::store)?;
+        let home = RouterHome::open(&path).map_err(Failure::store)?;
         let mut network = Self { router, nodes: Vec::new(), _folder: folder };
         for number in 0..nodes {
             let command = AdminCommand::JoinToken { expires_s: 600 };

@@ -17,6 +17,7 @@ use counterfoil_spec::limits::RECEIPT_INCLUDE_MS;
 use counterfoil_spec::message::{CloseSlot, NodeReceipt, ReceiptAck};
 use counterfoil_spec::payload::{FinishReason, Inference, Work as WorkEntry};
 use counterfoil_spec::receipt::{Receipt, ReceiptBody};
+use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
 use futures_util::future::join_all;
 
@@ -24,9 +25,12 @@ use crate::desk::Desk;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::office::OfficeError;
+use crate::registry::Host;
 use crate::vault::Running;
 use crate::work::{Order, Party};
 
+/// How long the entries of a countersigned receipt may take to become durable.
+const INCLUDE_MARGIN_MS: u64 = 10_000;
 /// How long a node may take to hand in its receipt.
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,12 +57,58 @@ struct Settled {
     lane: RouterLane,
 }
 
+/// A receipt that is countersigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Receipted {
+    pub(crate) serial: Serial,
+    pub(crate) node: NodeId,
+    pub(crate) forwards: u64,
+}
+
+impl Receipted {
+    fn of(body: &ReceiptBody) -> Self {
+        Self { serial: body.serial, node: body.node, forwards: body.forwards }
+    }
+}
+
+/// What is left of an order whose node is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone {
+    /// Its forwards that entered a sum.
+    pub(crate) used: u64,
+    /// What it had receipted on the way, logged at once: a receipt waits for no answer to end.
+    pub(crate) receipted: Option<Receipted>,
+}
+
+/// Countersigns and logs what a node that is gone had receipted.
+pub(crate) async fn settle_gone(desk: &Desk, request: Serial, host: &Host, order: &Order) -> Gone {
+    let half = host.lane.interim_receipt(order.slot);
+    host.lane.forget(order.slot);
+    let settled = half.and_then(|half| countersigned(desk, &host.lane, host.cti(), order, &half));
+    let receipted = match settled {
+        None => None,
+        Some(s) => {
+            let work = WorkEntry { receipt: s.receipt, request };
+            match desk.office.append(vec![NewEntry::new(s.body.serial, work)]).await {
+                Ok(_) => Some(Receipted::of(&s.body)),
+                Err(e) => {
+                    tracing::error!(error = %e, "a receipt could not be logged");
+                    None
+                }
+            }
+        }
+    };
+    Gone { used: order.used, receipted }
+}
+
 /// Closes a request's orders and makes its entries durable; returns the index of its `inference` entry.
 pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>) -> Result<u64, ApiError> {
     let failed = record.finish == FinishReason::Failed;
     let (mut orders, mut places) = (Vec::new(), Vec::new());
+    let mut gone = Vec::new();
     for party in parties {
         places.extend(party.place);
+        gone.extend(party.gone);
         orders.extend(party.order.map(|order| (party.host, order)));
     }
     // A node gives no more work to a router that owes it too many countersignatures, so no more requests than that
@@ -67,13 +117,16 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
     for (host, _) in &orders {
         owed.extend(Arc::clone(&host.settling).acquire_owned().await.ok());
     }
-    let used: u64 = orders.iter().map(|(_, o)| o.used).sum();
+    let used = orders.iter().map(|(_, o)| o.used).sum::<u64>() + gone.iter().map(|g| g.used).sum::<u64>();
     let closings = orders.iter().map(|(host, order)| close(desk, &host.lane, host.cti(), order, failed));
     let mut settled: Vec<Settled> = join_all(closings).await.into_iter().flatten().collect();
     drop(places);
     settled.sort_by_key(|s| s.body.node);
-    let receipted: u64 = settled.iter().map(|s| s.body.forwards).sum();
-    let inference = match inference(desk, &record, &settled, used.saturating_sub(receipted)) {
+    let mut works: Vec<Receipted> = settled.iter().map(|s| Receipted::of(&s.body)).collect();
+    works.extend(gone.iter().filter_map(|g| g.receipted));
+    works.sort_by_key(|w| (w.node, w.serial));
+    let receipted: u64 = works.iter().map(|w| w.forwards).sum();
+    let inference = match inference(desk, &record, &works, used.saturating_sub(receipted)) {
         Ok(inference) => inference,
         Err(e) => {
             desk.office.books().ledger.void(&record.serial);
@@ -94,6 +147,9 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
         desk.office.books().ledger.void(&record.serial);
     }
     let appended = appended.map_err(|e| {
+        for s in &settled {
+            s.lane.shut(Refusal::SessionInternal, "the router cannot write its log");
+        }
         ApiError::unavailable(format!("the request could not be written to the log and is not billed: {e}"))
     })?;
     for s in &settled {
@@ -137,8 +193,22 @@ async fn close(
     // A node that died is credited with what it had receipted on the way.
     let handed = handed.or_else(|| lane.interim_receipt(order.slot));
     lane.forget(order.slot);
-    let half = handed?;
-    match check(desk, lane, cti, order, &half) {
+    countersigned(desk, lane, cti, order, &handed?)
+}
+
+/// Checks a node's half and adds the router's.
+fn countersigned(
+    desk: &Desk,
+    lane: &RouterLane,
+    cti: Serial,
+    order: &Order,
+    half: &NodeReceipt,
+) -> Option<Settled> {
+    match check(desk, lane, cti, order, half) {
+        Ok(body) if body.closed.plus(RECEIPT_INCLUDE_MS) <= desk.office.now().plus(INCLUDE_MARGIN_MS) => {
+            tracing::warn!(node = %lane.node(), "a receipt that could not be logged in the time it promises");
+            None
+        }
         Ok(body) => {
             let (key, net_id) = (lane.peer().key(), desk.home.net_id());
             let receipt =
@@ -193,7 +263,7 @@ fn check(
 fn inference(
     desk: &Desk,
     record: &Record<'_>,
-    settled: &[Settled],
+    works: &[Receipted],
     unreceipted: u64,
 ) -> Result<Inference, ApiError> {
     let failed = record.finish == FinishReason::Failed;
@@ -211,7 +281,7 @@ fn inference(
         let settled = books.ledger.settle(&record.serial, charged);
         settled.map_err(|e| ApiError::internal(format!("the hold cannot be posted: {e}")))?
     };
-    let forwards: Vec<(NodeId, u64)> = settled.iter().map(|s| (s.body.node, s.body.forwards)).collect();
+    let forwards: Vec<(NodeId, u64)> = works.iter().map(|w| (w.node, w.forwards)).collect();
     let credits = counterfoil_ledger::credits(charged, &forwards)
         .map_err(|e| ApiError::internal(format!("the credits cannot be computed: {e}")))?;
     Ok(Inference {
@@ -229,7 +299,7 @@ fn inference(
         started: record.started,
         ended: desk.office.now(),
         finish: record.finish,
-        works: settled.iter().map(|s| s.body.serial).collect(),
+        works: works.iter().map(|w| w.serial).collect(),
         credits,
         unreceipted,
         failed_node: record.failed_node,
@@ -285,44 +355,31 @@ fn commitment(salt: &Hash, what: &[u8], text: &str) -> Hash {
     digest::keyed(salt, &[what, text.as_bytes()])
 }
 
-/// A receipt of an earlier lane, whose second half the node did not get: countersigned and logged now. The request
-/// that it belongs to ended without it, so it earns nothing; it is the node's evidence that work was ordered.
-pub(crate) async fn late_receipt(desk: &Desk, lane: &RouterLane, half: &NodeReceipt) {
-    let (key, net_id) = (lane.peer().key(), desk.home.net_id());
-    let body = match check_node_half(&half.body, &half.node_sig, key, &net_id) {
+/// A receipt of an earlier lane. One that is in the log is answered with the countersignature that stands there; one
+/// of an order that is still open is left to its request; any other was not ordered by this process and is not
+/// countersigned, because nobody here could check what it claims.
+pub(crate) fn late_receipt(desk: &Desk, lane: &RouterLane, half: &NodeReceipt) {
+    let body = match check_node_half(&half.body, &half.node_sig, lane.peer().key(), &desk.home.net_id()) {
         Ok(body) if body.router == desk.home.router_id() => body.into_body(),
         _ => {
             desk.metrics.peers_refused.one();
-            tracing::warn!(node = %lane.node(), "a late receipt that does not verify");
+            tracing::warn!(node = %lane.node(), "a receipt of an earlier lane that does not verify");
             return;
         }
     };
-    let promised = body.closed.plus(RECEIPT_INCLUDE_MS);
     let logged = desk.office.books().receipt(&body.serial);
-    if logged.is_none() && promised < desk.office.now() {
-        // Countersigned now, it would promise an entry in the past; the node keeps it as its own evidence.
-        tracing::warn!(node = %lane.node(), serial = %body.serial, "a receipt came too late to be countersigned");
+    let Some(receipt) = logged else {
+        tracing::info!(node = %lane.node(), serial = %body.serial, "a receipt whose request has no entry yet");
         return;
-    }
-    let receipt = match logged {
-        Some(receipt) => receipt,
-        None => {
-            let Ok(receipt) = countersign(&half.body, &half.node_sig, key, desk.office.identity(), &net_id)
-            else {
-                return;
-            };
-            let work = WorkEntry { receipt: receipt.clone(), request: NO_REQUEST };
-            if let Err(e) = desk.office.append(vec![NewEntry::new(body.serial, work)]).await {
-                tracing::error!(error = %e, "a late receipt could not be logged");
-                return;
-            }
-            receipt
-        }
     };
     let ack =
         ReceiptAck { serial: body.serial, router_sig: receipt.router_sig, include_by: receipt.include_by };
     let _ = lane.ack(ack);
 }
 
-/// The request of a receipt that came after its request was logged, or never was.
-const NO_REQUEST: Serial = Serial::from_bytes([0; 16]);
+/// Gives up a request's orders without an entry: their nodes begin anew on fresh lanes.
+pub(crate) fn abandon(parties: Vec<Party>, why: &str) {
+    for party in parties.into_iter().filter(|p| p.order.is_some()) {
+        party.host.lane.shut(Refusal::SessionInternal, why);
+    }
+}

@@ -104,6 +104,7 @@ impl AdminError {
 /// # Errors
 /// [`AdminError`]; then nothing was logged.
 pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Result<Value, AdminError> {
+    let _alone = office.decide();
     match command {
         AdminCommand::JoinToken { expires_s } => join_token(office, home, expires_s),
         AdminCommand::AccountCreate {} => open_account(office, true),

@@ -18,6 +18,8 @@ use crate::http::error::ApiError;
 use crate::http::health::unknown_model;
 use crate::http::request::ChatRequest;
 
+/// No vocabulary has longer tokens; a prompt with more bytes than that for each position cannot fit.
+const MAX_TOKEN_BYTES: usize = 256;
 /// Completion tokens where the client names no limit.
 const DEFAULT_MAX_TOKENS: u64 = 1024;
 
@@ -49,6 +51,10 @@ pub(crate) fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
         .map_err(|_| ApiError::busy("this router runs as many requests as it may; try again in a second"))?;
     desk.plan().map_err(|e| ApiError::unavailable(e.to_string()))?;
     let started = desk.office.now();
+    let bytes: usize = job.request.messages.iter().map(|m| m.content.len()).sum();
+    if bytes > engine.config().context.saturating_mul(MAX_TOKEN_BYTES) {
+        return Err(ApiError::context_length(engine.config().context, bytes / MAX_TOKEN_BYTES));
+    }
     let (prompt_text, prompt) = tokenize(engine, &job.request, started)?;
     let context = engine.config().context;
     let room = context.saturating_sub(prompt.len());

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use counterfoil_audit::NoteVerifier;
 use counterfoil_identity::enrol::{
     Claim, Consumed, EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, Proof,
 };
@@ -104,6 +105,7 @@ async fn decide(
     exporter: [u8; 32],
     now: Seconds,
 ) -> Result<Enrolled, Refused> {
+    check_log_name(&server)?;
     let collides = |key: &VerifyKey| {
         let books = desk.office.books();
         let taken = books.roster.members().any(|(id, m)| m.key.kid() == key.kid() && *id != key.node_id());
@@ -123,6 +125,17 @@ async fn decide(
         }
     }
     Ok(finished.enrolled)
+}
+
+/// A node's log bears the node's own name, so that no note of it can pass for another's.
+fn check_log_name(server: &EnrolServer) -> Result<(), Refused> {
+    let want = format!("counterfoil/node/{}", server.node());
+    let named = server.log_vkey().parse::<NoteVerifier>().is_ok_and(|v| v.name() == want);
+    if named {
+        return Ok(());
+    }
+    let detail = format!("the node's log must be named {want}, with a C2SP verifier key");
+    Err(Refused { refusal: Refusal::EnrolShape, detail })
 }
 
 fn enrolled(facts: NodeFacts) -> NodeEnrolled {

@@ -14,7 +14,7 @@ use counterfoil_spec::limits::MAX_FRAME_ROWS;
 use counterfoil_spec::payload::FinishReason;
 use tokio::sync::mpsc;
 
-use crate::account::{Record, settle};
+use crate::account::{Record, abandon, settle};
 use crate::admit::{Admitted, admit};
 use crate::desk::Desk;
 use crate::engine::Engine;
@@ -25,6 +25,8 @@ use crate::http::request::ChatRequest;
 use crate::vault::Running;
 use crate::work::{Bounds, Work, WorkError};
 
+/// How long a client may read nothing before it counts as gone: it holds places at nodes.
+const READER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pieces of text that may wait for a slow client before its generation waits too.
 const MAX_WAITING_EVENTS: usize = 64;
 
@@ -64,7 +66,10 @@ struct Generated {
 
 /// Admits a request and begins to answer it.
 pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError> {
-    let admitted = admit(desk, job)?;
+    let door = Arc::clone(desk);
+    let admitted = tokio::task::spawn_blocking(move || admit(&door, job))
+        .await
+        .map_err(|e| ApiError::internal(format!("the request could not be read: {e}")))??;
     // The salt is durable before the entry that uses it; it is written while the answer is generated.
     let running = Running {
         request: admitted.serial,
@@ -127,6 +132,7 @@ async fn answer(
         Err(e) => Some(ApiError::internal(e.to_string())),
     };
     if let Some(e) = salted {
+        abandon(parties, "the router cannot keep the request's salt");
         desk.office.books().ledger.void(&admitted.serial);
         return Event::Failed(e);
     }
@@ -179,8 +185,13 @@ async fn generate(
     events: &mpsc::Sender<Event>,
 ) -> Generated {
     let stops = admitted.stops.take();
-    let mut writer =
-        Writer { events, stream: engine.vocabulary().map(Vocabulary::stream), stops, text: String::new() };
+    let mut writer = Writer {
+        events,
+        stream: engine.vocabulary().map(Vocabulary::stream),
+        stops,
+        text: String::new(),
+        gone: false,
+    };
     let mut progress = Progress { tokens: 0, positions: 0 };
     let ended = tokens(engine, work, admitted, &mut writer, &mut progress).await;
     let Progress { tokens, positions } = progress;
@@ -209,7 +220,7 @@ async fn tokens(
     loop {
         let mut last = Rows::default();
         for chunk in feed.chunks(MAX_FRAME_ROWS) {
-            if writer.events.is_closed() {
+            if writer.gone || writer.events.is_closed() {
                 return Ok(FinishReason::Disconnected);
             }
             last = step(engine, work, &mut sequence, chunk).await?;
@@ -239,6 +250,8 @@ struct Writer<'a> {
     stream: Option<TextStream<'a>>,
     stops: Option<StopMatcher>,
     text: String,
+    /// Whether the reader went away, or reads no more.
+    gone: bool,
 }
 
 impl Writer<'_> {
@@ -269,8 +282,8 @@ impl Writer<'_> {
             return;
         }
         self.text.push_str(&piece);
-        // Whether the reader is still there is asked once per token.
-        let _ = self.events.send(Event::Text(piece)).await;
+        let sent = tokio::time::timeout(READER_TIMEOUT, self.events.send(Event::Text(piece))).await;
+        self.gone |= !matches!(sent, Ok(Ok(())));
     }
 }
 

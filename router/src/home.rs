@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! home.json                 { "format": 1 }
-//! identity/root.key .der    the network root; keep a copy offline, the router itself needs it only to issue CAs
+//! identity/root.key .der    the network root; keep a copy offline
 //! identity/next-root.key    the root after this one, committed to by the log's first entry
 //! identity/ca.key .der      the issuing CA
 //! identity/router.key       the router identity key: signs entries, orders and receipts
@@ -23,6 +23,9 @@ use data_encoding::HEXLOWER;
 
 /// The home format that this program reads and writes.
 pub const HOME_FORMAT: u64 = 1;
+/// What a router's home holds under `identity`.
+const FILES: [&str; 8] =
+    ["root.key", "root.der", "next-root.key", "ca.key", "ca.der", "router.key", "log.key", "admin.key"];
 /// How every API key of a router begins.
 pub(crate) const API_KEY_PREFIX: &str = "cf-";
 /// Under which the admin call's bearer key is derived from its key file.
@@ -71,7 +74,7 @@ pub enum HomeError {
         found: String,
     },
     /// Not a router's home.
-    #[error("{0} is not a router's home yet; `counterfoil identity init` or `counterfoil run` makes one")]
+    #[error("{0} is not there; `counterfoil identity init` or `counterfoil run` makes a router's home")]
     Missing(String),
 }
 
@@ -80,7 +83,6 @@ pub enum HomeError {
 pub struct RouterHome {
     path: PathBuf,
     ca: IssuingCa,
-    ca_is_new: bool,
     root_der: Vec<u8>,
     root_key: Arc<SecretKey>,
     next_root_hash: Hash,
@@ -101,33 +103,52 @@ impl RouterHome {
         let at = |name: &str| identity_folder.join(name);
         let root = open_root(&at("root.key"), &at("root.der"), now)?;
         let next_root = key_file::load_or_create(&at("next-root.key"))?;
-        let (ca, ca_is_new) = open_ca(&root, &at("ca.key"), &at("ca.der"), now)?;
+        let ca = open_ca(&root, &at("ca.key"), &at("ca.der"), now)?;
         let identity = key_file::load_or_create(&at("router.key"))?;
         let log_key = key_file::load_or_create(&at("log.key"))?;
         if !at("admin.key").exists() {
             key_file::store(&at("admin.key"), &SecretKey::generate())?;
         }
-        Ok(Self {
-            path: path.to_owned(),
-            ca,
-            ca_is_new,
-            root_der: root.der().to_vec(),
-            root_key: Arc::new(root.key().clone()),
-            next_root_hash: digest::derive(context::NEXT_ROOT, &[&next_root.public().spki_der()]),
-            identity: Arc::new(identity),
-            log_key,
-        })
+        Ok(Self::of(path, &root, &next_root, ca, (identity, log_key)))
     }
 
     /// Opens a home that exists.
     ///
     /// # Errors
     /// [`HomeError::Missing`] for a folder that is none.
-    pub fn open(path: &Path, now: Seconds) -> Result<Self, HomeError> {
-        if !path.join("identity/router.key").exists() {
-            return Err(HomeError::Missing(path.display().to_string()));
+    pub fn open(path: &Path) -> Result<Self, HomeError> {
+        let missing = FILES.iter().find(|name| !path.join("identity").join(name).exists());
+        if let Some(name) = missing {
+            return Err(HomeError::Missing(path.join("identity").join(name).display().to_string()));
         }
-        Self::open_or_create(path, now)
+        check_format(path)?;
+        let at = |name: &str| path.join("identity").join(name);
+        let root_der = std::fs::read(at("root.der")).map_err(io_error(&at("root.der")))?;
+        let root = Root::from_parts(key_file::load(&at("root.key"))?, root_der).map_err(|source| {
+            HomeError::Certificate { path: at("root.der").display().to_string(), source }
+        })?;
+        let ca = read_ca(&root, &at("ca.key"), &at("ca.der"))?;
+        let next_root = key_file::load(&at("next-root.key"))?;
+        let keys = (key_file::load(&at("router.key"))?, key_file::load(&at("log.key"))?);
+        Ok(Self::of(path, &root, &next_root, ca, keys))
+    }
+
+    fn of(
+        path: &Path,
+        root: &Root,
+        next_root: &SecretKey,
+        ca: IssuingCa,
+        (identity, log_key): (SecretKey, SecretKey),
+    ) -> Self {
+        Self {
+            path: path.to_owned(),
+            ca,
+            root_der: root.der().to_vec(),
+            root_key: Arc::new(root.key().clone()),
+            next_root_hash: digest::derive(context::NEXT_ROOT, &[&next_root.public().spki_der()]),
+            identity: Arc::new(identity),
+            log_key,
+        }
     }
 
     /// The folder.
@@ -140,12 +161,6 @@ impl RouterHome {
     #[must_use]
     pub const fn ca(&self) -> &IssuingCa {
         &self.ca
-    }
-
-    /// Whether the CA was made just now and is not in the log yet.
-    #[must_use]
-    pub const fn ca_is_new(&self) -> bool {
-        self.ca_is_new
     }
 
     /// What this network's certificates lead to.
@@ -235,23 +250,24 @@ fn make_folder(path: &Path) -> Result<(), HomeError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error(path))
 }
 
+fn check_format(home: &Path) -> Result<(), HomeError> {
+    let path = home.join("home.json");
+    let text = std::fs::read_to_string(&path).map_err(io_error(&path))?;
+    let found: Option<u64> =
+        serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|v| v.get("format")?.as_u64());
+    if found == Some(HOME_FORMAT) {
+        return Ok(());
+    }
+    let found = found.map_or_else(|| text.chars().take(80).collect(), |n| n.to_string());
+    Err(HomeError::Format { path: path.display().to_string(), found })
+}
+
 fn write_format(home: &Path) -> Result<(), HomeError> {
     let path = home.join("home.json");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let found: Option<u64> =
-                serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|v| v.get("format")?.as_u64());
-            if found == Some(HOME_FORMAT) {
-                return Ok(());
-            }
-            let found = found.map_or_else(|| text.chars().take(80).collect(), |n| n.to_string());
-            Err(HomeError::Format { path: path.display().to_string(), found })
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::write(&path, format!("{{ \"format\": {HOME_FORMAT} }}\n")).map_err(io_error(&path))
-        }
-        Err(e) => Err(io_error(&path)(e)),
+    if path.exists() {
+        return check_format(home);
     }
+    replace(&path, format!("{{ \"format\": {HOME_FORMAT} }}\n").as_bytes())
 }
 
 fn open_root(key: &Path, der: &Path, now: Seconds) -> Result<Root, HomeError> {
@@ -266,26 +282,32 @@ fn open_root(key: &Path, der: &Path, now: Seconds) -> Result<Root, HomeError> {
     Ok(root)
 }
 
-fn open_ca(root: &Root, key: &Path, der: &Path, now: Seconds) -> Result<(IssuingCa, bool), HomeError> {
-    let fail = |source| HomeError::Certificate { path: der.display().to_string(), source };
+fn read_ca(root: &Root, key: &Path, der: &Path) -> Result<IssuingCa, HomeError> {
+    let domain = TrustDomain::new(root.der()).map_err(|refused| HomeError::Root {
+        path: der.with_file_name("root.der").display().to_string(),
+        refused,
+    })?;
+    let bytes = std::fs::read(der).map_err(io_error(der))?;
+    IssuingCa::from_parts(key_file::load(key)?, bytes, &domain)
+        .map_err(|source| HomeError::Certificate { path: der.display().to_string(), source })
+}
+
+fn open_ca(root: &Root, key: &Path, der: &Path, now: Seconds) -> Result<IssuingCa, HomeError> {
     if key.exists() && der.exists() {
-        let domain = TrustDomain::new(root.der()).map_err(|refused| HomeError::Root {
-            path: der.with_file_name("root.der").display().to_string(),
-            refused,
-        })?;
-        let bytes = std::fs::read(der).map_err(io_error(der))?;
-        let ca = IssuingCa::from_parts(key_file::load(key)?, bytes, &domain).map_err(fail)?;
+        let ca = read_ca(root, key, der)?;
         if ca.not_after() > now.plus(CA_RENEW_BEFORE_S) {
-            return Ok((ca, false));
+            return Ok(ca);
         }
         // Leaves carry their CA, so those of the old one stay valid to their own end.
         let aside = key.with_extension(format!("until-{}", ca.not_after().0));
         std::fs::rename(key, &aside).map_err(io_error(&aside))?;
     }
     let secret = key_file::load_or_create(key)?;
-    let ca = root.issue_ca(secret, now).map_err(fail)?;
+    let ca = root
+        .issue_ca(secret, now)
+        .map_err(|source| HomeError::Certificate { path: der.display().to_string(), source })?;
     replace(der, ca.der())?;
-    Ok((ca, true))
+    Ok(ca)
 }
 
 /// Writes a file whole or not at all.
@@ -294,5 +316,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
     let fresh = path.with_extension("new");
     let mut file = std::fs::File::create(&fresh).map_err(io_error(&fresh))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io_error(&fresh))?;
-    std::fs::rename(&fresh, path).map_err(io_error(path))
+    std::fs::rename(&fresh, path).map_err(io_error(path))?;
+    let folder = path.parent().unwrap_or(path);
+    std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io_error(folder))
 }

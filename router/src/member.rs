@@ -24,6 +24,9 @@ const MAX_ARRIVING: usize = 64;
 /// How long a node has to answer a proposal.
 const CONSENT_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// The epoch of every consent token that this version's nodes sign.
+const FIRST_EPOCH: u64 = 1;
+
 /// How experts are dealt out to nodes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dealing {
@@ -115,9 +118,7 @@ impl Member {
                 NodeMessage::Decline(manifest, why) => {
                     tracing::warn!(%node, %manifest, %why, "the node declined");
                 }
-                NodeMessage::Receipt(half) => {
-                    crate::account::late_receipt(&self.desk, &self.lane, &half).await
-                }
+                NodeMessage::Receipt(half) => crate::account::late_receipt(&self.desk, &self.lane, &half),
                 NodeMessage::Hello(_) => {
                     self.lane.shut(Refusal::SessionOrder, "Hello is said once");
                     break;
@@ -126,6 +127,7 @@ impl Member {
             }
         }
         self.leave(active);
+        self.desk.registry.unseat(node);
         let end = self.lane.closed().await;
         tracing::info!(%node, %end, "a node is gone");
     }
@@ -138,7 +140,7 @@ impl Member {
 
     fn propose(&self) -> Result<(), LaneError> {
         let engine = &self.desk.engine;
-        let seat = self.desk.registry.seat(self.lane.node());
+        let seat = self.desk.registry.seat(self.lane.node(), self.dealing.nodes);
         let (rules, min_epoch) = {
             let books = self.desk.office.books();
             let min_epoch = books.roster.member(&self.lane.node()).map_or(1, |m| m.min_epoch.max(1));
@@ -233,7 +235,15 @@ impl Member {
     async fn revoke(&self, cti: Serial) {
         let node = self.lane.node();
         self.desk.registry.leave(&node, &cti, self.desk.office.now());
-        let min_epoch = self.desk.office.books().roster.member(&node).map_or(1, |m| m.min_epoch);
+        let (known, min_epoch) = {
+            let books = self.desk.office.books();
+            let epoch = books.roster.member(&node).map_or(0, |m| m.min_epoch);
+            (books.roster.may_withdraw(&node, &cti), epoch.max(FIRST_EPOCH))
+        };
+        if !known {
+            tracing::warn!(%node, %cti, "a node withdrew a consent that is not its own, or was withdrawn before");
+            return;
+        }
         let revoked = ConsentRevoked { node, cti, min_epoch };
         if let Err(e) = self.desk.office.append(vec![entry(revoked)]).await {
             tracing::error!(%node, error = %e, "a withdrawal could not be logged");

@@ -56,6 +56,7 @@ pub(crate) struct Books {
     projection: Projection,
     reader: LogReader,
     applied: u64,
+    index_failed: bool,
 }
 
 /// The router's record.
@@ -69,6 +70,9 @@ pub struct Office {
     /// Guards the projections; held for lookups and while entries are applied, never across an await.
     books: Mutex<Books>,
     opened: Opened,
+    /// Held by whoever decides something from the books and appends it, so that nobody decides twice.
+    deciding: Mutex<()>,
+    lost: tokio::sync::watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Books {
@@ -116,8 +120,14 @@ impl Office {
         )?;
         let reader = LogReader::open(&log_folder)?;
         let projection = Projection::open(&home.path().join("projections/requests"), reader.size())?;
-        let books =
-            Books { ledger: Ledger::default(), roster: Roster::default(), projection, reader, applied: 0 };
+        let books = Books {
+            ledger: Ledger::default(),
+            roster: Roster::default(),
+            projection,
+            reader,
+            applied: 0,
+            index_failed: false,
+        };
         let office = Self {
             log,
             log_folder,
@@ -126,6 +136,8 @@ impl Office {
             log_vkey,
             books: Mutex::new(books),
             opened,
+            deciding: Mutex::new(()),
+            lost: tokio::sync::watch::Sender::new(false),
         };
         office.books().catch_up()?;
         office.found(home)?;
@@ -138,9 +150,9 @@ impl Office {
         if self.opened.fresh {
             entries.push(entry(counterfoil_ledger::founding_rules(1)));
         }
-        if home.ca_is_new() || self.opened.fresh {
-            let (certificate, not_after) = (home.ca().der().to_vec(), home.ca().not_after());
-            entries.push(entry(CaIssued { certificate, not_after }));
+        let certificate = home.ca().der().to_vec();
+        if self.books().roster.ca() != Some(certificate.as_slice()) {
+            entries.push(entry(CaIssued { certificate, not_after: home.ca().not_after() }));
         }
         if !entries.is_empty() {
             self.append_blocking(entries)?;
@@ -196,8 +208,8 @@ impl Office {
     pub async fn append(&self, entries: Vec<NewEntry>) -> Result<Appended, OfficeError> {
         let (tell, told) = tokio::sync::oneshot::channel();
         self.log.append_then(entries, Box::new(move |result| drop(tell.send(result))));
-        let appended = told.await.map_err(|_| OfficeError::Closed)??;
-        self.books().catch_up()?;
+        let appended = self.watch(told.await.map_err(|_| OfficeError::Closed)?)?;
+        self.follow()?;
         Ok(appended)
     }
 
@@ -206,9 +218,39 @@ impl Office {
     /// # Errors
     /// As [`Office::append`].
     pub fn append_blocking(&self, entries: Vec<NewEntry>) -> Result<Appended, OfficeError> {
-        let appended = self.log.append(entries)?;
-        self.books().catch_up()?;
+        let appended = self.watch(self.log.append(entries))?;
+        self.follow()?;
         Ok(appended)
+    }
+
+    /// Notes that the disk no longer keeps what it says; nothing may be promised after that.
+    fn watch(&self, result: Result<Appended, LogError>) -> Result<Appended, OfficeError> {
+        if matches!(result, Err(LogError::DurabilityLost { .. })) {
+            self.lost.send_replace(true);
+        }
+        Ok(result?)
+    }
+
+    /// Takes what was appended. The entries are durable whatever comes of this: the router stops, and its next start
+    /// says what is wrong.
+    fn follow(&self) -> Result<(), OfficeError> {
+        self.books().catch_up().inspect_err(|e| {
+            tracing::error!(error = %e, "the books cannot follow the log");
+            self.lost.send_replace(true);
+        })
+    }
+
+    /// Resolves once the record can no longer be relied on.
+    pub async fn lost(&self) {
+        let mut lost = self.lost.subscribe();
+        if lost.wait_for(|lost| *lost).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Keeps others from deciding until the guard is dropped.
+    pub(crate) fn decide(&self) -> MutexGuard<'_, ()> {
+        self.deciding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many entries are durable.
@@ -230,20 +272,21 @@ impl Office {
 impl Books {
     fn catch_up(&mut self) -> Result<(), OfficeError> {
         self.reader.refresh()?;
-        let (ledger, roster, projection, applied) =
-            (&mut self.ledger, &mut self.roster, &mut self.projection, &mut self.applied);
+        let (ledger, roster, applied) = (&mut self.ledger, &mut self.roster, &mut self.applied);
+        let (projection, index_failed) = (&mut self.projection, &mut self.index_failed);
         let mut fault = None;
         self.reader.for_each(*applied, |index, _leaf, body: &Body| {
             if fault.is_some() {
                 return;
             }
-            let taken = ledger
-                .apply(index, body)
-                .map_err(|source| OfficeError::Ledger { index, source })
-                .and_then(|()| projection.apply(index, body).map_err(OfficeError::from));
-            if let Err(e) = taken {
-                fault = Some(e);
+            if let Err(source) = ledger.apply(index, body) {
+                fault = Some(OfficeError::Ledger { index, source });
                 return;
+            }
+            // The index is rebuilt from where it stopped at the next start; the record does not wait for it.
+            if !*index_failed && let Err(e) = projection.apply(index, body) {
+                tracing::error!(error = %e, "the index is not kept up any more; restart to find later requests");
+                *index_failed = true;
             }
             roster.apply(body);
             *applied = index + 1;

@@ -102,6 +102,29 @@ impl Host {
     }
 }
 
+/// Which part of the model each connected node is dealt.
+#[derive(Debug, Default)]
+struct Seats {
+    taken: BTreeMap<u32, NodeId>,
+    last: BTreeMap<NodeId, u32>,
+}
+
+impl Seats {
+    /// A node's own old seat if nobody else has it, else the first that nobody has, else one more.
+    fn give(&mut self, node: NodeId, seats: u32) -> u32 {
+        let own = self.last.get(&node).copied().filter(|s| self.taken.get(s).is_none_or(|n| *n == node));
+        let seat = own.or_else(|| (0..seats).find(|s| !self.taken.contains_key(s)));
+        let seat = seat.or_else(|| (seats..u32::MAX).find(|s| !self.taken.contains_key(s))).unwrap_or(0);
+        self.taken.insert(seat, node);
+        self.last.insert(node, seat);
+        seat
+    }
+
+    fn free(&mut self, node: NodeId) {
+        self.taken.retain(|_, n| *n != node);
+    }
+}
+
 /// Who hosts what, and for how long each has been up.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
@@ -110,7 +133,7 @@ pub(crate) struct Registry {
     /// Guards the meter.
     meter: Mutex<UptimeMeter>,
     /// Guards the order in which layers are dealt out: a node keeps its seat when it comes back.
-    seats: Mutex<Vec<NodeId>>,
+    seats: Mutex<Seats>,
 }
 
 impl Registry {
@@ -141,14 +164,17 @@ impl Registry {
         self.hosts().values().map(Arc::clone).collect()
     }
 
-    /// The place of a node among those that layers are dealt out to.
-    pub(crate) fn seat(&self, node: NodeId) -> u32 {
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = seats.iter().position(|n| *n == node).unwrap_or_else(|| {
-            seats.push(node);
-            seats.len() - 1
-        });
-        u32::try_from(at).unwrap_or(u32::MAX)
+    /// The place of a node among the `seats` that layers are dealt out to.
+    pub(crate) fn seat(&self, node: NodeId, seats: u32) -> u32 {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner).give(node, seats)
+    }
+
+    /// A node's lane ended; another may take its place.
+    pub(crate) fn unseat(&self, node: NodeId) {
+        let connected_again = self.hosts().get(&node).is_some_and(|h| h.lane.end().is_none());
+        if !connected_again {
+            self.seats.lock().unwrap_or_else(PoisonError::into_inner).free(node);
+        }
     }
 
     /// The meter of uptime.
@@ -158,5 +184,34 @@ impl Registry {
 
     fn hosts(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Host>>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 32])
+    }
+
+    #[test]
+    fn a_new_node_takes_the_seat_of_one_that_is_gone() {
+        let mut seats = Seats::default();
+        assert_eq!((seats.give(node(1), 2), seats.give(node(2), 2)), (0, 1));
+        seats.free(node(2));
+        assert_eq!(seats.give(node(3), 2), 1);
+    }
+
+    #[test]
+    fn a_node_that_comes_back_has_its_own_seat_unless_it_was_given_away() {
+        let mut seats = Seats::default();
+        seats.give(node(1), 2);
+        seats.give(node(2), 2);
+        seats.free(node(1));
+        seats.free(node(2));
+        assert_eq!(seats.give(node(2), 2), 1);
+        assert_eq!(seats.give(node(3), 2), 0);
+        assert_eq!(seats.give(node(1), 2), 2);
     }
 }

@@ -40,6 +40,7 @@ pub(crate) struct Roster {
     withdrawn: BTreeMap<Serial, NodeId>,
     consents: BTreeMap<Serial, NodeId>,
     models: BTreeMap<ManifestId, ModelPublished>,
+    ca: Option<Vec<u8>>,
 }
 
 impl Roster {
@@ -70,6 +71,7 @@ impl Roster {
                     member.min_epoch = member.min_epoch.max(c.min_epoch);
                 }
             }
+            Payload::CaIssued(c) => self.ca = Some(c.certificate.clone()),
             Payload::ModelPublished(m) => {
                 self.models.insert(m.manifest, m.clone());
             }
@@ -104,6 +106,18 @@ impl Roster {
     #[must_use]
     pub(crate) fn has_consent(&self, cti: &Serial) -> bool {
         self.consents.contains_key(cti)
+    }
+
+    /// Whether a node granted this consent and has not withdrawn it.
+    #[must_use]
+    pub(crate) fn may_withdraw(&self, node: &NodeId, cti: &Serial) -> bool {
+        self.consents.get(cti) == Some(node) && !self.is_withdrawn(cti)
+    }
+
+    /// The certificate of the issuing CA that was logged last.
+    #[must_use]
+    pub(crate) fn ca(&self) -> Option<&[u8]> {
+        self.ca.as_deref()
     }
 
     /// A published model.

@@ -39,7 +39,7 @@ impl UptimeMeter {
             *self.counted.entry((hour, node)).or_default() += end - from;
             from = end;
         }
-        since.0 = now.0;
+        since.0 = since.0.max(now.0);
     }
 
     /// Takes the whole seconds counted so far, as entries; what is left of a second stays for the next time.
@@ -52,7 +52,7 @@ impl UptimeMeter {
         for ((hour, node), ms) in &mut self.counted {
             let seconds = u32::try_from(*ms / 1000).unwrap_or(u32::MAX);
             *ms %= 1000;
-            if seconds > 0 {
+            if seconds > 0 && *hour <= current {
                 hours.entry(*hour).or_default().push(NodeUptime { node: *node, seconds });
             }
         }

@@ -19,6 +19,7 @@ use counterfoil_spec::time::Millis;
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::account::{Gone, settle_gone};
 use crate::desk::Desk;
 use crate::placement::{Plan, Uncovered};
 use crate::registry::{Host, PATIENCE_MOST};
@@ -65,6 +66,8 @@ pub(crate) struct Order {
 pub(crate) struct Party {
     pub(crate) host: Arc<Host>,
     pub(crate) order: Option<Order>,
+    /// What is left of its order where its node is gone.
+    pub(crate) gone: Option<Gone>,
     /// Whether it may still be asked.
     usable: bool,
     /// Held until the node has ended the request, so that the next one finds it within its limit.
@@ -80,6 +83,8 @@ pub(crate) struct Work<'a> {
     pub(crate) parties: Vec<Party>,
     /// The node that failed last.
     pub(crate) failed: Option<NodeId>,
+    /// Whether a node refused because it has enough to do.
+    crowded: bool,
 }
 
 /// One part of a layer, sent to one party.
@@ -98,9 +103,9 @@ impl<'a> Work<'a> {
         // In the order of node ids, so that two requests never wait for each other's places.
         for (at, host) in (0_u16..).zip(hosts) {
             let place = if first.contains(&at) { Some(place(&host).await?) } else { None };
-            parties.push(Party { host, order: None, usable: true, place });
+            parties.push(Party { host, order: None, gone: None, usable: true, place });
         }
-        Ok(Self { desk, bounds, plan, parties, failed: None })
+        Ok(Self { desk, bounds, plan, parties, failed: None, crowded: false })
     }
 
     /// The sums of a layer's experts for some rows, `(rows, hidden)`; `position` is that of the first row.
@@ -133,7 +138,7 @@ impl<'a> Work<'a> {
             }
             todo = Vec::new();
             for (sent, why) in failed {
-                self.give_up(sent.party, &why);
+                self.give_up(sent.party, &why).await;
                 todo.extend(self.assign(layer, &sent.part.routing, Some(&sent.part.rows))?);
             }
         }
@@ -150,6 +155,9 @@ impl<'a> Work<'a> {
     ) -> Result<Vec<Sent>, WorkError> {
         for expert in routing.experts() {
             if self.choice(layer, expert).is_none() {
+                if self.crowded {
+                    return Err(WorkError::NoPlace);
+                }
                 return Err(Uncovered { layer, expert: u32::from(expert) }.into());
             }
         }
@@ -191,14 +199,19 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn give_up(&mut self, party: usize, why: &Unserved) {
+    async fn give_up(&mut self, party: usize, why: &Unserved) {
         self.desk.metrics.redispatches.one();
-        if let Some(party) = self.parties.get_mut(party) {
-            if party.usable {
-                tracing::warn!(node = %party.host.node(), %why, "a node is given up for this request");
-            }
-            party.usable = false;
-            self.failed = Some(party.host.node());
+        self.crowded |= why.is_crowded();
+        let Some(party) = self.parties.get_mut(party) else { return };
+        if party.usable {
+            tracing::warn!(node = %party.host.node(), %why, "a node is given up for this request");
+        }
+        party.usable = false;
+        self.failed = Some(party.host.node());
+        if party.host.lane.end().is_some()
+            && let Some(order) = party.order.take()
+        {
+            party.gone = Some(settle_gone(self.desk, self.bounds.request, &party.host, &order).await);
         }
     }
 
@@ -249,6 +262,17 @@ enum Unserved {
     Late,
     #[error("an answer that does not fit the question")]
     Shape,
+}
+
+impl Unserved {
+    const fn is_crowded(&self) -> bool {
+        let refusal = match self {
+            Self::Lane(LaneError::Refused { refusal, .. }) | Self::Refused(refusal) => *refusal,
+            Self::Lane(LaneError::Congested { .. }) => return true,
+            _ => return false,
+        };
+        matches!(refusal, Refusal::Busy | Refusal::Quota | Refusal::Unsettled)
+    }
 }
 
 async fn place(host: &Host) -> Result<OwnedSemaphorePermit, WorkError> {

@@ -65,6 +65,9 @@ pub(crate) enum AuditCommand {
         /// The network id, pinned out of band
         #[arg(long)]
         net_id: Option<String>,
+        /// The router's identity key, to check its half of the receipts in a node's own log
+        #[arg(long, value_name = "HEX")]
+        router_key: Option<String>,
         /// Leave out the entries' own signatures
         #[arg(long)]
         no_signatures: bool,

@@ -6,7 +6,10 @@ use counterfoil_audit::LogReader;
 use counterfoil_audit::bench::{BenchOptions, Rate};
 use counterfoil_audit::verify::{Report, VerifyOptions, verify};
 use counterfoil_consent::ConsentRule;
+use counterfoil_identity::VerifyKey;
 use counterfoil_ledger::LedgerRule;
+use counterfoil_spec::entry::Role;
+use counterfoil_spec::payload::Payload;
 use counterfoil_spec::rule::Rule;
 use serde_json::json;
 
@@ -19,12 +22,13 @@ use crate::throwaway::Scratch;
 /// Carries out one of them.
 pub(crate) fn run(home: &Path, command: AuditCommand, json: bool) -> Outcome {
     match command {
-        AuditCommand::Verify { at, vkey, net_id, no_signatures } => {
+        AuditCommand::Verify { at, vkey, net_id, router_key, no_signatures } => {
             let mut options = VerifyOptions::new(folder(home, &at));
             options.vkey = vkey;
             options.net_id = net_id.as_deref().map(id).transpose()?;
             options.signatures = !no_signatures;
-            verify_log(&options, json)
+            let router_key = router_key.as_deref().map(verify_key).transpose()?;
+            verify_log(&options, router_key, json)
         }
         AuditCommand::Bench { entries, appends } => bench(entries, appends, json),
         AuditCommand::Show { index, at } => show(&folder(home, &at), index, json),
@@ -35,9 +39,20 @@ fn folder(home: &Path, at: &LogArgs) -> PathBuf {
     at.log_dir.clone().unwrap_or_else(|| home.join("log"))
 }
 
-fn verify_log(options: &VerifyOptions, json: bool) -> Outcome {
+fn verify_key(hex: &str) -> Result<VerifyKey, Failure> {
+    VerifyKey::from_wire(id(hex)?).map_err(Failure::wrong_use)
+}
+
+/// Whether a log is a node's own, as its first entry says.
+fn is_nodes_own(folder: &Path) -> bool {
+    let first = LogReader::open(folder).and_then(|r| r.entry(0)).map(|(_, body)| body.payload);
+    matches!(first, Ok(Payload::Genesis(g)) if g.author_role == Role::Node.number())
+}
+
+fn verify_log(options: &VerifyOptions, router_key: Option<VerifyKey>, json: bool) -> Outcome {
     let bar = output::progress("verifying");
-    let mut consent = ConsentRule::new();
+    let half_checked = router_key.is_some() || !is_nodes_own(&options.dir);
+    let mut consent = router_key.map_or_else(ConsentRule::new, ConsentRule::with_router);
     let mut ledger = LedgerRule::default();
     let rules: &mut [&mut dyn Rule] = &mut [&mut consent, &mut ledger];
     let report = verify(options, rules, &mut |done, all| {
@@ -47,9 +62,18 @@ fn verify_log(options: &VerifyOptions, json: bool) -> Outcome {
     .map_err(Failure::store)?;
     bar.finish_and_clear();
     if json {
-        output::json(&serde_json::to_value(&report).map_err(Failure::store)?);
+        let mut value = serde_json::to_value(&report).map_err(Failure::store)?;
+        if let Some(object) = value.as_object_mut() {
+            object.insert("router_halves_checked".into(), half_checked.into());
+        }
+        output::json(&value);
     } else {
         tell(&report);
+        if !half_checked {
+            output::line(
+                "A node's own log: the router's half of its receipts was not checked; give --router-key.",
+            );
+        }
     }
     if report.ok {
         return Ok(());

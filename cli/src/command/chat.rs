@@ -81,11 +81,14 @@ async fn ask(
 
 /// Prints text as it comes; gives the whole of it and where it stands in the log.
 async fn stream(mut response: hyper::Response<hyper::body::Incoming>) -> Result<(String, Value), Failure> {
-    let (mut text, mut proof, mut rest) = (String::new(), Value::Null, String::new());
+    let (mut text, mut proof, mut rest) = (String::new(), Value::Null, Vec::new());
     while let Some(frame) = response.body_mut().frame().await {
         let frame = frame.map_err(|e| Failure::store(anyhow::anyhow!("the router broke off: {e}")))?;
-        rest.push_str(&String::from_utf8_lossy(frame.data_ref().map_or(&[][..], |d| d)));
-        while let Some((line, after)) = rest.split_once('\n') {
+        rest.extend_from_slice(frame.data_ref().map_or(&[][..], |d| d));
+        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end();
             let chunk = line.strip_prefix("data: ").filter(|d| *d != "[DONE]");
             if let Some(chunk) = chunk.and_then(|d| serde_json::from_str::<Value>(d).ok()) {
                 if let Some(message) = chunk.pointer("/error/message").and_then(Value::as_str) {
@@ -99,7 +102,6 @@ async fn stream(mut response: hyper::Response<hyper::body::Incoming>) -> Result<
                     proof = found.clone();
                 }
             }
-            rest = after.to_owned();
         }
     }
     if proof.is_null() {

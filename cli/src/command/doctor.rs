@@ -111,7 +111,7 @@ fn flush_times(home: &Path) -> std::io::Result<Vec<Duration>> {
 
 fn router_identity(home: &Path) -> Finding {
     let what = "router";
-    match RouterHome::open(home, clock::now().seconds()) {
+    match RouterHome::open(home) {
         Ok(router) => {
             let days = router.ca().not_after().0.saturating_sub(clock::now().seconds().0) / 86_400;
             Finding { what, ok: true, said: format!("{}; its CA ends in {days} days", router.router_id()) }

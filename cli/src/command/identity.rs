@@ -54,7 +54,7 @@ pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Ou
 
 fn show(home: &Path, json: bool) -> Outcome {
     if home.join("identity/router.key").exists() {
-        let router = RouterHome::open(home, clock::now().seconds()).map_err(Failure::store)?;
+        let router = RouterHome::open(home).map_err(Failure::store)?;
         print(&describe(&router)?, json);
         return Ok(());
     }
@@ -74,7 +74,7 @@ fn describe(home: &RouterHome) -> Result<Value, Failure> {
     Ok(json!({
         "role": "router", "net_id": home.net_id(), "router_id": home.router_id(), "log_vkey": note.vkey(),
         "origin": home.origin(), "ca_expires": home.ca().not_after(), "root_key_id": home.root_key().public().kid(),
-        "router_key_id": home.identity().public().kid(), "home": home.path(),
+        "router_key_id": home.identity().public().kid(), "router_key": home.identity().public().wire(), "home": home.path(),
     }))
 }
 

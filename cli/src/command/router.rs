@@ -58,10 +58,18 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
             Running { pid: std::process::id(), url, router_pid: std::process::id(), nodes: Vec::new() };
         running.write(home)?;
     }
-    interrupted().await;
+    let lost = tokio::select! {
+        () = interrupted() => false,
+        () = router.office().lost() => true,
+    };
     let stopped = router.stop().await;
     if !args.supervised {
         Running::clear(home);
+    }
+    if lost {
+        return Err(Failure::store(anyhow::anyhow!(
+            "the record can no longer be relied on, so the router stopped; the lines above say why"
+        )));
     }
     stopped.map_err(Failure::store)
 }

@@ -20,6 +20,8 @@ const AVAILABLE: Duration = Duration::from_secs(120);
 const ASK_EVERY: Duration = Duration::from_millis(10);
 /// How long to wait before starting a node again that ended.
 const RESTART_AFTER: Duration = Duration::from_millis(500);
+/// The longest that a node which does not come up is left alone.
+const RESTART_MOST: Duration = Duration::from_secs(30);
 /// Requests that a node started here works on at one time.
 const LOCAL_CONCURRENT: u32 = 64;
 
@@ -237,6 +239,7 @@ impl Fleet {
     /// Starts nodes again that ended; returns when the program is interrupted or the router ends.
     async fn watch(&self, router: &mut Process, nodes: &mut [(u32, Process, String)]) -> Outcome {
         let mut stop = std::pin::pin!(interrupted());
+        let mut pause = RESTART_AFTER;
         loop {
             let fallen = tokio::select! {
                 () = &mut stop => return Ok(()),
@@ -248,19 +251,38 @@ impl Fleet {
                 }
                 at = first_ended(nodes) => at,
             };
-            tokio::select! {
+            let Some((number, process, _)) = nodes.get_mut(fallen) else { continue };
+            tracing::warn!(node = process.name(), "a node ended; starting it again");
+            let restart = async {
+                tokio::time::sleep(pause).await;
+                let mut fresh = self.start_node(*number).await?;
+                fresh.ready().await?;
+                Ok::<_, Failure>(fresh)
+            };
+            let restarted = tokio::select! {
                 () = &mut stop => return Ok(()),
-                () = tokio::time::sleep(RESTART_AFTER) => {}
-            }
-            if let Some((number, process, _)) = nodes.get_mut(fallen) {
-                tracing::warn!(node = process.name(), "a node ended; starting it again");
-                *process = self.start_node(*number).await?;
-                if let Err(e) = process.ready().await {
+                status = router.ended() => return Err(self.router_ended(status?)),
+                restarted = restart => restarted,
+            };
+            match restarted {
+                Ok(fresh) => {
+                    *process = fresh;
+                    pause = RESTART_AFTER;
+                }
+                Err(e) => {
                     tracing::warn!(error = %e, "the node did not come back; trying again");
+                    pause = (pause * 2).min(RESTART_MOST);
                 }
             }
             self.tell(router, nodes)?;
         }
+    }
+}
+
+impl Fleet {
+    fn router_ended(&self, status: std::process::ExitStatus) -> Failure {
+        let log = self.home.join("run/router.log");
+        Failure::store(anyhow::anyhow!("the router ended ({status}); see {}", log.display()))
     }
 }
 

@@ -89,7 +89,7 @@ pub(crate) async fn join(home: &Path, token: &str, at: SocketAddr) -> Result<Nod
 
 async fn identity(home: &Path, args: &ServeArgs) -> Result<NodeIdentity, Failure> {
     match (&args.join_token, args.enrol) {
-        (Some(token), Some(at)) => return join(home, token, at).await,
+        (Some(token), Some(at)) if needs_enrolment(home) => return join(home, token, at).await,
         (Some(_), None) => {
             return Err(Failure::wrong_use(
                 "a join token is used at the router's enrolment address: add --enrol HOST:PORT",

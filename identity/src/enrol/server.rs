@@ -156,6 +156,18 @@ impl EnrolServer {
         Ok((server, challenge))
     }
 
+    /// The node that wants to join.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
+    /// The verifier key that it names for its own log.
+    #[must_use]
+    pub fn log_vkey(&self) -> &str {
+        &self.hello.log_vkey
+    }
+
     /// Checks a proof, uses the token and issues the certificate.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ pub(crate) mod chat;
 pub(crate) mod error;
 pub(crate) mod health;
 pub(crate) mod metrics;
+pub(crate) mod origin;
 pub(crate) mod page;
 pub(crate) mod published;
 pub(crate) mod receipt;
@@ -38,6 +39,7 @@ pub(crate) fn api(desk: Arc<Desk>) -> Router {
         .route("/admin/v1/command", post(admin_call::command))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&desk), origin::local_only))
         .with_state(desk)
 }
 

@@ -37,7 +37,10 @@ pub(crate) async fn tile(
     let bytes = read(&desk.office.log_folder().join(id.path())).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (
+            header::CACHE_CONTROL,
+            if is_entries { "private, no-store" } else { "public, max-age=31536000, immutable" },
+        ),
     ];
     Ok((headers, bytes).into_response())
 }
