@@ -28,8 +28,8 @@ pub(crate) struct Cli {
     #[arg(long, global = true, env = "COUNTERFOIL_JSON")]
     pub(crate) json: bool,
     /// What to tell on standard error, such as `info` or `counterfoil_router=debug`
-    #[arg(long, global = true, env = "COUNTERFOIL_LOG", value_name = "FILTER", default_value = "warn")]
-    pub(crate) log: String,
+    #[arg(long, global = true, env = "COUNTERFOIL_TRACE", value_name = "FILTER", default_value = "warn")]
+    pub(crate) trace: String,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

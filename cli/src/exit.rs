@@ -3,6 +3,7 @@
 //! 0 done; 1 a check failed; 2 wrong use; 3 refused by a peer; 4 input, output or storage failed.
 
 use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Why a command did not do what it was asked to.
@@ -48,15 +49,25 @@ impl Failure {
         self.code
     }
 
-    /// Prints the error line and gives the exit code.
+    /// Prints the error line and gives the exit code. Standard error may be a file on a full disk: then nothing can be
+    /// printed, and the code still tells.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        if json {
-            let line = serde_json::json!({ "error": self.cause.to_string(), "exit_code": self.code });
-            eprintln!("{line}");
-        } else {
-            eprintln!("counterfoil: {}", self.cause);
+        let mut text = self.to_string();
+        if self.is_disk_full() {
+            text.push_str("; free space on that disk and try again");
         }
+        let line = if json {
+            serde_json::json!({ "error": text, "exit_code": self.code }).to_string()
+        } else {
+            format!("counterfoil: {text}")
+        };
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
         ExitCode::from(self.code)
+    }
+
+    fn is_disk_full(&self) -> bool {
+        let full = |e: &std::io::Error| e.kind() == std::io::ErrorKind::StorageFull;
+        self.cause.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(full))
     }
 }
 

@@ -93,13 +93,15 @@ impl HomeLock {
             ))
         })?;
         let path = folder.join("lock");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| Failure::store(anyhow::anyhow!("cannot open {}: {e}", path.display())))?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(
+                |e| {
+                    Failure::store(anyhow::anyhow!(
+                        "cannot open {}: {e}; choose another folder with --home",
+                        path.display()
+                    ))
+                },
+            )?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _file: file }),
             Err(e) if e == rustix::io::Errno::WOULDBLOCK => {

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return Failure::store(e).report(json),
     };
-    let outcome = start_log(&cli.log).and_then(|()| runtime.block_on(Box::pin(run(cli, home))));
+    let outcome = start_log(&cli.trace).and_then(|()| runtime.block_on(Box::pin(run(cli, home))));
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,15 +55,19 @@ fn parse() -> Result<(Cli, PathBuf), Failure> {
 
 fn start_log(filter: &str) -> Outcome {
     let filter =
-        EnvFilter::try_new(filter).map_err(|e| Failure::wrong_use(format!("--log {filter:?}: {e}")))?;
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        EnvFilter::try_new(filter).map_err(|e| Failure::wrong_use(format!("--trace {filter:?}: {e}")))?;
+    let logger = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would complain on the same standard error, and panic where that cannot be written.
+        .log_internal_errors(false);
     logger.try_init().map_err(|e| Failure::store(anyhow::anyhow!("cannot start logging: {e}")))
 }
 
 async fn run(cli: Cli, home: PathBuf) -> Outcome {
     let json = cli.json;
     match cli.command {
-        Command::Run(args) => command::run::run(&home, args, &cli.log, json).await,
+        Command::Run(args) => command::run::run(&home, args, &cli.trace, json).await,
         Command::Router(args) => command::router::run(&home, args, json).await,
         Command::Serve(args) => command::serve::run(&home, args, json).await,
         Command::Chat(args) => command::chat::run(&home, args, json).await,

@@ -1,17 +1,21 @@
 //! The processes under `run`: started, watched, told to stop, and ended with the program whatever happens to it.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::exit::Failure;
 
 /// How long a process has to say that it is ready.
 const READY: Duration = Duration::from_secs(120);
+/// How long the last line of an ended process may take to be read.
+const WORDS: Duration = Duration::from_millis(50);
 /// How long a process has to finish what it is doing.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -20,7 +24,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 pub(crate) struct Process {
     /// What it is, for messages.
     name: String,
-    log_file: PathBuf,
+    last_words: Arc<Mutex<String>>,
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
@@ -36,17 +40,12 @@ impl Process {
         log_file: PathBuf,
     ) -> Result<Self, Failure> {
         let program = std::env::current_exe()?;
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log_file)
-            .map_err(|e| Failure::store(anyhow::anyhow!("cannot write {}: {e}", log_file.display())))?;
         let mut child = Command::new(program)
             .args(args)
             .envs(env.iter().map(|(k, v)| (*k, v)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(Stdio::piped())
             // Ctrl-C on a terminal reaches the whole group; the order of stopping is ours to keep.
             .process_group(0)
             .kill_on_drop(true)
@@ -54,7 +53,11 @@ impl Process {
             .map_err(|e| Failure::store(anyhow::anyhow!("cannot start {name}: {e}")))?;
         let stdout =
             child.stdout.take().ok_or_else(|| Failure::store(anyhow::anyhow!("{name} has no output")))?;
-        Ok(Self { name: name.to_owned(), log_file, child, lines: BufReader::new(stdout).lines() })
+        let last_words = Arc::<Mutex<String>>::default();
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(keep_words(BufReader::new(stderr).lines(), log_file, Arc::clone(&last_words)));
+        }
+        Ok(Self { name: name.to_owned(), last_words, child, lines: BufReader::new(stdout).lines() })
     }
 
     /// Waits for the next line that it prints and reads it as JSON.
@@ -64,6 +67,8 @@ impl Process {
         })??;
         let Some(line) = line else {
             let status = self.child.wait().await?;
+            // Its last words may still be on their way through the pipe.
+            tokio::time::sleep(WORDS).await;
             let code = status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(4);
             return Err(Failure::ended(&self.name, code, &self.last_words()));
         };
@@ -73,8 +78,8 @@ impl Process {
     }
 
     fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log_file).unwrap_or_default();
-        let last = text.lines().last().unwrap_or("it said nothing");
+        let last = self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = if last.is_empty() { "it said nothing" } else { last.as_str() };
         let said: Option<Value> = serde_json::from_str(last).ok();
         said.as_ref().and_then(|v| v.get("error")?.as_str()).unwrap_or(last).to_owned()
     }
@@ -112,6 +117,18 @@ impl Process {
     }
 }
 
+/// Writes what a process says of itself into its file and remembers the last line, which is all there is on a full
+/// disk.
+async fn keep_words(mut lines: Lines<BufReader<ChildStderr>>, file: PathBuf, last: Arc<Mutex<String>>) {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&file).ok();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(file) = &mut file {
+            let _ = writeln!(file, "{line}");
+        }
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = line;
+    }
+}
+
 /// Ends this process when the one that started it ends, so that nothing is left behind.
 pub(crate) fn follow_parent() -> Result<(), Failure> {
     #[cfg(target_os = "linux")]
@@ -120,15 +137,16 @@ pub(crate) fn follow_parent() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Resolves at the first SIGINT or SIGTERM.
+/// Resolves at the first SIGINT, SIGTERM or SIGHUP.
 pub(crate) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut int), Ok(mut term), Ok(mut hup)] = kinds.map(signal) else {
         return std::future::pending().await;
     };
     tokio::select! {
         _ = int.recv() => {}
         _ = term.recv() => {}
+        _ = hup.recv() => {}
     }
 }

@@ -86,6 +86,10 @@ impl Member {
                 .shut(Refusal::SessionVersion, &format!("session version {SESSION_VERSION} is spoken here"));
             return;
         }
+        if let Some(old) = self.desk.registry.host(&node) {
+            // It is back, so its old lane is dead, whatever QUIC's timers say; what waits there goes elsewhere now.
+            old.lane.shut(Refusal::SessionStream, "the node connected again");
+        }
         if let Err(e) = self.propose() {
             tracing::warn!(%node, error = %e, "the node left before a proposal");
             return;

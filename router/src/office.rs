@@ -36,6 +36,20 @@ pub enum OfficeError {
         /// Why.
         source: LedgerError,
     },
+    /// The log is gone and its keys are not: a new one would contradict the heads that were signed.
+    #[error(
+        "{0} is gone, and the key that signed its heads is still here: restore the folder from a copy, or begin another \
+         network with another --home"
+    )]
+    LogGone(String),
+    /// The marker of a begun log cannot be written.
+    #[error("{path}: {source}")]
+    Marker {
+        /// Where.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The index said no.
     #[error(transparent)]
     Projection(#[from] ProjectionError),
@@ -98,6 +112,11 @@ impl Office {
     pub fn open(home: &RouterHome, currency: &str, now: Now) -> Result<Self, OfficeError> {
         let log_folder = home.path().join("log");
         let origin = home.origin();
+        let marker = home.path().join("identity/log-began");
+        let has_segments = std::fs::read_dir(log_folder.join("seg")).is_ok_and(|mut d| d.next().is_some());
+        if marker.exists() && !has_segments {
+            return Err(OfficeError::LogGone(log_folder.join("seg").display().to_string()));
+        }
         let log_key = Arc::new(home.log_key().clone());
         let note = NoteSigner::new(&origin, log_key).map_err(|e| OfficeError::LogKey(e.to_string()))?;
         let log_vkey = note.vkey();
@@ -118,6 +137,10 @@ impl Office {
             },
             Arc::clone(&now),
         )?;
+        if !marker.exists() {
+            std::fs::write(&marker, b"")
+                .map_err(|source| OfficeError::Marker { path: marker.display().to_string(), source })?;
+        }
         let reader = LogReader::open(&log_folder)?;
         let projection = Projection::open(&home.path().join("projections/requests"), reader.size())?;
         let books = Books {

@@ -159,6 +159,11 @@ impl Registry {
         hosts.values().filter(|h| h.is_ready(now) && !h.ranges(manifest).is_empty()).map(Arc::clone).collect()
     }
 
+    /// What a node hosts.
+    pub(crate) fn host(&self, node: &NodeId) -> Option<Arc<Host>> {
+        self.hosts().get(node).map(Arc::clone)
+    }
+
     /// All hosts.
     pub(crate) fn all(&self) -> Vec<Arc<Host>> {
         self.hosts().values().map(Arc::clone).collect()

@@ -49,7 +49,7 @@ pub(crate) enum ConsentCommand {
 #[derive(Debug, Args, Clone)]
 pub(crate) struct LogArgs {
     /// The log's folder [default: `log` in the home]
-    #[arg(long = "log-dir", value_name = "DIR", alias = "path")]
+    #[arg(long = "log", value_name = "DIR", alias = "log-dir")]
     pub(crate) log_dir: Option<PathBuf>,
 }
 

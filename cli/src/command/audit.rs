@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use counterfoil_audit::LogReader;
 use counterfoil_audit::bench::{BenchOptions, Rate};
-use counterfoil_audit::verify::{Report, VerifyOptions, verify};
+use counterfoil_audit::verify::{Report, VerifyError, VerifyOptions, verify};
 use counterfoil_consent::ConsentRule;
 use counterfoil_identity::VerifyKey;
 use counterfoil_ledger::LedgerRule;
@@ -59,7 +59,10 @@ fn verify_log(options: &VerifyOptions, router_key: Option<VerifyKey>, json: bool
         bar.set_length(all);
         bar.set_position(done);
     })
-    .map_err(Failure::store)?;
+    .map_err(|e| match e {
+        VerifyError::BadPin(_) => Failure::wrong_use(e),
+        e => Failure::store(e),
+    })?;
     bar.finish_and_clear();
     if json {
         let mut value = serde_json::to_value(&report).map_err(Failure::store)?;

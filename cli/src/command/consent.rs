@@ -6,8 +6,10 @@ use std::path::Path;
 use counterfoil_audit::LogReader;
 use counterfoil_consent::{Expectation, Policy, check_token, notice};
 use counterfoil_identity::VerifyKey;
+use counterfoil_node::NodeIdentity;
 use counterfoil_router::clock;
 use counterfoil_spec::claims::Claims;
+use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{ManifestId, NetId, NodeId, PublicKey, RouterId, Serial};
 use counterfoil_spec::payload::Payload;
 use serde_json::{Value, json};
@@ -26,6 +28,8 @@ struct Consents {
     names: BTreeMap<ManifestId, String>,
     tokens: Vec<(u64, Serial, NodeId, Vec<u8>)>,
     withdrawn: Vec<Serial>,
+    /// Whether models are not published here, as in a node's own log.
+    any_model: bool,
 }
 
 /// Carries out one of them.
@@ -35,7 +39,7 @@ pub(crate) fn run(home: &Path, command: ConsentCommand, json: bool) -> Outcome {
         ConsentCommand::Show { cti } => show(&read(home)?, &id(&cti)?, json),
         ConsentCommand::Verify { cti } => verify(&read(home)?, &id(&cti)?, json),
         ConsentCommand::Notice => {
-            explain();
+            explain(json);
             Ok(())
         }
     }
@@ -47,7 +51,14 @@ fn read(home: &Path) -> Result<Consents, Failure> {
     let each = |index, payload: &Payload| match payload {
         Payload::Genesis(g) => {
             out.net_id = VerifyKey::from_spki_der(&g.root_spki).ok().map(|k| k.net_id());
-            out.router = Some(g.author_id.as_router());
+            if g.author_role == Role::Node.number() {
+                // A node's own log names no router: it consented to the one that its home pins.
+                out.keys.insert(g.author_id, g.author_key);
+                out.router = NodeIdentity::load(home).ok().map(|i| i.router);
+                out.any_model = true;
+            } else {
+                out.router = Some(g.author_id.as_router());
+            }
         }
         Payload::NodeEnrolled(n) => drop(out.keys.insert(n.node, n.identity_key)),
         Payload::ModelPublished(m) => drop(out.names.insert(m.manifest, m.name.clone())),
@@ -82,7 +93,7 @@ impl Consents {
             deny_list_until: None,
             min_epoch: 0,
             withdrawn: &|cti| self.withdrawn.contains(cti),
-            model_known: &|range| self.names.contains_key(&range.manifest),
+            model_known: &|range| self.any_model || self.names.contains_key(&range.manifest),
         };
         check_token(token, &expect)
             .map(|p| p.claims().clone())
@@ -151,6 +162,7 @@ fn signed_claims(consents: &Consents, node: &NodeId, token: &[u8]) -> Result<Cla
         router: consents.router,
         keys: consents.keys.clone(),
         names: consents.names.clone(),
+        any_model: consents.any_model,
         ..Consents::default()
     };
     clean.check(node, token, Some(peeked)).map_err(Failure::check)
@@ -178,26 +190,25 @@ fn verify(consents: &Consents, cti: &Serial, json: bool) -> Outcome {
     }
 }
 
-fn explain() {
+fn explain(json: bool) {
     let policy = Policy::default();
-    output::line("If you start a node with --accept-notice, it will");
-    output::line("  - connect to the router that you name, and to no other machine;");
-    output::line(
-        "  - sign consent tokens for parts of the model that you give it, and renew them by itself;",
-    );
-    output::line(&format!("  - let itself be used for: {};", policy.purposes.names().join(", ")));
-    output::line(&format!(
-        "  - work on at most {} requests at one time, unless you say otherwise;",
-        policy.quota.concurrent
-    ));
-    output::line(&format!("  - sign each token for {} hours at most;", policy.life_s / 3600));
-    output::line(&format!(
-        "  - keep nothing of a request after it ends (retention {} s);",
-        policy.retention_s
-    ));
-    output::line("  - see activations (numbers inside the model), never a prompt or an answer as text;");
-    output::line("  - keep a log of its own of what it signed and did, in its home.");
-    output::line(
-        "You take consent back by stopping the node. `counterfoil consent show ID` prints what was signed.",
-    );
+    let words = [
+        "If you start a node with --accept-notice, it will".to_owned(),
+        "  - connect to the router that you name, and to no other machine;".to_owned(),
+        "  - sign consent tokens for parts of the model that you give it, and renew them by itself;".to_owned(),
+        format!("  - let itself be used for: {};", policy.purposes.names().join(", ")),
+        format!("  - work on at most {} requests at one time, unless you say otherwise;", policy.quota.concurrent),
+        format!("  - sign each token for {} hours at most;", policy.life_s / 3600),
+        format!("  - keep nothing of a request after it ends (retention {} s);", policy.retention_s),
+        "  - see activations (numbers inside the model), never a prompt or an answer as text;".to_owned(),
+        "  - keep a log of its own of what it signed and did, in its home.".to_owned(),
+        "Stop the node and no more work reaches it: without its connection a token is of no use. What it signed runs \
+         out by itself within those hours. `counterfoil consent show ID` prints what was signed."
+            .to_owned(),
+    ];
+    if json {
+        output::json(&json!({ "notice": words.join("\n") }));
+    } else {
+        words.iter().for_each(|w| output::line(w));
+    }
 }

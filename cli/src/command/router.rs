@@ -20,6 +20,9 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         follow_parent()?;
     }
     let checkpoint = checkpoint(args.model.as_deref())?;
+    checkpoint
+        .vocabulary()
+        .map_err(|e| Failure::wrong_use(format!("a router needs the model's tokenizer: {e}")))?;
     let router_home = RouterHome::open_or_create(home, clock::now().seconds()).map_err(Failure::store)?;
     let config = RouterConfig {
         http: args.listen,

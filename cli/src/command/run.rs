@@ -73,6 +73,30 @@ pub(crate) async fn run(home: &Path, args: RunArgs, log: &str, json: bool) -> Ou
         )));
     }
     let _lock = HomeLock::take(home)?;
+    let mut stop = std::pin::pin!(interrupted());
+    let (fleet, mut router, mut nodes) = tokio::select! {
+        () = &mut stop => return Ok(()),
+        up = Box::pin(start(home, args, log)) => up?,
+    };
+    fleet.tell(&router, &nodes)?;
+    fleet.announce(&nodes, started, json);
+    let ended = fleet.watch(&mut router, &mut nodes, stop).await;
+    router.stop().await;
+    for (_, node, _) in &mut nodes {
+        // Without a router there is nothing that a node could finish.
+        if ended.is_ok() { node.stop().await } else { node.kill().await }
+    }
+    Running::clear(home);
+    if ended.is_ok() && !json {
+        output::line("Stopped. The log is complete; `counterfoil audit verify` checks it.");
+    }
+    ended
+}
+
+type Nodes = Vec<(u32, Process, String)>;
+
+/// Starts everything and waits until the model can be asked; dropped on the way, it leaves no process behind.
+async fn start(home: &Path, args: RunArgs, log: &str) -> Result<(Fleet, Process, Nodes), Failure> {
     let mut router =
         Process::start("the router", &router_args(home, &args, log), &[], home.join("run/router.log"))?;
     let facts = RouterFacts::read(&router.ready().await?)?;
@@ -88,19 +112,7 @@ pub(crate) async fn run(home: &Path, args: RunArgs, log: &str, json: bool) -> Ou
         *id = line.get("node_id").and_then(Value::as_str).unwrap_or_default().to_owned();
     }
     fleet.wait_until_available().await?;
-    fleet.tell(&router, &nodes)?;
-    fleet.announce(&nodes, started, json);
-    let ended = fleet.watch(&mut router, &mut nodes).await;
-    router.stop().await;
-    for (_, node, _) in &mut nodes {
-        // Without a router there is nothing that a node could finish.
-        if ended.is_ok() { node.stop().await } else { node.kill().await }
-    }
-    Running::clear(home);
-    if ended.is_ok() && !json {
-        output::line("Stopped. The log is complete; `counterfoil audit verify` checks it.");
-    }
-    ended
+    Ok((fleet, router, nodes))
 }
 
 fn router_args(home: &Path, args: &RunArgs, log: &str) -> Vec<String> {
@@ -111,7 +123,7 @@ fn router_args(home: &Path, args: &RunArgs, log: &str) -> Vec<String> {
     }
     let pairs = [
         ("--home", home.display().to_string()),
-        ("--log", log.to_owned()),
+        ("--trace", log.to_owned()),
         ("--listen", args.listen.to_string()),
         ("--expect-nodes", args.nodes.to_string()),
         ("--replicas", replicas.to_string()),
@@ -145,7 +157,7 @@ impl Fleet {
             args.push(value);
         };
         flag("--home", home.display().to_string());
-        flag("--log", self.log.clone());
+        flag("--trace", self.log.clone());
         flag("--router", self.facts.nodes.clone());
         flag("--concurrent", LOCAL_CONCURRENT.to_string());
         if let Some(model) = &self.args.model {
@@ -226,9 +238,15 @@ impl Fleet {
             nodes.len(),
             log.display()
         ));
-        output::line(&format!("  chat      counterfoil chat \"What is a consent token?\"   or open {url}"));
+        let at = match crate::home::locate(None) {
+            Ok(default) if default == self.home => String::new(),
+            _ => format!(" --home {}", self.home.display()),
+        };
+        output::line(&format!(
+            "  chat      counterfoil{at} chat \"What is a consent token?\"   or open {url}"
+        ));
         output::line(&format!("  clients   OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=local"));
-        output::line("  verify    counterfoil audit verify");
+        output::line(&format!("  verify    counterfoil{at} audit verify"));
         output::line(&format!("  log key   {}", self.facts.log_vkey));
         output::line("Ctrl-C stops it in good order.");
         if !self.args.no_browser {
@@ -237,8 +255,12 @@ impl Fleet {
     }
 
     /// Starts nodes again that ended; returns when the program is interrupted or the router ends.
-    async fn watch(&self, router: &mut Process, nodes: &mut [(u32, Process, String)]) -> Outcome {
-        let mut stop = std::pin::pin!(interrupted());
+    async fn watch(
+        &self,
+        router: &mut Process,
+        nodes: &mut [(u32, Process, String)],
+        mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
+    ) -> Outcome {
         let mut pause = RESTART_AFTER;
         loop {
             let fallen = tokio::select! {
