@@ -3,7 +3,7 @@
 mod consents;
 mod receipts;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,13 +71,14 @@ impl<'a> Service<'a> {
         mut shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Left, NodeError> {
         self.node.status.send_modify(|status| status.stage = Stage::Connected);
+        let log = self.node.log.clone();
+        let mut lost = pin!(log.lost());
         let left = match self.resend() {
             Ok(()) => loop {
-                let log = self.node.log.clone();
                 let step = tokio::select! {
                     biased;
                     step = self.step(shutdown.as_mut()) => step,
-                    error = log.lost() => {
+                    error = &mut lost => {
                         self.lane.shut(Refusal::SessionInternal, "the node cannot write its log");
                         return Err(error.into());
                     }

@@ -51,10 +51,31 @@ impl ActiveToken {
     }
 }
 
-/// The router's handle on a lane; clones share it.
+/// The router's handle on a lane; clones share it. When the last one goes, the lane is closed.
 #[derive(Debug, Clone)]
 pub struct RouterLane {
-    shared: Arc<Shared>,
+    shared: Arc<Held>,
+}
+
+/// What all handles hold together. The reader task and the futures of calls hold the lane itself, and so do not keep
+/// it open.
+#[derive(Debug)]
+struct Held(Arc<Shared>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.0.ended.borrow().is_none() {
+            self.0.shut(Refusal::SessionDrain, "nobody uses this lane any longer");
+        }
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.0
+    }
 }
 
 #[derive(Debug)]
@@ -72,8 +93,8 @@ pub(crate) struct Shared {
 pub type Events = mpsc::Receiver<NodeMessage>;
 
 impl RouterLane {
-    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared: Arc::new(Held(shared)) }
     }
 
     /// Who is at the other end.
@@ -165,7 +186,7 @@ impl RouterLane {
             self.shared.desk.forget(seq);
             return Err(self.not_sent(&refused));
         }
-        let shared = Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.shared.0);
         Ok(async move {
             match rx.await {
                 Ok(combine) => Ok(combine),
@@ -188,7 +209,7 @@ impl RouterLane {
             return Err(LaneError::NotOpen(close.slot));
         }
         self.tell(&RouterMessage::Close(close))?;
-        let shared = Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.shared.0);
         Ok(async move {
             match rx.await {
                 Ok(Ok(receipt)) => Ok(receipt),

@@ -180,3 +180,18 @@ async fn a_receipt_after_the_caller_gave_up_is_an_event_and_an_unasked_one_ends_
     let LaneEnd::RefusedHere(refusal, _) = pair.router.closed().await else { panic!("not refused here") };
     assert_eq!(refusal, Refusal::SessionOrder);
 }
+
+#[tokio::test]
+async fn a_lane_that_nobody_holds_is_closed() {
+    let mut pair = connected().await;
+    let clone = pair.router.clone();
+    drop(pair.router);
+    clone.drain().unwrap();
+    let RouterFrame::Message(said) = pair.node.next().await.unwrap() else { panic!("a dispatch") };
+    assert_eq!(*said, RouterMessage::Drain);
+    drop(clone);
+    let LaneEnd::RefusedByPeer(refusal, _) = pair.node.next().await.map(|_| ()).unwrap_err() else {
+        panic!("not told")
+    };
+    assert_eq!(refusal, Refusal::SessionDrain);
+}
