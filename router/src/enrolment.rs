@@ -37,7 +37,7 @@ impl TokenStore for Tokens<'_> {
         let state = books.roster.token(token_id)?;
         let key = VerifyKey::from_wire(state.public_key).ok()?;
         let facts = TokenFacts { token_id: *token_id, key, expires: state.expires };
-        self.memory.add(facts.clone());
+        self.memory.add(facts);
         if state.used_by.is_some() {
             self.memory.mark_used(token_id);
         }

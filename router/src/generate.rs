@@ -332,7 +332,8 @@ pub(crate) async fn logits(desk: &Desk, ids: &[u32]) -> Result<Rows, WorkError> 
 /// Greedy continuation of a prompt by `n` token ids through the nodes; gives the time without the prompt's own.
 pub(crate) async fn decode(desk: &Desk, prompt: &[u32], n: u32) -> Result<Duration, WorkError> {
     let room = prompt.len() + usize::try_from(n).unwrap_or(usize::MAX);
-    let bounds = Bounds { request: random::serial(), max_tokens: count(room), purpose: Purposes::EVALUATION };
+    let bounds =
+        Bounds { request: random::serial(), max_tokens: count(room), purpose: Purposes::VERIFICATION };
     let mut work = Work::begin(desk, bounds).await?;
     let mut sequence = desk.engine.decoder().begin(room)?;
     let mut last = step(&desk.engine, &mut work, &mut sequence, prompt).await?;
