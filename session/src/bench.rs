@@ -1,7 +1,8 @@
 //! What a lane costs beyond the transport: dispatches through a real lane against a raw QUIC echo of the same bytes.
 //!
-//! Both run between two threads with a one-thread runtime each, over loopback, with the same certificates and the
-//! same transport settings. The lane's node checks MAC, counter and grants as a node does and answers with the rows
+//! Both run between the same two threads with a one-thread runtime each, over loopback, with the same certificates and
+//! the same transport settings: two threads more would be placed on other cores, and a wake-up across cores can cost
+//! more than all that is measured. The lane's node checks MAC, counter and grants as a node does and answers with the rows
 //! it was sent, so that no arithmetic is measured. Rounds of both alternate, so that both see the same machine.
 
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use counterfoil_consent::{Permit, Usage};
-use counterfoil_identity::{Directory, PinnedRouter, server_config};
+use counterfoil_identity::{ALPN, Directory, PinnedRouter, server_config};
 use counterfoil_spec::ids::{ManifestId, NodeId};
 use counterfoil_spec::message::{NodeMessage, RouterMessage};
 use counterfoil_spec::refusal::Refusal;
@@ -19,7 +20,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use tokio::sync::oneshot;
 
 use crate::end::{LaneEnd, LaneError};
-use crate::endpoint::{ConnectError, NodeEndpoint, SERVER_NAME, open};
+use crate::endpoint::{ConnectError, NodeEndpoint, RouterEndpoint, SERVER_NAME, open};
 use crate::frame::{Combine, Dispatch, Form, Outcome, Routed, Row, RowVectors, Segment, Served};
 use crate::lane::{ActiveToken, RouterLane};
 use crate::node_lane::{NodeLane, RouterFrame};
@@ -107,8 +108,21 @@ pub fn run(plan: Plan) -> Result<Report, BenchError> {
 async fn measure(plan: Plan, net: Arc<Sandbox>, member: Arc<Member>) -> Result<Report, BenchError> {
     let dispatch = rows(plan);
     let frame_bytes = dispatch.frame_bytes();
-    let (lane, token) = Box::pin(lane(&net, &member)).await?;
-    let mut echo = Box::pin(Echo::connect(&net, &member)).await?;
+    let endpoint = net.bind(&[&member])?;
+    let echoing = echo_endpoint(&net)?;
+    let (lane_addr, echo_addr) = (endpoint.local_addr()?, echoing.local_addr()?);
+    let (there, member_there) = (Arc::clone(&net), Arc::clone(&member));
+    let (_stop, stopped) = oneshot::channel();
+    on_thread(move || async move {
+        let node = async {
+            if let Ok(lane) = connect(&there, &member_there, lane_addr).await {
+                let _ = serve(&there, &member_there, lane).await;
+            }
+        };
+        let _ = tokio::join!(node, reflect(&there, &member_there, echo_addr, stopped));
+    })?;
+    let (lane, token) = Box::pin(lane(&net, &member, endpoint)).await?;
+    let mut echo = Box::pin(Echo::accept(&echoing)).await?;
     let frame = Bytes::from(vec![7; frame_bytes]);
     let (mut lanes, mut echoes) = (Vec::with_capacity(plan.count), Vec::with_capacity(plan.count));
     let rounds = plan.count.div_ceil(ROUND);
@@ -162,16 +176,12 @@ fn rows(plan: Plan) -> Dispatch {
     }
 }
 
-/// Starts a node on a thread of its own and brings the lane to where dispatches may flow.
-async fn lane(net: &Arc<Sandbox>, member: &Arc<Member>) -> Result<(RouterLane, ActiveToken), BenchError> {
-    let endpoint = net.bind(&[member])?;
-    let addr = endpoint.local_addr()?;
-    let (there, member_there) = (Arc::clone(net), Arc::clone(member));
-    on_thread(move || async move {
-        if let Ok(lane) = connect(&there, &member_there, addr).await {
-            let _ = serve(&there, &member_there, lane).await;
-        }
-    })?;
+/// Brings the lane to where dispatches may flow.
+async fn lane(
+    net: &Sandbox,
+    member: &Member,
+    endpoint: RouterEndpoint,
+) -> Result<(RouterLane, ActiveToken), BenchError> {
     let arriving = endpoint.accept().await.ok_or(BenchError::Gone)?;
     let mut incoming = Box::pin(arriving.admit()).await?;
     incoming.lane.propose(net.proposal(MANIFEST, NAME))?;
@@ -246,39 +256,34 @@ fn echoed(dispatch: &mut Dispatch, allowed: bool) -> Combine {
     Combine { compute_us: 0, hidden: dispatch.hidden, segments, rows, values }
 }
 
+/// Where the raw echo is taken: as a lane is, but for what is above TLS.
+fn echo_endpoint(net: &Sandbox) -> Result<quinn::Endpoint, BenchError> {
+    let known: Arc<dyn Directory> = Arc::new(Anyone);
+    let tls = server_config(&net.router, &net.domain, known, Arc::clone(&net.now), ALPN);
+    let crypto = QuicServerConfig::try_from(tls.map_err(SandboxError::from)?);
+    let crypto = crypto.map_err(|e| BenchError::Echo(e.to_string()))?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(transport(Side::Router, Distance::Loopback));
+    Ok(open(ANY, Some(config)).map_err(SandboxError::from)?)
+}
+
 /// A QUIC stream whose other end sends back what it gets, message by message.
 struct Echo {
     connection: quinn::Connection,
     send: quinn::SendStream,
     recv: quinn::RecvStream,
     buffer: Vec<u8>,
-    /// Keeps the other thread until this is dropped.
-    _stop: oneshot::Sender<()>,
 }
 
 impl Echo {
-    async fn connect(net: &Arc<Sandbox>, member: &Arc<Member>) -> Result<Self, BenchError> {
+    async fn accept(endpoint: &quinn::Endpoint) -> Result<Self, BenchError> {
         let failed = |e: &dyn std::fmt::Display| BenchError::Echo(e.to_string());
-        let known: Arc<dyn Directory> = Arc::new(Anyone);
-        let tls =
-            server_config(&net.router, &net.domain, known, Arc::clone(&net.now), counterfoil_identity::ALPN)
-                .map_err(SandboxError::from)?;
-        let crypto = QuicServerConfig::try_from(tls).map_err(|e| failed(&e))?;
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(transport(Side::Router, Distance::Loopback));
-        let endpoint = open(ANY, Some(config)).map_err(SandboxError::from)?;
-        let addr = endpoint.local_addr()?;
-        let (_stop, stopped) = oneshot::channel();
-        let (there, member_there) = (Arc::clone(net), Arc::clone(member));
-        on_thread(move || async move {
-            let _ = reflect(&there, &member_there, addr, stopped).await;
-        })?;
         let incoming = endpoint.accept().await.ok_or(BenchError::Gone)?;
         let connection = incoming.await.map_err(|e| failed(&e))?;
         let (send, mut recv) = connection.accept_bi().await.map_err(|e| failed(&e))?;
         let mut first = [0; 1];
         recv.read_exact(&mut first).await.map_err(|e| failed(&e))?;
-        Ok(Self { connection, send, recv, buffer: Vec::new(), _stop })
+        Ok(Self { connection, send, recv, buffer: Vec::new() })
     }
 
     async fn there_and_back(&mut self, message: &Bytes) -> Result<(), BenchError> {
