@@ -1,0 +1,79 @@
+//! What a metered account pays, and what it does not.
+
+use serde_json::json;
+
+use crate::harness::{FREE_TOKENS, Home, wait_until_idle};
+use crate::http::{ask, question, stream, streamed};
+
+#[test]
+fn an_answer_costs_what_its_usage_says() {
+    let home = Home::new();
+    let program = home.run(&[]);
+    let account = home.account();
+    assert_eq!(home.balance(&account), (FREE_TOKENS, 0, 0));
+    let reply = ask(program.address(), Some(&account.key), &question(&json!({})));
+    let spent = reply.json()["usage"]["total_tokens"].as_u64().unwrap();
+    assert_eq!(home.balance(&account), (FREE_TOKENS - spent, 0, spent));
+    let entry = home.entry(reply.entry());
+    let payload = &entry["body"]["payload"]["payload"];
+    assert_eq!(payload["account"], account.id);
+    assert_eq!(payload["debits"].as_array().unwrap().len(), 1);
+    assert_eq!(payload["debits"][0]["tokens"], spent);
+    // Without the key it is the account of callers on loopback, which pays nothing.
+    let free = ask(program.address(), None, &question(&json!({})));
+    let entry = home.entry(free.entry());
+    assert_eq!(entry["body"]["payload"]["payload"]["debits"], json!([]));
+    assert_eq!(home.balance(&account), (FREE_TOKENS - spent, 0, spent));
+    program.stop();
+}
+
+#[test]
+fn more_tokens_than_the_balance_is_402_and_debits_nothing() {
+    let home = Home::new();
+    let roomy = home.roomy_model();
+    let program = home.run(&[&roomy]);
+    let account = home.account();
+    let asked = |n: u64| {
+        let more = json!({ "model": "roomy", "max_tokens": n });
+        ask(program.address(), Some(&account.key), &question(&more))
+    };
+    // The answer itself is short; what is held is what it may come to.
+    let prompt = asked(1).json()["usage"]["prompt_tokens"].as_u64().unwrap();
+    let left = FREE_TOKENS - prompt - 1;
+    assert_eq!(home.balance(&account), (left, 0, prompt + 1));
+    let size = home.log_size();
+    let refused = asked(left - prompt + 1);
+    assert_eq!(refused.fault(), (402, Some("insufficient_quota".to_owned())));
+    assert_eq!(home.balance(&account), (left, 0, prompt + 1));
+    assert_eq!(home.log_size(), size);
+    assert_eq!(asked(left - prompt).status, 200);
+    program.stop();
+}
+
+#[test]
+fn a_client_that_leaves_pays_for_what_was_made() {
+    let home = Home::new();
+    let endless = home.endless_model();
+    let program = home.run(&[&endless]);
+    let account = home.account();
+    let body = streamed(&json!({ "model": "endless", "max_tokens": 400 }));
+    let mut left = stream(program.address(), Some(&account.key), &body);
+    left.first_text();
+    drop(left);
+    wait_until_idle(&program);
+    let inferences = home.payloads("inference");
+    assert_eq!(inferences.len(), 1, "{inferences:?}");
+    assert_eq!(inferences[0]["finish"], "disconnected");
+    let (prompt, completion) = (&inferences[0]["prompt_tokens"], &inferences[0]["completion_tokens"]);
+    let (prompt, completion) = (prompt.as_u64().unwrap(), completion.as_u64().unwrap());
+    assert!((1..400).contains(&completion), "{completion}");
+    let spent = prompt + completion;
+    assert_eq!(home.balance(&account), (FREE_TOKENS - spent, 0, spent));
+    // One that stays pays for all of it.
+    let told = stream(program.address(), Some(&account.key), &body).rest();
+    assert_eq!((told.finish.as_deref(), &told.usage["completion_tokens"]), (Some("length"), &json!(400)));
+    let spent = spent + prompt + 400;
+    assert_eq!(home.balance(&account), (FREE_TOKENS - spent, 0, spent));
+    program.stop();
+    home.assert_logs_verify();
+}

@@ -1,0 +1,90 @@
+//! `kill -9` while an answer runs: of one node, of the only node, of everything.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::harness::{FREE_TOKENS, Home, Program};
+use crate::http::{Told, ask, question, stream, streamed};
+
+/// A long answer: some hundreds of round trips to the nodes follow its first text.
+fn long() -> Value {
+    streamed(&json!({ "model": "endless", "max_tokens": 400 }))
+}
+
+/// Reads an answer and kills a node after its first text; gives when that was.
+fn kill_a_node_meanwhile(program: &Program, key: Option<&str>) -> (Told, u128) {
+    let mut answer = stream(program.address(), key, &long());
+    let first = answer.first_text();
+    kill_process(program.node(0), Signal::KILL).unwrap();
+    let killed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let mut told = answer.rest();
+    told.text.insert_str(0, &first);
+    (told, killed)
+}
+
+#[test]
+fn the_death_of_one_of_two_nodes_changes_nothing_in_the_answer() {
+    let home = Home::new();
+    let endless = home.endless_model();
+    let program = home.run(&[&endless]);
+    let want = stream(program.address(), None, &long()).rest();
+    assert_eq!((want.finish.as_deref(), want.done), (Some("length"), true));
+    let (told, killed) = kill_a_node_meanwhile(&program, None);
+    assert_eq!((&told.text, &told.usage, &told.error), (&want.text, &want.usage, &Value::Null));
+    assert_eq!((told.finish.as_deref(), told.done), (Some("length"), true));
+    let entry = home.entry(told.own["entry"].as_u64().unwrap());
+    let ended = u128::from(entry["body"]["payload"]["payload"]["ended"].as_u64().unwrap());
+    assert!(ended > killed, "the answer was over before the node was killed");
+    program.stop();
+    home.assert_logs_verify();
+}
+
+#[test]
+fn the_death_of_the_only_node_ends_the_answer_with_an_error_and_costs_nothing() {
+    let home = Home::new();
+    let endless = home.endless_model();
+    let program = home.run(&[&endless, "--nodes", "1", "--replicas", "1"]);
+    let account = home.account();
+    let (told, _) = kill_a_node_meanwhile(&program, Some(&account.key));
+    assert_eq!((told.finish, told.done, told.own), (None, false, Value::Null));
+    assert_eq!(told.error["type"], "server_error", "{}", told.error);
+    assert_eq!(told.error["code"], "unavailable", "{}", told.error);
+    assert_eq!(home.balance(&account), (FREE_TOKENS, 0, 0));
+    let inferences = home.payloads("inference");
+    assert_eq!(inferences.len(), 1, "{inferences:?}");
+    assert_eq!((&inferences[0]["finish"], &inferences[0]["debits"]), (&json!("failed"), &json!([])));
+    assert_eq!(inferences[0]["failed_node"], program.ready["nodes"][0]["node_id"]);
+    program.stop();
+    home.assert_logs_verify();
+}
+
+#[test]
+fn the_death_of_everything_loses_nothing_that_was_promised() {
+    let home = Home::new();
+    let endless = home.endless_model();
+    let program = home.run(&[&endless]);
+    let account = home.account();
+    let short = question(&json!({ "model": "endless", "max_tokens": 5 }));
+    let before = ask(program.address(), Some(&account.key), &short);
+    assert_eq!(before.status, 200);
+    let mut answer = stream(program.address(), Some(&account.key), &long());
+    answer.first_text();
+    program.kill_all();
+    let told = answer.rest();
+    assert_eq!((told.finish, told.done), (None, false));
+
+    let program = home.run(&[&endless]);
+    assert_eq!(home.entry(before.entry())["body"]["payload"]["payload"]["account"], account.id);
+    assert_eq!(ask(program.address(), Some(&account.key), &short).text(), before.text());
+    program.stop();
+    home.assert_logs_verify();
+    let inferences = home.payloads("inference");
+    let finishes: Vec<_> = inferences.iter().map(|i| i["finish"].as_str().unwrap()).collect();
+    assert_eq!(finishes, ["length", "crashed", "length"]);
+    let debits = inferences.iter().flat_map(|i| i["debits"].as_array().unwrap());
+    let spent: u64 = debits.map(|d| d["tokens"].as_u64().unwrap()).sum();
+    assert_eq!(spent, 2 * before.json()["usage"]["total_tokens"].as_u64().unwrap());
+    assert_eq!(home.balance(&account), (FREE_TOKENS - spent, 0, spent));
+}

@@ -1,0 +1,19 @@
+//! The program as its users meet it: processes, files, HTTP and exit codes; nothing of its inside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod accounts;
+mod answers;
+mod bad_requests;
+mod commands;
+mod crashes;
+mod harness;
+mod http;
+mod logits;
+mod peers;
+mod record;
+mod settlement;

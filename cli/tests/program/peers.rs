@@ -1,0 +1,87 @@
+//! A node of another network is refused, by the code of the reason.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::harness::{Home, Program, ask, command, text};
+
+fn join_token(home: &Home) -> String {
+    text(&home.json(&["identity", "join-token"])["join_token"])
+}
+
+/// `serve` for a router, on a home that is enrolled.
+fn serve<'a>(router: &'a str) -> [&'a str; 5] {
+    ["serve", "--json", "--accept-notice", "--router", router]
+}
+
+/// The first line of a node's standard error that names a refusal code.
+fn first_refusal(home: &Path, router: &str) -> String {
+    let mut node = command(&serve(router));
+    let mut node = node.arg("--home").arg(home).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(node.stderr.take().unwrap()).lines();
+    let found = lines.map(Result::unwrap).find(|line| line.contains("refused the peer: C_"));
+    node.kill().unwrap();
+    node.wait().unwrap();
+    found.unwrap()
+}
+
+#[test]
+fn a_join_token_of_another_network_is_refused() {
+    let (home, other) = (Home::new(), Home::new());
+    let (router, stranger) = (home.router(), other.router());
+    let folder = home.beside("node").display().to_string();
+    let token = join_token(&other);
+    let enroll = |token: &str, at: &Program| {
+        ask(&["identity", "enroll", "--home", &folder, "--enrol", &at.said("enrol"), "--join-token", token])
+    };
+    let refused = enroll(&token, &router);
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert!(refused.err.contains("C_UNTRUSTED"), "{refused:?}");
+    assert_eq!(enroll(&token[..token.len() - 1], &router).code, 2);
+    assert_eq!(enroll(&token, &stranger).code, 0);
+    // A token is used once.
+    assert_eq!(enroll(&token, &stranger).code, 3);
+    assert_eq!(enroll(&join_token(&home), &router).code, 0);
+    stranger.stop();
+    router.stop();
+}
+
+#[test]
+fn a_certificate_of_another_network_is_refused() {
+    let (home, other) = (Home::new(), Home::new());
+    let (router, own) = (home.router(), other.router());
+    let folder = home.beside("node");
+    let enrolled = ask(&[
+        "identity",
+        "enroll",
+        "--home",
+        &folder.display().to_string(),
+        "--enrol",
+        &own.said("enrol"),
+        "--join-token",
+        &join_token(&other),
+    ]);
+    assert_eq!(enrolled.code, 0, "{enrolled:?}");
+    let line = first_refusal(&folder, &router.said("nodes"));
+    assert!(line.contains("C_UNTRUSTED"), "{line}");
+    assert_eq!(home.json(&["status"])["health"]["nodes"].as_array().unwrap().len(), 0);
+    let node = Program::start(&folder, &serve(&own.said("nodes")));
+    assert_eq!((&node.ready["ready"], &node.ready["experts"]), (&"node".into(), &32.into()));
+    assert_eq!(other.json(&["status"])["health"]["nodes"][0]["id"], node.ready["node_id"]);
+    node.stop();
+    own.stop();
+    router.stop();
+}
+
+#[test]
+fn nothing_is_served_before_the_notice_is_accepted() {
+    let home = Home::new();
+    let folder = home.beside("node").display().to_string();
+    let without = ask(&["serve", "--home", &folder, "--router", "127.0.0.1:9"]);
+    assert_eq!(without.code, 2, "{without:?}");
+    assert!(without.err.contains("notice"), "{without:?}");
+    let not_enrolled = ask(&["serve", "--accept-notice", "--home", &folder, "--router", "127.0.0.1:9"]);
+    assert_eq!(not_enrolled.code, 2, "{not_enrolled:?}");
+    assert!(not_enrolled.err.contains("not enrolled"), "{not_enrolled:?}");
+}
