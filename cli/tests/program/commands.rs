@@ -44,6 +44,16 @@ fn json_of_every_command_about_a_running_router_is_one_document() {
 }
 
 #[test]
+fn an_interrupt_at_once_after_the_ready_line_ends_in_good_order() {
+    let home = Home::new();
+    home.run(&[]).stop();
+    home.assert_logs_verify();
+    assert!(!home.path().join("run/state.json").exists());
+    home.router().stop();
+    home.assert_logs_verify();
+}
+
+#[test]
 fn an_error_is_one_document_too() {
     let home = Home::new();
     let ended = home.ask(&["status", "--json"]);

@@ -1,9 +1,29 @@
 //! Quarters that are not over, and the example of three providers.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Home, ask as ask_program};
 use crate::http::{ask, question};
+
+/// The quarter that runs, such as 2026Q4.
+fn running_quarter() -> String {
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 86_400;
+    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let (mut year, mut day) = (1970, days);
+    loop {
+        let february = if leap(year) { 29 } else { 28 };
+        let quarters = [31 + february + 31, 91, 92, 92];
+        for (number, length) in (1..).zip(quarters) {
+            if day < length {
+                return format!("{year}Q{number}");
+            }
+            day -= length;
+        }
+        year += 1;
+    }
+}
 
 #[test]
 fn a_quarter_that_is_not_over_is_shown_and_not_settled() {
@@ -11,15 +31,19 @@ fn a_quarter_that_is_not_over_is_shown_and_not_settled() {
     let program = home.run(&[]);
     ask(program.address(), None, &question(&json!({})));
     program.stop();
-    let size = home.log_size();
-    // The program's clock is the machine's, so the quarter that runs is not known here; this one is far off.
-    let refused = home.ask(&["earnings", "settle", "--quarter", "2999Q4"]);
+    let (size, quarter) = (home.log_size(), running_quarter());
+    let refused = home.ask(&["earnings", "settle", "--quarter", &quarter]);
     assert_eq!(refused.code, 2, "{refused:?}");
-    assert!(refused.err.contains("2999Q4"), "{refused:?}");
-    let dry = home.json(&["earnings", "settle", "--quarter", "2999Q4", "--dry-run"]);
-    assert_eq!((&dry["quarter"], &dry["dry_run"]), (&json!("2999Q4"), &json!(true)));
-    assert_eq!(home.json(&["earnings", "show", "--quarter", "2999Q4"])["quarter"], "2999Q4");
-    assert_eq!(home.ask(&["earnings", "verify", "--quarter", "2999Q4"]).code, 1);
+    assert!(refused.err.contains(&quarter), "{refused:?}");
+    let dry = home.json(&["earnings", "settle", "--quarter", &quarter, "--dry-run"]);
+    assert_eq!((&dry["quarter"], &dry["dry_run"]), (&json!(quarter), &json!(true)));
+    let mut shown = home.json(&["earnings", "show", "--quarter", &quarter]);
+    shown["dry_run"] = true.into();
+    assert_eq!(shown, dry);
+    assert_eq!(shown["providers"].as_array().unwrap().len(), 2);
+    // The log has no statement to verify, nor has anything to close in a later quarter.
+    assert_eq!(home.ask(&["earnings", "verify", "--quarter", &quarter]).code, 1);
+    assert_eq!(home.ask(&["earnings", "settle", "--quarter", "2999Q4"]).code, 2);
     assert_eq!(home.ask(&["earnings", "show", "--quarter", "2999Q5"]).code, 2);
     assert_eq!(home.log_size(), size);
 }
