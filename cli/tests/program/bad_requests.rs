@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{FREE_TOKENS, Home, Program};
-use crate::http::{ask, ask_bytes, fetch, question};
+use crate::http::{ask, ask_as, ask_bytes, fetch, question};
 
 /// The longest body of a request, in bytes.
 const LIMIT_BYTES: usize = 4 * 1024 * 1024;
@@ -142,4 +142,18 @@ fn without_nodes_the_uncovered_expert_is_named_and_nothing_is_held() {
     assert_eq!(home.balance(&account), (FREE_TOKENS, 0, 0));
     assert_eq!(home.log_size(), size);
     program.stop();
+}
+
+#[test]
+fn a_page_of_another_site_is_refused_where_no_key_is_needed() {
+    let home = Home::new();
+    let program = home.run(&[]);
+    let own = program.address().to_string();
+    let sent = |host: &str, headers: &str| ask_as(program.address(), host, headers);
+    assert_eq!(sent(&own, "").status, 200);
+    assert_eq!(sent(&own, &format!("origin: http://{own}\r\n")).status, 200);
+    assert_eq!(sent(&own, "origin: http://other.example\r\n").fault().0, 403);
+    assert_eq!(sent("other.example", "").fault().0, 403);
+    program.stop();
+    assert_eq!(home.payloads("inference").len(), 2);
 }

@@ -66,6 +66,18 @@ pub(crate) fn fetch(to: SocketAddr, path: &str) -> Reply {
     Reply::read(socket)
 }
 
+/// Asks with a `Host` and other headers of the caller's own, each with its line end.
+pub(crate) fn ask_as(to: SocketAddr, host: &str, headers: &str) -> Reply {
+    let (mut socket, body) = (connect(to), question(&json!({ "max_tokens": 1 })).to_string());
+    let n = body.len();
+    write!(
+        socket,
+        "POST {COMPLETIONS} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}content-length: {n}\r\n\r\n{body}"
+    )
+    .unwrap();
+    Reply::read(socket)
+}
+
 /// Asks, with a key where there is one, and waits for the whole answer.
 pub(crate) fn ask(to: SocketAddr, key: Option<&str>, body: &Value) -> Reply {
     ask_bytes(to, key, body.to_string().as_bytes())

@@ -16,7 +16,7 @@ fn enroll(home: &Path, token: &str, at: &Program) -> Ended {
 }
 
 /// `serve` for a router, on a home that is enrolled.
-fn serve<'a>(router: &'a str) -> [&'a str; 5] {
+fn serve(router: &str) -> [&str; 5] {
     ["serve", "--json", "--accept-notice", "--router", router]
 }
 
@@ -61,8 +61,9 @@ fn a_certificate_of_another_network_is_refused() {
     assert!(line.contains("C_UNTRUSTED"), "{line}");
     assert_eq!(home.json(&["status"])["health"]["nodes"].as_array().unwrap().len(), 0);
     let node = Program::start(&folder, &serve(&own.said("nodes")));
-    assert_eq!((&node.ready["ready"], &node.ready["experts"]), (&"node".into(), &32.into()));
-    assert_eq!(other.json(&["status"])["health"]["nodes"][0]["id"], node.ready["node_id"]);
+    assert_eq!(node.ready["ready"], "node");
+    let hosted = &other.json(&["status"])["health"]["nodes"][0];
+    assert_eq!((&hosted["id"], &hosted["experts"]), (&node.ready["node_id"], &32.into()));
     node.stop();
     own.stop();
     router.stop();

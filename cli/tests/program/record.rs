@@ -117,8 +117,8 @@ fn an_entry_beyond_the_log_is_wrong_use() {
     let home = Home::new();
     home.json(&["identity", "init"]);
     let program = home.router();
-    program.stop();
     let size = home.log_size();
+    program.stop();
     assert_eq!(home.entry(size - 1)["index"], size - 1);
     assert_eq!(home.ask(&["audit", "show", &size.to_string()]).code, 2);
     assert_eq!(Home::new().ask(&["audit", "verify"]).code, 4);
