@@ -49,6 +49,9 @@ fn an_interrupt_at_once_after_the_ready_line_ends_in_good_order() {
     home.run(&[]).stop();
     home.assert_logs_verify();
     assert!(!home.path().join("run/state.json").exists());
+    home.router().stop();
+    assert!(!home.path().join("run/state.json").exists());
+    home.assert_logs_verify();
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn a_certificate_of_another_network_is_refused() {
     assert!(line.contains("C_UNTRUSTED"), "{line}");
     assert_eq!(home.json(&["status"])["health"]["nodes"].as_array().unwrap().len(), 0);
     let node = Program::start(&folder, &serve(&own.said("nodes")));
-    assert_eq!(node.ready["ready"], "node");
+    assert_eq!((&node.ready["ready"], &node.ready["experts"]), (&"node".into(), &32.into()));
     let hosted = &other.json(&["status"])["health"]["nodes"][0];
     assert_eq!((&hosted["id"], &hosted["experts"]), (&node.ready["node_id"], &32.into()));
     node.stop();
