@@ -11,6 +11,7 @@ mod supervise;
 mod target;
 mod throwaway;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ fn start_log(filter: &str) -> Outcome {
     let logger = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         // It would complain on the same standard error, and panic where that cannot be written.
         .log_internal_errors(false);
     logger.try_init().map_err(|e| Failure::store(anyhow::anyhow!("cannot start logging: {e}")))

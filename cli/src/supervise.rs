@@ -137,16 +137,18 @@ pub(crate) fn follow_parent() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Resolves at the first SIGINT, SIGTERM or SIGHUP.
-pub(crate) async fn interrupted() {
+/// Resolves at the first SIGINT, SIGTERM or SIGHUP. From the call on these no longer end the process by themselves.
+pub(crate) fn interrupted() -> impl Future<Output = ()> + Send {
     use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let [Ok(mut int), Ok(mut term), Ok(mut hup)] = kinds.map(signal) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = int.recv() => {}
-        _ = term.recv() => {}
-        _ = hup.recv() => {}
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    async move {
+        let [Ok(mut int), Ok(mut term), Ok(mut hup)] = kinds else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+            _ = hup.recv() => {}
+        }
     }
 }

@@ -101,7 +101,8 @@ fn tell(report: &Report) {
         ));
     }
     let verdict = if report.ok { "verifies" } else { "does not verify" };
-    output::line(&format!("{}: {} entries, root {}: {verdict}", report.origin, report.size, report.root));
+    output::line(&format!("{}: {} entries: {verdict}", report.origin, report.committed));
+    output::line(&format!("signed head: {} entries, root {}", report.size, report.root));
     output::line(&format!(
         "signatures checked: {}; entries that rules saw: {}",
         report.signatures, report.rules_saw

@@ -16,6 +16,7 @@ use crate::supervise::{follow_parent, interrupted};
 
 /// Runs until it is interrupted.
 pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
+    let stop = interrupted();
     if args.supervised {
         follow_parent()?;
     }
@@ -62,7 +63,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         running.write(home)?;
     }
     let lost = tokio::select! {
-        () = interrupted() => false,
+        () = stop => false,
         () = router.office().lost() => true,
     };
     let stopped = router.stop().await;

@@ -27,6 +27,7 @@ const LEAVE_BEFORE_S: u64 = 3600;
 
 /// Runs until it is interrupted or its certificate nears its end.
 pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
+    let stop = interrupted();
     if args.supervised {
         follow_parent()?;
     }
@@ -60,7 +61,7 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         output::line(&format!("node {node_id} for the router at {router}"));
     }
     let told = tokio::spawn(tell(handle, node_id.to_string(), json));
-    let ran = Box::pin(node.run(leave(end))).await;
+    let ran = Box::pin(node.run(leave(end, stop))).await;
     told.abort();
     ran.map_err(Failure::store)?;
     if !json && clock::now().seconds().plus(LEAVE_BEFORE_S) >= end {
@@ -116,10 +117,10 @@ fn policy(checkpoint: &Checkpoint, args: &ServeArgs) -> Policy {
     policy
 }
 
-async fn leave(end: Seconds) {
+async fn leave(end: Seconds, stop: impl Future<Output = ()>) {
     let left = end.0.saturating_sub(LEAVE_BEFORE_S).saturating_sub(clock::now().seconds().0);
     tokio::select! {
-        () = interrupted() => {}
+        () = stop => {}
         () = tokio::time::sleep(Duration::from_secs(left)) => {}
     }
 }

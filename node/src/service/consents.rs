@@ -82,8 +82,9 @@ impl Service<'_> {
     }
 
     pub(super) fn ready(&mut self, cti: &Serial) -> Step {
-        self.node.status.send_modify(|status| status.stage = Stage::Serving);
+        // First what is hosted, then that it is served: whoever watches never sees a serving node without experts.
         self.show();
+        self.node.status.send_modify(|status| status.stage = Stage::Serving);
         self.lane.send(&NodeMessage::Ready(*cti))
     }
 
