@@ -42,6 +42,30 @@ fn the_death_of_one_of_two_nodes_changes_nothing_in_the_answer() {
 }
 
 #[test]
+fn a_node_that_dies_after_it_receipted_is_credited_for_that_and_its_receipt_stands_once() {
+    let home = Home::new();
+    let endless = home.endless_model();
+    let program = home.run(&[&endless]);
+    let question = streamed(&json!({ "model": "endless", "max_tokens": 450 }));
+    let mut answer = stream(program.address(), None, &question);
+    // Every 256 tokens a node signs what it did so far.
+    let mut text = answer.texts(300);
+    kill_process(program.node(0), Signal::KILL).unwrap();
+    let told = answer.rest();
+    text += &told.text;
+    assert_eq!((told.finish.as_deref(), told.done), (Some("length"), true));
+    let again = stream(program.address(), None, &question).rest();
+    assert_eq!(text, again.text);
+    let entry = home.entry(told.own["entry"].as_u64().unwrap());
+    let inference = &entry["body"]["payload"]["payload"];
+    assert_eq!(inference["credits"].as_array().unwrap().len(), 2, "{inference}");
+    assert_eq!(inference["works"].as_array().unwrap().len(), 2, "{inference}");
+    assert!(inference["unreceipted"].as_u64().unwrap() > 0, "{inference}");
+    program.stop();
+    home.assert_logs_verify();
+}
+
+#[test]
 fn the_death_of_the_only_node_ends_the_answer_with_an_error_and_costs_nothing() {
     let home = Home::new();
     let endless = home.endless_model();

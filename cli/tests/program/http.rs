@@ -217,7 +217,7 @@ impl Stream {
         (!self.over).then_some(byte[0])
     }
 
-    /// Reads until the first piece of text.
+    /// Reads until the next piece of text.
     pub(crate) fn first_text(&mut self) -> String {
         loop {
             let event: Value = serde_json::from_str(&self.event().unwrap()).unwrap();
@@ -226,6 +226,11 @@ impl Stream {
                 Some(text) => return text.to_owned(),
             }
         }
+    }
+
+    /// Reads this many pieces of text.
+    pub(crate) fn texts(&mut self, count: usize) -> String {
+        (0..count).map(|_| self.first_text()).collect()
     }
 
     /// Reads to the end.

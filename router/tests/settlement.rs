@@ -1,0 +1,134 @@
+//! Closing a quarter through the router's own record, with the clock as an argument.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests stop at the unexpected"
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use counterfoil_audit::LogReader;
+use counterfoil_ledger::settle::{AsOf, Quarter};
+use counterfoil_router::admin::{AdminCommand, AdminError, execute};
+use counterfoil_router::home::RouterHome;
+use counterfoil_router::{CURRENCY, Office, OfficeError, settlement};
+use counterfoil_spec::payload::Payload;
+use counterfoil_spec::time::{Millis, Seconds};
+use serde_json::{Value, json};
+
+/// 2026-11-01T00:00:00Z, 2027-01-01T00:00:00Z and a day after it.
+const NOVEMBER: u64 = 1_793_491_200;
+const NEW_YEAR: u64 = 1_798_761_600;
+const LATER: u64 = NEW_YEAR + 86_400;
+
+fn open(path: &Path, at: u64) -> (RouterHome, Office) {
+    let home = RouterHome::open_or_create(path, Seconds(at)).unwrap();
+    let office = Office::open(&home, CURRENCY, Arc::new(move || Millis(at * 1000))).unwrap();
+    (home, office)
+}
+
+fn act(path: &Path, at: u64, command: AdminCommand) -> Result<Value, String> {
+    let (home, office) = open(path, at);
+    let done = execute(&office, &home, command).map_err(|e| match e {
+        AdminError::Caller(words) => words,
+        AdminError::Office(e) => panic!("the record failed: {e}"),
+    });
+    office.close().unwrap();
+    done
+}
+
+fn settle(path: &Path, at: u64, dry_run: bool) -> Result<Value, String> {
+    act(path, at, AdminCommand::Settle { quarter: "2026Q4".into(), dry_run })
+}
+
+/// A network of November in which one account paid for a month.
+fn network() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let created = act(folder.path(), NOVEMBER, AdminCommand::AccountCreate {}).unwrap();
+    let account = created["account"].as_str().unwrap().parse().unwrap();
+    let plan = AdminCommand::Subscribe { account, plan: "explorer".into(), paid: true };
+    act(folder.path(), NOVEMBER, plan).unwrap();
+    folder
+}
+
+fn statements(path: &Path) -> usize {
+    let reader = LogReader::open(&path.join("log")).unwrap();
+    let mut count = 0;
+    reader
+        .for_each(0, |_, _, body| count += usize::from(matches!(body.payload, Payload::Statement(_))))
+        .unwrap();
+    count
+}
+
+#[test]
+fn a_second_before_its_end_a_quarter_is_not_closed_and_at_its_end_it_is() {
+    let folder = network();
+    let refused = settle(folder.path(), NEW_YEAR - 1, false).unwrap_err();
+    assert_eq!(refused, "2026Q4 ends at 1798761600 (Unix seconds); close it then, or ask for a dry run");
+    assert_eq!(statements(folder.path()), 0);
+    let closed = settle(folder.path(), NEW_YEAR, false).unwrap();
+    // One payment of 5 dollars for a period that is over.
+    assert_eq!(closed["revenue_micro"], json!(5_000_000));
+    assert_eq!((&closed["dry_run"], closed["root"].as_str().map(str::len)), (&json!(false), Some(64)));
+    assert_eq!(statements(folder.path()), 1);
+}
+
+#[test]
+fn closing_twice_books_nothing_new_and_gives_the_same_statement() {
+    let folder = network();
+    let first = settle(folder.path(), NEW_YEAR, false).unwrap();
+    let second = settle(folder.path(), LATER, false).unwrap();
+    assert_eq!(second["already_closed"], json!(true));
+    for key in ["root", "pool_cents", "revenue_micro", "first_entry", "end_entry", "carry_micro"] {
+        assert_eq!(first[key], second[key], "{key}");
+    }
+    assert_eq!(statements(folder.path()), 1);
+}
+
+#[test]
+fn a_dry_run_logs_nothing() {
+    let folder = network();
+    assert_eq!(settle(folder.path(), NOVEMBER, true).unwrap()["dry_run"], json!(true));
+    assert_eq!(statements(folder.path()), 0);
+}
+
+#[test]
+fn a_closed_quarter_is_recomputed_to_the_same_bytes() {
+    let folder = network();
+    settle(folder.path(), LATER, false).unwrap();
+    let quarter: Quarter = "2026Q4".parse().unwrap();
+    let reader = LogReader::open(&folder.path().join("log")).unwrap();
+    let found = settlement::recompute(&reader, quarter, AsOf::Final(Seconds(LATER))).unwrap();
+    let secret = settlement::secret(folder.path(), quarter).unwrap().unwrap();
+    assert_eq!(Some(found.closed.statement(&secret)), found.booked);
+}
+
+#[test]
+fn entries_after_the_quarters_end_do_not_belong_to_it_however_late_it_is_closed() {
+    let folder = network();
+    let before = LogReader::open(&folder.path().join("log")).unwrap().size();
+    act(folder.path(), NEW_YEAR, AdminCommand::AccountCreate {}).unwrap();
+    assert_eq!(settle(folder.path(), LATER, false).unwrap()["end_entry"], json!(before));
+}
+
+#[test]
+fn the_first_quarter_to_close_is_the_networks_first() {
+    let folder = network();
+    let old = AdminCommand::Settle { quarter: "1970Q1".into(), dry_run: false };
+    assert_eq!(
+        act(folder.path(), LATER, old).unwrap_err(),
+        "2026Q4 is the first quarter of this network, so it is the first to close, not 1970Q1"
+    );
+    assert_eq!(statements(folder.path()), 0);
+}
+
+#[test]
+fn a_home_whose_log_is_gone_begins_no_second_one() {
+    let folder = network();
+    std::fs::remove_dir_all(folder.path().join("log")).unwrap();
+    let home = RouterHome::open(folder.path()).unwrap();
+    let opened = Office::open(&home, CURRENCY, Arc::new(|| Millis(LATER * 1000)));
+    assert!(matches!(opened, Err(OfficeError::LogGone(_))), "{opened:?}");
+}
