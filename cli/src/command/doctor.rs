@@ -27,6 +27,9 @@ const SLOW_FLUSH: Duration = Duration::from_millis(50);
 /// Before this instant the clock cannot be right: 2026-01-01.
 const EARLIEST: Seconds = Seconds(1_767_225_600);
 
+/// Where `run` listens when nothing else is said.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8000";
+
 struct Finding {
     what: &'static str,
     ok: bool,
@@ -155,10 +158,29 @@ fn log_check(folder: &Path) -> Finding {
     }
 }
 
+/// Whether `run` could listen where it listens when nothing else is said, and nodes could reach a router over UDP.
+fn port_check() -> Finding {
+    let what = "ports";
+    let tcp = std::net::TcpListener::bind(DEFAULT_LISTEN);
+    let udp = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+    match (tcp, udp) {
+        (Ok(_), Ok(_)) => {
+            Finding { what, ok: true, said: format!("{DEFAULT_LISTEN} is free, and UDP works") }
+        }
+        (Err(e), _) => Finding {
+            what,
+            ok: false,
+            said: format!("{DEFAULT_LISTEN} cannot be used ({e}); give `run` another address with --listen"),
+        },
+        (_, Err(e)) => Finding { what, ok: false, said: format!("no UDP socket for nodes: {e}") },
+    }
+}
+
 /// Where a router runs: whether it answers, and for every node why it gets work or not.
 async fn running_check(home: &Path) -> Vec<Finding> {
     if Running::read(home).is_none() {
-        return vec![Finding { what: "processes", ok: true, said: "no router runs on this home".into() }];
+        let idle = Finding { what: "processes", ok: true, said: "no router runs on this home".into() };
+        return vec![idle, port_check()];
     }
     let args = UrlArgs { url: None, key: None };
     let health = match target::client(home, &args) {
