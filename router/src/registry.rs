@@ -1,7 +1,7 @@
 //! The nodes that may be asked now: connected, verified, with a consent token in force and its experts loaded.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub(crate) struct Host {
     pub(crate) settling: Arc<Semaphore>,
     /// Nanoseconds from request to reply for each forward, smoothed; 0 before the first reply.
     pace: AtomicU64,
+    /// Whether it let a request wait too long and has not answered a ping since.
+    silent: AtomicBool,
 }
 
 impl Host {
@@ -65,7 +67,16 @@ impl Host {
         let places = usize::try_from(permit.claims().quota.concurrent).unwrap_or(usize::MAX);
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
         let settling = Arc::new(Semaphore::new(MAX_UNSETTLED_RECEIPTS));
-        Self { lane, token, permit, counters, places, settling, pace: AtomicU64::new(0) }
+        Self {
+            lane,
+            token,
+            permit,
+            counters,
+            places,
+            settling,
+            pace: AtomicU64::new(0),
+            silent: AtomicBool::new(false),
+        }
     }
 
     /// Learns from a reply how fast this node is.
@@ -74,6 +85,18 @@ impl Host {
         let old = self.pace.load(Ordering::Relaxed);
         let new = if old == 0 { sample } else { old - old / SMOOTHING + sample / SMOOTHING };
         self.pace.store(new.max(1), Ordering::Relaxed);
+    }
+
+    /// It let a request wait too long: no other is sent there until it answers a ping.
+    pub(crate) fn fell_silent(self: &Arc<Self>) {
+        if !self.silent.swap(true, Ordering::Relaxed) {
+            let host = Arc::clone(self);
+            tokio::spawn(async move {
+                if host.lane.ping().await.is_ok() {
+                    host.silent.store(false, Ordering::Relaxed);
+                }
+            });
+        }
     }
 
     /// How long a reply may take before the node counts as gone where another can answer.
@@ -98,7 +121,7 @@ impl Host {
     }
 
     fn is_ready(&self, now: Seconds) -> bool {
-        self.lane.end().is_none() && self.permit.in_force(now)
+        self.lane.end().is_none() && self.permit.in_force(now) && !self.silent.load(Ordering::Relaxed)
     }
 }
 
@@ -157,6 +180,16 @@ impl Registry {
     pub(crate) fn ready(&self, manifest: &ManifestId, now: Seconds) -> Vec<Arc<Host>> {
         let hosts = self.hosts();
         hosts.values().filter(|h| h.is_ready(now) && !h.ranges(manifest).is_empty()).map(Arc::clone).collect()
+    }
+
+    /// Takes out whoever's consent has ended; its uptime ends with it, whatever its lane does.
+    pub(crate) fn expire(&self, now: Seconds) {
+        let mut hosts = self.hosts();
+        let ended: Vec<_> = hosts.values().filter(|h| !h.permit.in_force(now)).map(Arc::clone).collect();
+        for host in ended {
+            hosts.remove(&host.node());
+            self.meter().down(host.node(), host.permit.claims().expires.millis());
+        }
     }
 
     /// What a node hosts.

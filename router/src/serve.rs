@@ -337,6 +337,7 @@ async fn keep_uptime(desk: Arc<Desk>) {
 async fn write_uptime(desk: &Desk) {
     let entries: Vec<_> = {
         let now = desk.office.now();
+        desk.registry.expire(now.seconds());
         desk.registry.meter().take(now).into_iter().map(entry).collect()
     };
     if entries.is_empty() {

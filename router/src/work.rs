@@ -207,6 +207,9 @@ impl<'a> Work<'a> {
             tracing::warn!(node = %party.host.node(), %why, "a node is given up for this request");
         }
         party.usable = false;
+        if matches!(why, Unserved::Late) {
+            party.host.fell_silent();
+        }
         self.failed = Some(party.host.node());
         if party.host.lane.end().is_some()
             && let Some(order) = party.order.take()
