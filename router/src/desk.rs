@@ -38,8 +38,13 @@ impl Desk {
     pub(crate) fn plan(&self) -> Result<(Vec<Arc<Host>>, Plan), Uncovered> {
         let shape = self.engine.shape();
         let manifest: ManifestId = shape.manifest;
-        let hosts = self.registry.ready(&manifest, self.office.now().seconds());
-        let ranges: Vec<_> = hosts.iter().map(|h| h.ranges(&manifest)).collect();
-        Plan::new(shape, &ranges).map(|plan| (hosts, plan))
+        let all = self.registry.ready(&manifest, self.office.now().seconds());
+        let planned = |hosts: Vec<Arc<Host>>| {
+            let ranges: Vec<_> = hosts.iter().map(|h| h.ranges(&manifest)).collect();
+            Plan::new(shape, &ranges).map(|plan| (hosts, plan))
+        };
+        let answering = all.iter().filter(|h| !h.is_silent()).map(Arc::clone).collect();
+        // One that is only slow is better than none.
+        planned(answering).or_else(|_| planned(all))
     }
 }

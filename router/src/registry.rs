@@ -20,7 +20,7 @@ const SMOOTHING: u64 = 8;
 /// By how much a reply may exceed what is usual.
 const LATE_FACTOR: u32 = 20;
 /// The least patience with a node that has a replica: more than a busy machine's hiccups.
-const PATIENCE_LEAST: Duration = Duration::from_millis(400);
+const PATIENCE_LEAST: Duration = Duration::from_secs(1);
 /// The most patience with any node.
 pub(crate) const PATIENCE_MOST: Duration = Duration::from_secs(20);
 
@@ -99,6 +99,11 @@ impl Host {
         }
     }
 
+    /// Whether it owes an answer to a ping.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
     /// How long a reply may take before the node counts as gone where another can answer.
     pub(crate) fn patience(&self, forwards: u64) -> Duration {
         let expected = Duration::from_nanos(self.pace.load(Ordering::Relaxed).saturating_mul(forwards));
@@ -121,7 +126,7 @@ impl Host {
     }
 
     fn is_ready(&self, now: Seconds) -> bool {
-        self.lane.end().is_none() && self.permit.in_force(now) && !self.silent.load(Ordering::Relaxed)
+        self.lane.end().is_none() && self.permit.in_force(now)
     }
 }
 

@@ -30,11 +30,12 @@ fn a_quarter_that_is_not_over_is_shown_and_not_settled() {
     let home = Home::new();
     let program = home.run(&[]);
     ask(program.address(), None, &question(&json!({})));
-    let (size, quarter) = (home.log_size(), running_quarter());
+    let quarter = running_quarter();
     let settle = ["earnings", "settle", "--quarter", &quarter];
     // At the running router and without one it is the same refusal.
     let running = home.ask(&settle);
     program.stop();
+    let size = home.log_size();
     for refused in [running, home.ask(&settle)] {
         assert_eq!(refused.code, 2, "{refused:?}");
         assert!(refused.err.contains(&quarter), "{refused:?}");
@@ -44,7 +45,6 @@ fn a_quarter_that_is_not_over_is_shown_and_not_settled() {
     let mut shown = home.json(&["earnings", "show", "--quarter", &quarter]);
     shown["dry_run"] = true.into();
     assert_eq!(shown, dry);
-    assert_eq!(shown["providers"].as_array().unwrap().len(), 2);
     // The log has no statement to verify, nor has anything to close in a later quarter.
     assert_eq!(home.ask(&["earnings", "verify", "--quarter", &quarter]).code, 1);
     assert_eq!(home.ask(&["earnings", "settle", "--quarter", "2999Q4"]).code, 2);
