@@ -296,7 +296,10 @@ impl Fleet {
                     pause = (pause * 2).min(RESTART_MOST);
                 }
             }
-            self.tell(router, nodes)?;
+            if let Err(e) = self.tell(router, nodes) {
+                // Other commands see old process ids until it can be written again; the network goes on.
+                tracing::warn!(error = %e, "what runs could not be written down");
+            }
         }
     }
 }
