@@ -29,6 +29,8 @@ use crate::registry::Host;
 use crate::vault::Running;
 use crate::work::{Order, Party};
 
+/// How long one that owes an answer to a ping may take.
+const SILENT_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long the entries of a countersigned receipt may take to become durable.
 const INCLUDE_MARGIN_MS: u64 = 10_000;
 /// How long a node may take to hand in its receipt.
@@ -118,7 +120,7 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
         owed.extend(Arc::clone(&host.settling).acquire_owned().await.ok());
     }
     let used = orders.iter().map(|(_, o)| o.used).sum::<u64>() + gone.iter().map(|g| g.used).sum::<u64>();
-    let closings = orders.iter().map(|(host, order)| close(desk, &host.lane, host.cti(), order, failed));
+    let closings = orders.iter().map(|(host, order)| close(desk, host, order, failed));
     let mut settled: Vec<Settled> = join_all(closings).await.into_iter().flatten().collect();
     drop(places);
     settled.sort_by_key(|s| s.body.node);
@@ -165,23 +167,20 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
     Ok(appended.first + works)
 }
 
-async fn close(
-    desk: &Desk,
-    lane: &RouterLane,
-    cti: Serial,
-    order: &Order,
-    cancelled: bool,
-) -> Option<Settled> {
+async fn close(desk: &Desk, host: &Host, order: &Order, cancelled: bool) -> Option<Settled> {
+    let (lane, cti) = (&host.lane, host.cti());
+    // An answer does not wait for the receipt of a node that let it wait before; its last interim one counts.
+    let patience = if host.is_silent() { SILENT_TIMEOUT } else { RECEIPT_TIMEOUT };
     let asked = lane.close(CloseSlot { slot: order.slot, used: order.used, cancelled });
     let handed = match asked {
-        Ok(answer) => match tokio::time::timeout(RECEIPT_TIMEOUT, answer).await {
+        Ok(answer) => match tokio::time::timeout(patience, answer).await {
             Ok(Ok(receipt)) => Some(receipt),
             Ok(Err(e)) => {
                 tracing::warn!(node = %lane.node(), error = %e, "no receipt");
                 None
             }
             Err(_) => {
-                tracing::warn!(node = %lane.node(), "no receipt within {RECEIPT_TIMEOUT:?}");
+                tracing::warn!(node = %lane.node(), "no receipt within {patience:?}");
                 None
             }
         },
