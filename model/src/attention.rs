@@ -4,13 +4,14 @@
     reason = "slices are cut by the head sizes that the tensors were loaded with"
 )]
 
-use crate::config::ModelConfig;
+use crate::checkpoint::Checkpoint;
+use crate::config::Attention as Shape;
 use crate::error::{ComputeError, LoadError};
 use crate::kernel::{self, Attend, Path};
 use crate::matrix::Matrix;
+use crate::names::Tensor;
 use crate::rope::{Rope, Rotations};
 use crate::rows::Rows;
-use crate::weights::Weights;
 
 /// The four projections of one layer.
 pub(crate) struct Attention {
@@ -51,19 +52,21 @@ pub(crate) struct Place<'a> {
 }
 
 impl Attention {
-    /// Loads `{prefix}.{q,k,v,o}_proj.weight`.
-    pub(crate) fn load(weights: &Weights, prefix: &str, config: &ModelConfig) -> Result<Self, LoadError> {
-        let (hidden, dim) = (config.hidden, config.head_dim);
-        let (wide, narrow) = (config.heads * dim, config.kv_heads * dim);
-        let part = |name: &str, shape| Matrix::load(weights, &format!("{prefix}.{name}_proj.weight"), shape);
+    /// Loads the projections of a layer.
+    pub(crate) fn load(checkpoint: &Checkpoint, layer: u32) -> Result<Self, LoadError> {
+        let (heads, kv_heads, dim) = match checkpoint.config().attention {
+            Shape::Grouped { heads, kv_heads, head_dim, .. } => (heads, kv_heads, head_dim),
+            Shape::Latent { heads, nope, .. } => (heads, heads, nope),
+        };
+        let part = |tensor| Matrix::load(&checkpoint.locate(tensor)?);
         #[expect(clippy::cast_possible_truncation, reason = "rounded to f32, as upstream's scalar is")]
         let scale = (1.0 / (dim as f64).sqrt()) as f32;
         Ok(Self {
-            q: part("q", [wide, hidden])?,
-            k: part("k", [narrow, hidden])?,
-            v: part("v", [narrow, hidden])?,
-            o: part("o", [hidden, wide])?,
-            shape: Heads { heads: config.heads, kv_heads: config.kv_heads, head_dim: dim, scale },
+            q: part(Tensor::Query(layer))?,
+            k: part(Tensor::Key(layer))?,
+            v: part(Tensor::Value(layer))?,
+            o: part(Tensor::Output(layer))?,
+            shape: Heads { heads, kv_heads, head_dim: dim, scale },
         })
     }
 

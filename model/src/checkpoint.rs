@@ -9,15 +9,18 @@ use counterfoil_spec::limits::MAX_CHECKPOINT_TEXT_BYTES;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::manifest::Manifest;
-use crate::names::Names;
+use crate::names::{Naming, Role, Tensor};
+use crate::safetensors;
+use crate::shard::{Shard, ShardPart};
 use crate::vocabulary::{Vocabulary, VocabularyFiles};
-use crate::weights::Weights;
+use crate::weights::{Located, Weights};
 
 /// A checked configuration, mapped weights, and the texts of the tokenizer. Opening reads no weight.
 pub struct Checkpoint {
     name: String,
     config: ModelConfig,
     weights: Weights,
+    naming: Naming,
     vocabulary: VocabularyFiles,
     manifest: OnceLock<(Manifest, ManifestId)>,
 }
@@ -50,7 +53,7 @@ impl Checkpoint {
         Self::of_parts(
             name,
             ModelConfig::parse(&config_file, &config, generation)?,
-            Weights::open(folder)?,
+            safetensors::open(folder)?,
             VocabularyFiles {
                 tokenizer: optional("tokenizer.json")?,
                 settings: optional("tokenizer_config.json")?,
@@ -71,7 +74,7 @@ impl Checkpoint {
         Self::of_parts(
             "guide".to_owned(),
             ModelConfig::parse(config_file, GUIDE_CONFIG, Some((generation_file, GUIDE_GENERATION)))?,
-            Weights::embedded("guide/model.safetensors", GUIDE_WEIGHTS)?,
+            safetensors::embedded("guide/model.safetensors", GUIDE_WEIGHTS)?,
             VocabularyFiles {
                 tokenizer: embedded("tokenizer.json", GUIDE_TOKENIZER),
                 settings: embedded("tokenizer_config.json", GUIDE_TOKENIZER_CONFIG),
@@ -86,7 +89,8 @@ impl Checkpoint {
         weights: Weights,
         vocabulary: VocabularyFiles,
     ) -> Result<Self, LoadError> {
-        let checkpoint = Self { name, config, weights, vocabulary, manifest: OnceLock::new() };
+        let checkpoint =
+            Self { name, config, weights, naming: Naming::Hf, vocabulary, manifest: OnceLock::new() };
         checkpoint.expect_expert_tensors()?;
         Ok(checkpoint)
     }
@@ -123,6 +127,22 @@ impl Checkpoint {
         Vocabulary::load(&self.vocabulary)
     }
 
+    /// The weights files, as they are numbered in a [`ShardPart`], with how many bytes each has.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = (&Path, u64)> {
+        self.weights.files().map(|(path, bytes)| (path, u64::try_from(bytes).unwrap_or(u64::MAX)))
+    }
+
+    /// One expert as it lies in the files.
+    ///
+    /// # Errors
+    /// [`LoadError::NoSuchExpert`], or what is wrong with the weights.
+    pub fn shard(&self, layer: u32, expert: u16) -> Result<Shard<'_>, LoadError> {
+        self.expect_expert(layer, expert)?;
+        let part = |role| ShardPart::of(&self.locate(Tensor::Expert(layer, expert, role))?);
+        let [gate, up, down] = Role::ALL;
+        Ok(Shard { parts: [part(gate)?, part(up)?, part(down)?] })
+    }
+
     /// Bytes of one expert's weights as they are computed with (f32).
     #[must_use]
     pub fn expert_weight_bytes(&self) -> u64 {
@@ -139,16 +159,13 @@ impl Checkpoint {
         &self.vocabulary
     }
 
-    pub(crate) fn names(&self) -> Names {
-        Names(self.config.family)
-    }
-
-    pub(crate) fn experts_per_layer(&self) -> usize {
-        usize::try_from(self.config.experts).unwrap_or(usize::MAX)
+    /// Looks for a tensor of the model.
+    pub(crate) fn locate(&self, tensor: Tensor) -> Result<Located<'_>, LoadError> {
+        self.weights.locate(&self.config, self.naming, tensor)
     }
 
     pub(crate) fn expect_expert(&self, layer: u32, expert: u16) -> Result<(), LoadError> {
-        if layer < self.config.layers && u32::from(expert) < self.config.experts {
+        if self.config.has_expert(layer, expert) {
             return Ok(());
         }
         Err(LoadError::NoSuchExpert {
@@ -170,14 +187,7 @@ impl Checkpoint {
 
     /// Every expert is there in the shape that the configuration says, so that a manifest can be made without fail.
     fn expect_expert_tensors(&self) -> Result<(), LoadError> {
-        let (hidden, inner) = (self.config.hidden, self.config.inner);
-        for (layer, expert) in self.config.all_experts() {
-            let [w1, w3, w2] = self.names().expert(layer, expert);
-            self.weights.stored(&w1, &[inner, hidden])?;
-            self.weights.stored(&w3, &[inner, hidden])?;
-            self.weights.stored(&w2, &[hidden, inner])?;
-        }
-        Ok(())
+        self.config.all_experts().try_for_each(|(layer, expert)| self.shard(layer, expert).map(|_| ()))
     }
 }
 

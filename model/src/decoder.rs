@@ -6,6 +6,7 @@ use crate::config::ModelConfig;
 use crate::error::{ComputeError, LoadError};
 use crate::gate::Gate;
 use crate::matrix::Matrix;
+use crate::names::Tensor;
 use crate::norm::RmsNorm;
 use crate::rope::{Rope, Rotations};
 use crate::routing::Routing;
@@ -59,25 +60,23 @@ impl Decoder {
     /// # Errors
     /// What is wrong with the weights.
     pub fn load(checkpoint: &Checkpoint) -> Result<Self, LoadError> {
-        let (config, names, weights) =
-            (checkpoint.config().clone(), checkpoint.names(), checkpoint.weights());
-        let norm = |name: &str| RmsNorm::load(weights, name, config.hidden, config.norm_eps);
+        let config = checkpoint.config().clone();
+        let norm = |tensor| RmsNorm::load(&checkpoint.locate(tensor)?, config.norm_eps);
         let layer = |layer| -> Result<Layer, LoadError> {
-            let gate_shape = [checkpoint.experts_per_layer(), config.hidden];
             Ok(Layer {
-                attention_norm: norm(&names.attention_norm(layer))?,
-                attention: Attention::load(weights, &names.attention(layer), &config)?,
-                gate_norm: norm(&names.gate_norm(layer))?,
-                gate: Gate::load(weights, &names.gate(layer), gate_shape, config.top_k)?,
+                attention_norm: norm(Tensor::AttentionNorm(layer))?,
+                attention: Attention::load(checkpoint, layer)?,
+                gate_norm: norm(Tensor::FeedNorm(layer))?,
+                gate: Gate::load(&checkpoint.locate(Tensor::Gate(layer))?, config.top_k)?,
             })
         };
-        let square = [config.vocab, config.hidden];
+        let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?);
         Ok(Self {
-            embedding: Matrix::load(weights, names.embedding(), square)?,
+            embedding: matrix(Tensor::Embedding)?,
             layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
-            norm: norm(names.norm())?,
-            head: if config.tied { None } else { Some(Matrix::load(weights, names.head(), square)?) },
-            rope: Rope::new(config.rope_theta, config.head_dim),
+            norm: norm(Tensor::Norm)?,
+            head: if config.tied { None } else { Some(matrix(Tensor::Head)?) },
+            rope: Rope::new(config.rope.theta, config.rope.dims),
             config,
         })
     }

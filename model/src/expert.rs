@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{ComputeError, LoadError};
 use crate::kernel::{self, Path};
 use crate::matrix::Matrix;
+use crate::names::{Role, Tensor};
 use crate::rows::Rows;
 
 /// The weights of one expert.
@@ -18,14 +19,8 @@ pub(crate) struct Expert {
 
 impl Expert {
     pub(crate) fn load(checkpoint: &Checkpoint, layer: u32, expert: u16) -> Result<Self, LoadError> {
-        let [w1, w3, w2] = checkpoint.names().expert(layer, expert);
-        let (hidden, inner) = (checkpoint.config().hidden, checkpoint.config().inner);
-        let weights = checkpoint.weights();
-        Ok(Self {
-            w1: Matrix::load(weights, &w1, [inner, hidden])?,
-            w3: Matrix::load(weights, &w3, [inner, hidden])?,
-            w2: Matrix::load(weights, &w2, [hidden, inner])?,
-        })
+        let load = |role| Matrix::load(&checkpoint.locate(Tensor::Expert(layer, expert, role))?);
+        Ok(Self { w1: load(Role::Gate)?, w3: load(Role::Up)?, w2: load(Role::Down)? })
     }
 
     /// `(rows, hidden)` to the same shape, not yet weighted.

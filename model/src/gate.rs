@@ -6,7 +6,7 @@ use crate::kernel::softmax;
 use crate::matrix::Matrix;
 use crate::routing::{Pick, Routing, Share};
 use crate::rows::Rows;
-use crate::weights::Weights;
+use crate::weights::Located;
 
 /// Scores experts and keeps the best `top_k`, f32.
 pub(crate) struct Gate {
@@ -15,14 +15,9 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Loads the gate of this name, `(experts, hidden)`.
-    pub(crate) fn load(
-        weights: &Weights,
-        tensor: &str,
-        shape: [usize; 2],
-        top_k: usize,
-    ) -> Result<Self, LoadError> {
-        Ok(Self { matrix: Matrix::load(weights, tensor, shape)?, top_k })
+    /// Loads the gate, `(experts, hidden)`.
+    pub(crate) fn load(found: &Located<'_>, top_k: usize) -> Result<Self, LoadError> {
+        Ok(Self { matrix: Matrix::load(found)?, top_k })
     }
 
     /// Softmax over all experts, then the `top_k` greatest (of equals the lower index), divided by their sum, which

@@ -21,8 +21,9 @@ use counterfoil_spec::limits::MAX_MANIFEST_BYTES;
 use minicbor::{Decode, Encode};
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{Family, ModelConfig};
-use crate::weights::Stored;
+use crate::config::{Attention, Family, ModelConfig};
+use crate::dtype::ElementType;
+use crate::names::{Role, Tensor};
 
 /// The version that this crate writes.
 pub const MANIFEST_VERSION: u16 = 1;
@@ -162,20 +163,24 @@ struct Settings {
 }
 
 fn config_hash(config: &ModelConfig) -> Hash {
+    let head_dim = match config.attention {
+        Attention::Grouped { head_dim, .. } => head_dim,
+        Attention::Latent { nope, rope, .. } => nope + rope,
+    };
     let settings = Settings {
         family: config.family,
         hidden: config.hidden,
         inner: config.inner,
         layers: config.layers,
-        heads: config.heads,
-        kv_heads: config.kv_heads,
-        head_dim: config.head_dim,
+        heads: config.attention.heads(),
+        kv_heads: config.attention.kv_heads(),
+        head_dim,
         experts: config.experts,
         top_k: config.top_k,
         vocab: config.vocab,
         context: config.context,
         norm_eps: config.norm_eps.to_bits(),
-        rope_theta: config.rope_theta.to_bits(),
+        rope_theta: config.rope.theta.to_bits(),
         tied: config.tied,
         eos: config.eos.clone(),
     };
@@ -185,40 +190,45 @@ fn config_hash(config: &ModelConfig) -> Hash {
 fn record(checkpoint: &Checkpoint, layer: u32, expert: u16) -> ExpertRecord {
     let mut hasher = blake3::Hasher::new_derive_key("counterfoil v1 expert-weights");
     let mut bytes = 0;
-    for (name, role) in checkpoint.names().expert(layer, expert).iter().zip(["w1", "w3", "w2"]) {
-        // `Checkpoint::open` has found every expert's tensors.
-        #[expect(clippy::expect_used, reason = "checked when the checkpoint was opened")]
-        let stored = checkpoint.weights().find(name).expect("an expert's tensor");
-        enter(&mut hasher, role, &stored);
-        bytes += wide(stored.bytes.len());
+    // `Checkpoint::open` has found every expert's tensors.
+    #[expect(clippy::expect_used, reason = "checked when the checkpoint was opened")]
+    let shard = checkpoint.shard(layer, expert).expect("an expert's tensors");
+    for (part, role) in shard.parts.iter().zip(["w1", "w3", "w2"]) {
+        enter(&mut hasher, role, part.dtype, &[part.outputs, part.inner], part.bytes);
+        bytes += wide(part.bytes.len());
     }
     ExpertRecord { bytes, hash: Hash::from_bytes(*hasher.finalize().as_bytes()) }
 }
 
 fn dense_hash(checkpoint: &Checkpoint) -> Hash {
     let config = checkpoint.config();
-    let experts: std::collections::BTreeSet<String> =
-        config.all_experts().flat_map(|(layer, expert)| checkpoint.names().expert(layer, expert)).collect();
+    let mut experts = std::collections::BTreeSet::new();
+    for (layer, expert) in config.all_experts() {
+        for role in Role::ALL {
+            let found = checkpoint.locate(Tensor::Expert(layer, expert, role));
+            experts.extend(found.map(|found| found.place.name));
+        }
+    }
     let mut hasher = blake3::Hasher::new_derive_key("counterfoil v1 dense-weights");
     for name in checkpoint.weights().names().filter(|name| !experts.contains(*name)) {
         // A tensor of a type that is not computed with is no part of the model.
         if let Ok(stored) = checkpoint.weights().find(name) {
-            enter(&mut hasher, name, &stored);
+            enter(&mut hasher, name, stored.dtype, stored.shape, stored.bytes);
         }
     }
     Hash::from_bytes(*hasher.finalize().as_bytes())
 }
 
-fn enter(hasher: &mut blake3::Hasher, name: &str, stored: &Stored<'_>) {
+fn enter(hasher: &mut blake3::Hasher, name: &str, dtype: ElementType, shape: &[usize], bytes: &[u8]) {
     hasher.update(&wide(name.len()).to_le_bytes());
     hasher.update(name.as_bytes());
-    hasher.update(&stored.dtype.number().to_le_bytes());
-    hasher.update(&wide(stored.shape.len()).to_le_bytes());
-    for dimension in stored.shape {
+    hasher.update(&dtype.number().to_le_bytes());
+    hasher.update(&wide(shape.len()).to_le_bytes());
+    for dimension in shape {
         hasher.update(&wide(*dimension).to_le_bytes());
     }
-    hasher.update(&wide(stored.bytes.len()).to_le_bytes());
-    hasher.update(stored.bytes);
+    hasher.update(&wide(bytes.len()).to_le_bytes());
+    hasher.update(bytes);
 }
 
 pub(crate) fn wide(n: usize) -> u64 {

@@ -1,9 +1,13 @@
 //! A weight matrix.
 
+use candle_core::{DType, Device, Tensor as Candle};
+
+use crate::dtype::ElementType;
 use crate::error::{ComputeError, LoadError};
 use crate::kernel::{self, Path, Product};
+use crate::layout::{Laid, lay};
 use crate::rows::Rows;
-use crate::weights::Weights;
+use crate::weights::{Located, malformed};
 
 /// `(outputs, inner)` f32, as checkpoints store the weight of a linear layer without bias.
 pub(crate) struct Matrix {
@@ -13,10 +17,10 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    /// Loads and widens the tensor of this name.
-    pub(crate) fn load(weights: &Weights, tensor: &str, shape: [usize; 2]) -> Result<Self, LoadError> {
-        let [outputs, inner] = shape;
-        Ok(Self { outputs, inner, values: weights.floats(tensor, &shape)? })
+    /// Loads and widens a tensor.
+    pub(crate) fn load(found: &Located<'_>) -> Result<Self, LoadError> {
+        let [outputs, inner] = found.shape;
+        Ok(Self { outputs, inner, values: floats(found)? })
     }
 
     /// Takes `(outputs, inner)` values.
@@ -51,4 +55,27 @@ impl Matrix {
     pub(crate) fn bytes(&self) -> usize {
         self.values.len() * size_of::<f32>()
     }
+}
+
+/// A tensor's values, widened to f32.
+pub(crate) fn floats(found: &Located<'_>) -> Result<Vec<f32>, LoadError> {
+    let laid = lay(found)?;
+    let wrong =
+        |reason: String| malformed(found.stored.path, format!("tensor {}: {reason}", found.stored.name));
+    widened(&laid).map_err(|e| wrong(e.to_string()))
+}
+
+/// Widening to f32 is exact, so it does not matter who does it; candle does.
+fn widened(laid: &Laid) -> candle_core::Result<Vec<f32>> {
+    let dtype = match laid.dtype {
+        ElementType::F32 => DType::F32,
+        ElementType::F16 => DType::F16,
+        ElementType::Bf16 => DType::BF16,
+        other => candle_core::bail!("{} is not computed with", other.name()),
+    };
+    let [outputs, inner] = laid.shape;
+    Candle::from_raw_buffer(laid.bytes.bytes(), dtype, &[outputs, inner], &Device::Cpu)?
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1()
 }

@@ -2,8 +2,9 @@
 
 use crate::error::{ComputeError, LoadError};
 use crate::kernel::sum_of_squares;
+use crate::matrix::floats;
 use crate::rows::Rows;
-use crate::weights::Weights;
+use crate::weights::Located;
 
 /// `y = w · (x / sqrt(mean(x²) + eps))`, all f32.
 pub(crate) struct RmsNorm {
@@ -12,9 +13,9 @@ pub(crate) struct RmsNorm {
 }
 
 impl RmsNorm {
-    /// Loads the weight of this name.
-    pub(crate) fn load(weights: &Weights, tensor: &str, width: usize, eps: f32) -> Result<Self, LoadError> {
-        Ok(Self { weight: weights.floats(tensor, &[width])?, eps })
+    /// Loads the weight.
+    pub(crate) fn load(found: &Located<'_>, eps: f32) -> Result<Self, LoadError> {
+        Ok(Self { weight: floats(found)?, eps })
     }
 
     /// `(rows, width)` to the same shape.

@@ -1,161 +1,97 @@
-//! Tensors by name out of safetensors files, mapped from disk or embedded in the program.
+//! The tensors of a model's files by name, whatever the container: what lies where, in which type and shape.
 //!
-//! ```text
-//! header length n (u64 LE) ‖ n bytes of JSON: name -> {dtype, shape, data_offsets} ‖ tensor bytes (LE)
-//! ```
-//!
-//! The header is checked as a whole before any tensor is looked at (lengths against the file, offsets against
-//! shapes, no gaps); a header over [`MAX_WEIGHTS_HEADER_BYTES`] is not even parsed.
+//! A container's reader gives a [`Container`]; here they become one table, which is checked as a whole before any
+//! tensor is looked at: lengths against shapes, ends against the file, no name twice.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-use counterfoil_spec::limits::{MAX_WEIGHTS_FILES, MAX_WEIGHTS_HEADER_BYTES};
-use memmap2::Mmap;
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use serde::Deserialize;
-
-use crate::config::json;
+use crate::config::ModelConfig;
+use crate::dtype::ElementType;
 use crate::error::LoadError;
+use crate::mapping::{Mapping, Span};
+use crate::names::{Naming, Place, Tensor};
+
+/// One weights file and the tensors that its header lists.
+pub(crate) struct Container {
+    /// Its path, for what is wrong with it.
+    pub(crate) path: PathBuf,
+    /// All of its bytes.
+    pub(crate) mapping: Mapping,
+    /// Name and place of each tensor.
+    pub(crate) tensors: Vec<(String, Entry)>,
+}
+
+/// One tensor as a header lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Its element type, or the name of one that is not computed with.
+    pub(crate) dtype: Result<ElementType, String>,
+    /// Its shape, outermost dimension first.
+    pub(crate) shape: Vec<usize>,
+    /// Its first byte in the file.
+    pub(crate) offset: usize,
+    /// How many bytes it has.
+    pub(crate) len: usize,
+}
 
 /// The tensors of one checkpoint.
 pub(crate) struct Weights {
-    files: Vec<WeightsFile>,
-    /// Tensor name to its place in `files`.
-    by_name: BTreeMap<String, usize>,
+    files: Vec<(PathBuf, Mapping)>,
+    by_name: BTreeMap<String, (usize, Entry)>,
     /// The file that lists the tensors, for what a missing one is told with.
     listing: PathBuf,
 }
 
-struct WeightsFile {
-    path: PathBuf,
-    bytes: Bytes,
-    metadata: Metadata,
-    /// Where the tensor bytes begin.
-    start: usize,
-}
-
-enum Bytes {
-    Mapped(Mmap),
-    Embedded(&'static [u8]),
-}
-
-impl Bytes {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Embedded(bytes) => bytes,
-        }
-    }
-}
-
 /// One tensor as it lies in its file.
 pub(crate) struct Stored<'a> {
-    /// Its file.
-    pub(crate) file: &'a Path,
+    /// Its file, numbered as in [`Weights::files`].
+    pub(crate) file: usize,
+    /// The path of that file.
+    pub(crate) path: &'a Path,
+    /// Its name there.
+    pub(crate) name: &'a str,
     /// Its element type.
-    pub(crate) dtype: StoredType,
-    /// Its shape.
+    pub(crate) dtype: ElementType,
+    /// Its shape, outermost dimension first.
     pub(crate) shape: &'a [usize],
+    /// Its first byte in the file.
+    pub(crate) offset: usize,
     /// Its bytes.
     pub(crate) bytes: &'a [u8],
+    mapping: &'a Mapping,
 }
 
-/// The element types that are computed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StoredType {
-    /// IEEE 754 binary32.
-    F32,
-    /// IEEE 754 binary16.
-    F16,
-    /// The upper half of a binary32.
-    Bf16,
-}
-
-impl StoredType {
-    fn of(dtype: Dtype) -> Option<Self> {
-        match dtype {
-            Dtype::F32 => Some(Self::F32),
-            Dtype::F16 => Some(Self::F16),
-            Dtype::BF16 => Some(Self::Bf16),
-            _ => None,
-        }
-    }
-
-    /// How a manifest names it.
-    pub(crate) const fn number(self) -> u64 {
-        match self {
-            Self::F32 => 1,
-            Self::F16 => 2,
-            Self::Bf16 => 3,
-        }
-    }
-
-    const fn candle(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
-            Self::Bf16 => DType::BF16,
-        }
-    }
+/// A tensor that was looked for, found, and of the shape that the configuration gives it.
+pub(crate) struct Located<'a> {
+    /// The stored tensor of which it is all or a part.
+    pub(crate) stored: Stored<'a>,
+    /// Which part.
+    pub(crate) place: Place,
+    /// `(outputs, inner)` as it is computed with.
+    pub(crate) shape: [usize; 2],
 }
 
 impl Weights {
-    /// Opens the weights of a folder: one file, or an index and the files that it names.
-    pub(crate) fn open(folder: &Path) -> Result<Self, LoadError> {
-        let index = folder.join(INDEX_FILE);
-        if !index.is_file() {
-            let path = folder.join(SINGLE_FILE);
-            return Self::of_files(vec![WeightsFile::map(path.clone())?], path);
-        }
-        let text = std::fs::read(&index).map_err(|source| LoadError::Io { file: index.clone(), source })?;
-        let listed: Index = json(&index, &text)?;
-        let mut names: Vec<&str> = listed.weight_map.values().map(String::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        if names.len() > MAX_WEIGHTS_FILES {
-            return Err(too_large(&index, "files", names.len(), MAX_WEIGHTS_FILES));
-        }
-        let mut files = Vec::with_capacity(names.len());
-        for name in names {
-            if Path::new(name).file_name().is_none_or(|plain| plain != name) {
-                return Err(malformed(
-                    &index,
-                    format!("{name:?} is not the plain name of a file in this folder"),
-                ));
-            }
-            files.push(WeightsFile::map(folder.join(name))?);
-        }
-        let weights = Self::of_files(files, index)?;
-        for (tensor, name) in &listed.weight_map {
-            let found = weights.by_name.get(tensor).and_then(|at| weights.files.get(*at));
-            if found.is_none_or(|file| file.path != folder.join(name)) {
-                return Err(LoadError::TensorMissing { file: folder.join(name), tensor: tensor.clone() });
-            }
-        }
-        Ok(weights)
-    }
-
-    /// Takes a file that is part of the program.
-    pub(crate) fn embedded(name: &str, bytes: &'static [u8]) -> Result<Self, LoadError> {
-        let file = WeightsFile::parse(PathBuf::from(name), Bytes::Embedded(bytes))?;
-        Self::of_files(vec![file], PathBuf::from(name))
-    }
-
-    fn of_files(files: Vec<WeightsFile>, listing: PathBuf) -> Result<Self, LoadError> {
-        let mut by_name = BTreeMap::new();
+    /// Makes one table of several files.
+    pub(crate) fn of_files(files: Vec<Container>, listing: PathBuf) -> Result<Self, LoadError> {
+        let mut by_name: BTreeMap<String, (usize, Entry)> = BTreeMap::new();
         for (at, file) in files.iter().enumerate() {
-            for name in file.metadata.offset_keys() {
-                if let Some(other) = by_name.insert(name.clone(), at) {
+            for (name, entry) in &file.tensors {
+                entry.check(name, file)?;
+                if let Some((other, _)) = by_name.insert(name.clone(), (at, entry.clone())) {
                     let other = files.get(other).map(|f| f.path.display().to_string()).unwrap_or_default();
                     return Err(malformed(&file.path, format!("tensor {name} is also in {other}")));
                 }
             }
         }
+        let files = files.into_iter().map(|file| (file.path, file.mapping)).collect();
         Ok(Self { files, by_name, listing })
+    }
+
+    /// The files, with how many bytes each has.
+    pub(crate) fn files(&self) -> impl ExactSizeIterator<Item = (&Path, usize)> {
+        self.files.iter().map(|(path, mapping)| (path.as_path(), mapping.bytes().len()))
     }
 
     /// The names of all tensors, ascending.
@@ -163,104 +99,80 @@ impl Weights {
         self.by_name.keys().map(String::as_str)
     }
 
-    /// One tensor as it is stored, of the shape that the configuration gives it.
-    pub(crate) fn stored(&self, tensor: &str, shape: &[usize]) -> Result<Stored<'_>, LoadError> {
-        let stored = self.find(tensor)?;
-        if stored.shape != shape {
-            return Err(LoadError::TensorShape {
-                file: stored.file.to_path_buf(),
-                tensor: tensor.to_owned(),
-                found: stored.shape.to_vec(),
-                expected: shape.to_vec(),
-            });
-        }
-        Ok(stored)
+    /// Whether a tensor of this name is stored in this file.
+    pub(crate) fn has_in(&self, tensor: &str, path: &Path) -> bool {
+        let file = self.by_name.get(tensor).and_then(|(file, _)| self.files.get(*file));
+        file.is_some_and(|(found, _)| found == path)
     }
 
     /// One tensor as it is stored, whatever its shape.
     pub(crate) fn find(&self, tensor: &str) -> Result<Stored<'_>, LoadError> {
         let missing = || LoadError::TensorMissing { file: self.listing.clone(), tensor: tensor.to_owned() };
-        let file = self.by_name.get(tensor).and_then(|at| self.files.get(*at)).ok_or_else(missing)?;
-        let entry: &TensorInfo = file.metadata.info(tensor).ok_or_else(missing)?;
-        let dtype = StoredType::of(entry.dtype).ok_or_else(|| LoadError::TensorType {
-            file: file.path.clone(),
+        let (name, (file, entry)) = self.by_name.get_key_value(tensor).ok_or_else(missing)?;
+        let (path, mapping) = self.files.get(*file).ok_or_else(missing)?;
+        let dtype = entry.dtype.clone().map_err(|found| LoadError::TensorType {
+            file: path.clone(),
             tensor: tensor.to_owned(),
-            found: format!("{:?}", entry.dtype),
+            found,
         })?;
-        let (from, to) = entry.data_offsets;
-        let bytes = file.bytes.as_slice().get(file.start + from..file.start + to).ok_or_else(missing)?;
-        Ok(Stored { file: &file.path, dtype, shape: &entry.shape, bytes })
+        let bytes = mapping.bytes().get(entry.offset..entry.offset + entry.len).ok_or_else(missing)?;
+        let (file, offset, shape) = (*file, entry.offset, entry.shape.as_slice());
+        Ok(Stored { file, path, name, dtype, shape, offset, bytes, mapping })
     }
 
-    /// One tensor as finite f32 values.
-    pub(crate) fn floats(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        let stored = self.stored(tensor, shape)?;
-        let values = to_f32(&stored).map_err(|e| malformed(stored.file, format!("tensor {tensor}: {e}")))?;
-        match values.iter().position(|v| !v.is_finite()) {
-            Some(index) => Err(LoadError::NonFinite {
-                file: stored.file.to_path_buf(),
-                tensor: tensor.to_owned(),
-                index,
-            }),
-            None => Ok(values),
-        }
-    }
-}
-
-/// Widening to f32 is exact, so it does not matter who does it; candle does.
-fn to_f32(stored: &Stored<'_>) -> candle_core::Result<Vec<f32>> {
-    Tensor::from_raw_buffer(stored.bytes, stored.dtype.candle(), stored.shape, &Device::Cpu)?
-        .to_dtype(DType::F32)?
-        .flatten_all()?
-        .to_vec1()
-}
-
-impl WeightsFile {
-    fn map(path: PathBuf) -> Result<Self, LoadError> {
-        let io = |source| LoadError::Io { file: path.clone(), source };
-        let file = File::open(&path).map_err(io)?;
-        // SAFETY: the map is only ever read, as bytes, which have no invalid values. Weights are written once and
-        // then named by their hash; whoever cuts the file short under a running program ends that program.
-        #[expect(unsafe_code, reason = "weights are larger than memory should be copied into")]
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Self::parse(path, Bytes::Mapped(map))
-    }
-
-    fn parse(path: PathBuf, bytes: Bytes) -> Result<Self, LoadError> {
-        let all = bytes.as_slice();
-        let length = all.first_chunk::<8>().map(|head| u64::from_le_bytes(*head));
-        let length =
-            length.ok_or_else(|| malformed(&path, "shorter than a safetensors header".to_owned()))?;
-        let header = usize::try_from(length).unwrap_or(usize::MAX);
-        //= spec/model.md#weights
-        //# A header of more than 32 MiB MUST be refused before it is parsed
-        if header > MAX_WEIGHTS_HEADER_BYTES {
-            return Err(LoadError::TooLarge {
-                file: path,
-                what: "bytes of header",
-                found: length,
-                limit: u64::try_from(MAX_WEIGHTS_HEADER_BYTES).unwrap_or(u64::MAX),
+    /// Looks for a tensor in the places where this naming keeps it.
+    pub(crate) fn locate(
+        &self,
+        config: &ModelConfig,
+        naming: Naming,
+        tensor: Tensor,
+    ) -> Result<Located<'_>, LoadError> {
+        let mut places = naming.places(config, tensor);
+        let at = places.iter().position(|place| self.by_name.contains_key(&place.name)).unwrap_or(0);
+        let place = places.swap_remove(at);
+        let stored = self.find(&place.name)?;
+        if stored.shape != place.shape {
+            return Err(LoadError::TensorShape {
+                file: stored.path.to_path_buf(),
+                tensor: place.name,
+                found: stored.shape.to_vec(),
+                expected: place.shape,
             });
         }
-        let (header, metadata) =
-            SafeTensors::read_metadata(all).map_err(|e| malformed(&path, e.to_string()))?;
-        Ok(Self { path, bytes, metadata, start: header + 8 })
+        Ok(Located { stored, place, shape: tensor.shape(config) })
     }
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
+impl Stored<'_> {
+    /// Some of its bytes, kept alive; `None` past its end.
+    pub(crate) fn span(&self, from: usize, to: usize) -> Option<Span> {
+        self.bytes.get(from..to)?;
+        self.mapping.span(self.offset + from..self.offset + to)
+    }
 }
 
-fn malformed(file: &Path, reason: String) -> LoadError {
+impl Entry {
+    /// Whether a header's claims agree with each other and with the file.
+    fn check(&self, name: &str, file: &Container) -> Result<(), LoadError> {
+        let wrong = |reason: String| malformed(&file.path, format!("tensor {name} {reason}"));
+        let end = self.offset.checked_add(self.len);
+        if end.is_none_or(|end| end > file.mapping.bytes().len()) {
+            return Err(wrong("does not lie in the file".to_owned()));
+        }
+        let Ok(dtype) = self.dtype else { return Ok(()) };
+        let (outer, inner) = match self.shape.split_last() {
+            Some((inner, outer)) => (outer, *inner),
+            None => ([].as_slice(), 1),
+        };
+        let rows = outer.iter().try_fold(1_usize, |rows, n| rows.checked_mul(*n));
+        let bytes = dtype.row_bytes(inner).zip(rows).and_then(|(row, rows)| row.checked_mul(rows));
+        if bytes == Some(self.len) {
+            return Ok(());
+        }
+        Err(wrong(format!("of {} and shape {:?} cannot have {} bytes", dtype.name(), self.shape, self.len)))
+    }
+}
+
+pub(crate) fn malformed(file: &Path, reason: String) -> LoadError {
     LoadError::Malformed { file: file.to_path_buf(), reason }
 }
-
-fn too_large(file: &Path, what: &'static str, found: usize, limit: usize) -> LoadError {
-    let wide = |n| u64::try_from(n).unwrap_or(u64::MAX);
-    LoadError::TooLarge { file: file.to_path_buf(), what, found: wide(found), limit: wide(limit) }
-}
-
-const INDEX_FILE: &str = "model.safetensors.index.json";
-const SINGLE_FILE: &str = "model.safetensors";

@@ -254,7 +254,8 @@ fn hostile_configurations_are_errors() {
     let reason = |key: &str, value: Value| Copy::new().set(key, value).message();
     assert_eq!(
         reason("model_type", json!("llama")),
-        "/config.json: model_type is llama, and only mixtral is supported; use another checkpoint"
+        "/config.json: model_type is llama, and only mixtral, deepseek_v2, qwen2_moe or dbrx is supported; \
+         use another checkpoint"
     );
     assert_eq!(
         reason("hidden_act", json!("gelu")),
@@ -296,7 +297,7 @@ fn hostile_configurations_are_errors() {
     );
     assert_eq!(
         reason("rms_norm_eps", json!(-1.0)),
-        "/config.json: rms_norm_eps -1 is not a small positive number; fetch the file again"
+        "/config.json: a norm's eps of -1 is not a small positive number; fetch the file again"
     );
     assert_eq!(
         reason("eos_token_id", json!([1, 128])),
@@ -306,7 +307,7 @@ fn hostile_configurations_are_errors() {
 
 #[test]
 fn rope_theta_is_read_from_either_place() {
-    let theta = |copy: Copy| copy.open().unwrap().config().rope_theta;
+    let theta = |copy: Copy| copy.open().unwrap().config().rope.theta;
     let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
     assert!(close(theta(Copy::new().unset("rope_theta")), 1e4));
     assert!(close(theta(Copy::new().unset("rope_parameters")), 1e4));

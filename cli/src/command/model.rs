@@ -66,8 +66,8 @@ fn inspect(dir: Option<&Path>, json: bool) -> Outcome {
     let experts = config.all_experts().count();
     let value = json!({
         "name": checkpoint.name(), "manifest": checkpoint.manifest_id(), "family": config.family.name(),
-        "hidden": config.hidden, "inner": config.inner, "layers": config.layers, "heads": config.heads,
-        "kv_heads": config.kv_heads, "experts": config.experts, "top_k": config.top_k, "vocab": config.vocab,
+        "hidden": config.hidden, "inner": config.inner, "layers": config.layers, "heads": config.attention.heads(),
+        "kv_heads": config.attention.kv_heads(), "experts": config.experts, "top_k": config.top_k, "vocab": config.vocab,
         "context": config.context, "expert_bytes_f32": expert, "experts_in_all": experts,
         "dense_bytes_f32": decoder.weight_bytes(),
     });

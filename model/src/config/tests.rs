@@ -1,0 +1,1 @@
+//! Configurations of the four families, as their checkpoints write them.

@@ -1,0 +1,69 @@
+//! Bytes that are kept alive by whoever looks at them: mapped from disk, part of the program, or owned.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use crate::error::LoadError;
+
+/// A file's bytes; copies share them.
+#[derive(Debug, Clone)]
+pub(crate) enum Mapping {
+    /// A file on disk.
+    File(Arc<Mmap>),
+    /// A file inside the program.
+    Embedded(&'static [u8]),
+    /// Bytes that were laid out anew.
+    Owned(Arc<Vec<u8>>),
+}
+
+impl Mapping {
+    /// Maps a file.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, LoadError> {
+        let io = |source| LoadError::Io { file: path.clone(), source };
+        let file = File::open(&path).map_err(io)?;
+        // SAFETY: the map is only ever read, as bytes, which have no invalid values. Weights are written once and
+        // then named by their hash; whoever cuts the file short under a running program ends that program.
+        #[expect(unsafe_code, reason = "weights are larger than memory should be copied into")]
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        Ok(Self::File(Arc::new(map)))
+    }
+
+    /// All of them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::File(map) => map,
+            Self::Embedded(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Some of them; `None` past the end.
+    pub(crate) fn span(&self, range: Range<usize>) -> Option<Span> {
+        self.bytes().get(range.clone())?;
+        Some(Span { mapping: self.clone(), range })
+    }
+}
+
+/// Some bytes of a mapping, which they keep alive.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    mapping: Mapping,
+    range: Range<usize>,
+}
+
+impl Span {
+    /// Bytes of its own.
+    pub(crate) fn owned(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { mapping: Mapping::Owned(Arc::new(bytes)), range }
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.mapping.bytes().get(self.range.clone()).unwrap_or_default()
+    }
+}

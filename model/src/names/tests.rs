@@ -1,0 +1,1 @@
+//! Where each naming says that tensors lie.

@@ -1,0 +1,117 @@
+//! The safetensors container.
+//!
+//! ```text
+//! header length n (u64 LE) ‖ n bytes of JSON: name -> {dtype, shape, data_offsets} ‖ tensor bytes (LE)
+//! ```
+//!
+//! The header is checked as a whole before any tensor is looked at (lengths against the file, offsets against
+//! shapes, no gaps); a header over [`MAX_WEIGHTS_HEADER_BYTES`] is not even parsed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use counterfoil_spec::limits::{MAX_WEIGHTS_FILES, MAX_WEIGHTS_HEADER_BYTES};
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+use serde::Deserialize;
+
+use crate::config::json;
+use crate::dtype::ElementType;
+use crate::error::LoadError;
+use crate::mapping::Mapping;
+use crate::weights::{Container, Entry, Weights, malformed};
+
+/// Opens the weights of a folder: one file, or an index and the files that it names.
+pub(crate) fn open(folder: &Path) -> Result<Weights, LoadError> {
+    let index = folder.join(INDEX_FILE);
+    if !index.is_file() {
+        let path = folder.join(SINGLE_FILE);
+        return Weights::of_files(vec![map(path.clone())?], path);
+    }
+    let text = std::fs::read(&index).map_err(|source| LoadError::Io { file: index.clone(), source })?;
+    let listed: Index = json(&index, &text)?;
+    let mut names: Vec<&str> = listed.weight_map.values().map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() > MAX_WEIGHTS_FILES {
+        return Err(too_large(&index, "files", wide(names.len()), MAX_WEIGHTS_FILES));
+    }
+    let mut files = Vec::with_capacity(names.len());
+    for name in names {
+        if Path::new(name).file_name().is_none_or(|plain| plain != name) {
+            return Err(malformed(
+                &index,
+                format!("{name:?} is not the plain name of a file in this folder"),
+            ));
+        }
+        files.push(map(folder.join(name))?);
+    }
+    let weights = Weights::of_files(files, index)?;
+    for (tensor, name) in &listed.weight_map {
+        let file = folder.join(name);
+        if !weights.has_in(tensor, &file) {
+            return Err(LoadError::TensorMissing { file, tensor: tensor.clone() });
+        }
+    }
+    Ok(weights)
+}
+
+/// Takes a file that is part of the program.
+pub(crate) fn embedded(name: &str, bytes: &'static [u8]) -> Result<Weights, LoadError> {
+    let path = PathBuf::from(name);
+    Weights::of_files(vec![parse(path.clone(), Mapping::Embedded(bytes))?], path)
+}
+
+fn map(path: PathBuf) -> Result<Container, LoadError> {
+    let mapping = Mapping::open(path.clone())?;
+    parse(path, mapping)
+}
+
+fn parse(path: PathBuf, mapping: Mapping) -> Result<Container, LoadError> {
+    let all = mapping.bytes();
+    let length = all.first_chunk::<8>().map(|head| u64::from_le_bytes(*head));
+    let length = length.ok_or_else(|| malformed(&path, "shorter than a safetensors header".to_owned()))?;
+    //= spec/model.md#weights
+    //# A header of more than 32 MiB MUST be refused before it is parsed
+    if usize::try_from(length).unwrap_or(usize::MAX) > MAX_WEIGHTS_HEADER_BYTES {
+        return Err(too_large(&path, "bytes of header", length, MAX_WEIGHTS_HEADER_BYTES));
+    }
+    let (header, metadata) = SafeTensors::read_metadata(all).map_err(|e| malformed(&path, e.to_string()))?;
+    let tensors = metadata.tensors().into_iter().map(|(name, listed)| {
+        let (from, to) = listed.data_offsets;
+        let entry = Entry {
+            dtype: element_type(listed.dtype),
+            shape: listed.shape.clone(),
+            offset: header + 8 + from,
+            len: to - from,
+        };
+        (name, entry)
+    });
+    let tensors = tensors.collect();
+    Ok(Container { path, mapping, tensors })
+}
+
+fn element_type(dtype: Dtype) -> Result<ElementType, String> {
+    match dtype {
+        Dtype::F32 => Ok(ElementType::F32),
+        Dtype::F16 => Ok(ElementType::F16),
+        Dtype::BF16 => Ok(ElementType::Bf16),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+fn too_large(file: &Path, what: &'static str, found: u64, limit: usize) -> LoadError {
+    LoadError::TooLarge { file: file.to_path_buf(), what, found, limit: wide(limit) }
+}
+
+fn wide(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+const INDEX_FILE: &str = "model.safetensors.index.json";
+const SINGLE_FILE: &str = "model.safetensors";
