@@ -34,6 +34,7 @@ mod mapping;
 mod matrix;
 mod names;
 mod norm;
+pub mod quant;
 pub mod reference;
 mod rope;
 mod routing;
