@@ -27,6 +27,7 @@ mod dtype;
 mod error;
 mod expert;
 mod gate;
+pub mod gguf;
 mod kernel;
 mod layout;
 mod manifest;

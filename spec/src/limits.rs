@@ -104,3 +104,19 @@ pub const MAX_PENDING_TOKENS: usize = 8;
 pub const MAX_STOPS: usize = 4;
 /// Steps of a chat template.
 pub const MAX_TEMPLATE_STEPS: u64 = 4_000_000;
+/// The head of a GGUF file (settings, tokenizer, tensor table), in bytes.
+pub const MAX_GGUF_HEADER_BYTES: usize = 64 * 1024 * 1024;
+/// Settings of a GGUF file.
+pub const MAX_GGUF_SETTINGS: usize = 65_536;
+/// Tensors of a GGUF file.
+pub const MAX_GGUF_TENSORS: usize = 1 << 18;
+/// Dimensions of a tensor in a GGUF file.
+pub const MAX_GGUF_DIMENSIONS: usize = 4;
+/// Arrays inside each other in a GGUF file's settings.
+pub const MAX_GGUF_DEPTH: usize = 4;
+/// The key of a GGUF file's setting, in bytes.
+pub const MAX_GGUF_KEY_BYTES: usize = 65_535;
+/// The name of a tensor in a GGUF file, in bytes.
+pub const MAX_GGUF_NAME_BYTES: usize = 256;
+/// What the offsets in a GGUF file may be multiples of, in bytes.
+pub const MAX_GGUF_ALIGNMENT: usize = 65_536;
