@@ -8,6 +8,7 @@ use counterfoil_spec::limits::MAX_CHECKPOINT_TEXT_BYTES;
 
 use crate::config::ModelConfig;
 use crate::error::LoadError;
+use crate::gguf::{self, Opened};
 use crate::manifest::Manifest;
 use crate::names::{Naming, Role, Tensor};
 use crate::safetensors;
@@ -27,11 +28,14 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Opens a folder with `config.json`, `model.safetensors` or its index, and, if it is to talk,
-    /// `tokenizer.json` with `tokenizer_config.json` or `chat_template.jinja`.
+    /// `tokenizer.json` with `tokenizer_config.json` or `chat_template.jinja`; or a GGUF file, or one of a set of them.
     ///
     /// # Errors
     /// [`LoadError`] names the file. Tensors are looked for here already, and their values read when they are loaded.
     pub fn open(folder: &Path) -> Result<Self, LoadError> {
+        if folder.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            return Self::open_gguf(folder);
+        }
         let required = |name: &str| {
             let file = folder.join(name);
             match read(file.clone()) {
@@ -54,12 +58,20 @@ impl Checkpoint {
             name,
             ModelConfig::parse(&config_file, &config, generation)?,
             safetensors::open(folder)?,
+            Naming::Hf,
             VocabularyFiles {
                 tokenizer: optional("tokenizer.json")?,
                 settings: optional("tokenizer_config.json")?,
                 template: optional("chat_template.jinja")?,
             },
         )
+    }
+
+    fn open_gguf(path: &Path) -> Result<Self, LoadError> {
+        let name =
+            path.file_stem().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+        let Opened { config, weights, vocabulary } = gguf::open(path)?;
+        Self::of_parts(name, config, weights, Naming::Gguf, vocabulary)
     }
 
     /// The small model inside this program; it answers questions about Counterfoil.
@@ -75,6 +87,7 @@ impl Checkpoint {
             "guide".to_owned(),
             ModelConfig::parse(config_file, GUIDE_CONFIG, Some((generation_file, GUIDE_GENERATION)))?,
             safetensors::embedded("guide/model.safetensors", GUIDE_WEIGHTS)?,
+            Naming::Hf,
             VocabularyFiles {
                 tokenizer: embedded("tokenizer.json", GUIDE_TOKENIZER),
                 settings: embedded("tokenizer_config.json", GUIDE_TOKENIZER_CONFIG),
@@ -87,10 +100,10 @@ impl Checkpoint {
         name: String,
         config: ModelConfig,
         weights: Weights,
+        naming: Naming,
         vocabulary: VocabularyFiles,
     ) -> Result<Self, LoadError> {
-        let checkpoint =
-            Self { name, config, weights, naming: Naming::Hf, vocabulary, manifest: OnceLock::new() };
+        let checkpoint = Self { name, config, weights, naming, vocabulary, manifest: OnceLock::new() };
         checkpoint.expect_expert_tensors()?;
         Ok(checkpoint)
     }

@@ -7,6 +7,7 @@ mod bounds;
 mod dbrx;
 mod deepseek_v2;
 mod field;
+mod gguf;
 mod hf;
 mod mixtral;
 mod qwen2_moe;

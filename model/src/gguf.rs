@@ -12,6 +12,7 @@
 //! count is checked against the bytes left before memory is taken for it, and arrays are not copied at all.
 
 mod head;
+mod open;
 mod reader;
 mod set;
 mod table;
@@ -19,6 +20,7 @@ mod value;
 mod write;
 
 pub use head::Gguf;
+pub(crate) use open::{Opened, open};
 pub use set::{check_set, files_of_set};
 pub use table::{Entry, Stored};
 pub use value::{Array, Value};

@@ -11,6 +11,7 @@ use crate::dtype::ElementType;
 use crate::error::LoadError;
 use crate::mapping::Span;
 use crate::names::Cut;
+use crate::quant::widen;
 use crate::scan;
 use crate::weights::{Located, Stored, malformed};
 
@@ -53,7 +54,7 @@ pub(crate) fn lay(found: &Located<'_>) -> Result<Laid, LoadError> {
     let laid = |dtype, bytes| Laid { dtype, shape: found.shape, bytes };
     if found.place.transposed {
         let band = pieces.first().map_or(0, |(_, count)| *count);
-        let (dtype, bytes) = gathered(stored, &pieces, row).turnable(width)?;
+        let (dtype, bytes) = gathered(stored, &pieces, row).turnable();
         return Ok(laid(dtype, Span::owned(turned(&bytes, [band, width], dtype.block_bytes()))));
     }
     if let [(first, count)] = pieces[..] {
@@ -95,13 +96,15 @@ fn gathered<'a>(stored: &'a Stored<'a>, pieces: &[Piece], row: usize) -> Gathere
 }
 
 impl Gathered<'_> {
-    /// The same in a type of which every value stands by itself.
-    fn turnable(self, _width: usize) -> Result<(ElementType, Vec<u8>), LoadError> {
-        let Stored { dtype, path, name, .. } = *self.stored;
+    /// The same in a type of which every value stands by itself: blocks are widened, which is exact.
+    fn turnable(self) -> (ElementType, Vec<u8>) {
+        let dtype = self.stored.dtype;
         if dtype.is_float() {
-            return Ok((dtype, self.bytes));
+            return (dtype, self.bytes);
         }
-        Err(malformed(path, format!("tensor {name} of {} cannot be turned", dtype.name())))
+        let mut values = vec![0f32; self.bytes.len() / dtype.block_bytes() * dtype.block_values()];
+        widen(dtype, &self.bytes, &mut values);
+        (ElementType::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 }
 

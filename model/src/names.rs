@@ -3,6 +3,7 @@
 //! Checkpoints call the same tensor differently, keep several in one, or keep one turned. A naming is a pure function
 //! from a [`Tensor`] to the [`Place`]s where it may lie; what is computed knows only the [`Tensor`].
 
+pub(crate) mod gguf;
 pub(crate) mod hf;
 
 use crate::config::{Attention, ModelConfig};
@@ -262,6 +263,8 @@ impl Place {
 pub(crate) enum Naming {
     /// Hugging Face transformers.
     Hf,
+    /// llama.cpp.
+    Gguf,
 }
 
 impl Naming {
@@ -269,6 +272,7 @@ impl Naming {
     pub(crate) fn places(self, config: &ModelConfig, tensor: Tensor) -> Vec<Place> {
         match self {
             Self::Hf => vec![hf::place(config, tensor)],
+            Self::Gguf => gguf::places(config, tensor),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Text to token ids and back, and conversations to text.
 
+mod gguf;
+mod words;
+
 use std::path::{Path, PathBuf};
 
 use counterfoil_spec::ids::Hash;
@@ -11,6 +14,8 @@ use crate::error::LoadError;
 use crate::manifest::wide;
 use crate::stream::TextStream;
 use crate::template::{ChatTemplate, Marks};
+
+pub(crate) use gguf::endings;
 
 /// A tokenizer and, where the model has one, its chat template.
 pub struct Vocabulary {

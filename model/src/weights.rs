@@ -131,7 +131,7 @@ impl Weights {
         let at = places.iter().position(|place| self.by_name.contains_key(&place.name)).unwrap_or(0);
         let place = places.swap_remove(at);
         let stored = self.find(&place.name)?;
-        if stored.shape != place.shape {
+        if !same_shape(stored.shape, &place.shape) {
             return Err(LoadError::TensorShape {
                 file: stored.path.to_path_buf(),
                 tensor: place.name,
@@ -171,6 +171,12 @@ impl Entry {
         }
         Err(wrong(format!("of {} and shape {:?} cannot have {} bytes", dtype.name(), self.shape, self.len)))
     }
+}
+
+/// Whether two shapes differ at most in dimensions of 1, which writers leave out or not. Rows are the same then.
+fn same_shape(a: &[usize], b: &[usize]) -> bool {
+    let real = |shape: &[usize]| shape.iter().copied().filter(|n| *n != 1).collect::<Vec<_>>();
+    a == b || (a.last() == b.last() && real(a) == real(b))
 }
 
 pub(crate) fn malformed(file: &Path, reason: String) -> LoadError {

@@ -40,8 +40,7 @@ impl Entry {
             Stored::Foreign(number) => Err(LoadError::TensorType {
                 file: file.to_path_buf(),
                 tensor: self.name.clone(),
-                found: foreign(number)
-                    .map_or_else(|| format!("number {number}"), |(name, ..)| name.to_owned()),
+                found: name(number),
             }),
         }
     }
@@ -59,6 +58,11 @@ impl Stored {
             Self::Foreign(number) => foreign(number).map(|(_, values, bytes)| (values, bytes)),
         }
     }
+}
+
+/// What a type is called that is not computed with.
+pub(super) fn name(number: u32) -> String {
+    foreign(number).map_or_else(|| format!("number {number}"), |(name, ..)| name.to_owned())
 }
 
 /// The number of a type in ggml.
