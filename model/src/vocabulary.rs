@@ -174,3 +174,6 @@ impl Vocabulary {
         self.template.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,3 +42,6 @@ fn listed(entry: super::Entry) -> (String, Entry) {
     };
     (entry.name, Entry { dtype, shape: entry.shape, offset: entry.offset, len: entry.bytes })
 }
+
+#[cfg(test)]
+mod tests;
