@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::Checkpoint;
 use crate::combine::Combined;
 use crate::error::{ComputeError, LoadError};
-use crate::expert::Expert;
+use crate::expert::{ExpertSource, FeedForward};
 use crate::routing::{Routing, Share, vectors_of};
 use crate::rows::Rows;
 
 /// Loaded experts. It keeps no state of any request.
 pub struct ExpertBank {
     hidden: usize,
-    experts: BTreeMap<(u32, u16), Expert>,
+    experts: BTreeMap<(u32, u16), FeedForward>,
     bytes: u64,
 }
 
@@ -22,14 +21,23 @@ impl ExpertBank {
     /// # Errors
     /// [`LoadError::NoSuchExpert`], or what is wrong with the weights.
     pub fn load(
-        checkpoint: &Checkpoint,
+        source: &impl ExpertSource,
         experts: impl IntoIterator<Item = (u32, u16)>,
     ) -> Result<Self, LoadError> {
-        let mut bank = Self { hidden: checkpoint.config().hidden, experts: BTreeMap::new(), bytes: 0 };
+        let config = source.config();
+        let mut bank = Self { hidden: config.hidden, experts: BTreeMap::new(), bytes: 0 };
         for (layer, expert) in experts {
-            checkpoint.expect_expert(layer, expert)?;
+            if !config.has_expert(layer, expert) {
+                return Err(LoadError::NoSuchExpert {
+                    name: source.name().to_owned(),
+                    layer,
+                    expert,
+                    layers: config.layers,
+                    experts: config.experts,
+                });
+            }
             if !bank.has(layer, expert) {
-                let loaded = Expert::load(checkpoint, layer, expert)?;
+                let loaded = FeedForward::expert(source, layer, expert)?;
                 bank.bytes += u64::try_from(loaded.bytes()).unwrap_or(u64::MAX);
                 bank.experts.insert((layer, expert), loaded);
             }

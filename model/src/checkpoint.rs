@@ -8,6 +8,7 @@ use counterfoil_spec::limits::MAX_CHECKPOINT_TEXT_BYTES;
 
 use crate::config::ModelConfig;
 use crate::error::LoadError;
+use crate::expert::{ExpertPart, ExpertSource};
 use crate::gguf::{self, Opened};
 use crate::manifest::Manifest;
 use crate::names::{Naming, Role, Tensor};
@@ -201,6 +202,26 @@ impl Checkpoint {
     /// Every expert is there in the shape that the configuration says, so that a manifest can be made without fail.
     fn expect_expert_tensors(&self) -> Result<(), LoadError> {
         self.config.all_experts().try_for_each(|(layer, expert)| self.shard(layer, expert).map(|_| ()))
+    }
+}
+
+impl ExpertSource for Checkpoint {
+    fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn expert(&self, layer: u32, expert: u16) -> Result<[ExpertPart; 3], LoadError> {
+        self.expect_expert(layer, expert)?;
+        let part = |role| {
+            let found = self.locate(Tensor::Expert(layer, expert, role))?;
+            ShardPart::of(&found)?.kept(&found.stored)
+        };
+        let [gate, up, down] = Role::ALL;
+        Ok([part(gate)?, part(up)?, part(down)?])
     }
 }
 

@@ -4,10 +4,12 @@ use crate::attention::{Attention, Cache, Place};
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::error::{ComputeError, LoadError};
+use crate::expert::FeedForward;
 use crate::gate::Gate;
+use crate::kernel::sigmoid;
 use crate::matrix::Matrix;
 use crate::names::Tensor;
-use crate::norm::RmsNorm;
+use crate::norm::Norm;
 use crate::rope::{Rope, Rotations};
 use crate::routing::Routing;
 use crate::rows::Rows;
@@ -18,17 +20,44 @@ pub struct Decoder {
     /// `(vocab, hidden)`
     embedding: Matrix,
     layers: Vec<Layer>,
-    norm: RmsNorm,
+    norm: Norm,
     /// `(vocab, hidden)`; the embedding itself where the two are tied
     head: Option<Matrix>,
     rope: Rope,
 }
 
 struct Layer {
-    attention_norm: RmsNorm,
+    attention_norm: Norm,
     attention: Attention,
-    gate_norm: RmsNorm,
-    gate: Gate,
+    feed_norm: Norm,
+    feed: LayerFeed,
+}
+
+/// What a layer has after attention.
+enum LayerFeed {
+    Dense(FeedForward),
+    Experts { gate: Gate, shared: Option<SharedExpert> },
+}
+
+/// The expert that every row uses, with the gate of its own where it has one.
+struct SharedExpert {
+    feed: FeedForward,
+    /// `(1, hidden)`
+    gate: Option<Matrix>,
+}
+
+/// What becomes of rows after the attention of a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Feed {
+    /// The layer has no experts; its feed-forward part was added to the rows.
+    Done,
+    /// The rows go to experts.
+    Experts {
+        /// What the experts get, `(rows, hidden)`.
+        normed: Rows,
+        /// Where each row goes.
+        routing: Routing,
+    },
 }
 
 /// What is remembered of one request: keys and values of its positions in every layer, f32.
@@ -61,13 +90,13 @@ impl Decoder {
     /// What is wrong with the weights.
     pub fn load(checkpoint: &Checkpoint) -> Result<Self, LoadError> {
         let config = checkpoint.config().clone();
-        let norm = |tensor| RmsNorm::load(&checkpoint.locate(tensor)?, config.norm_eps);
+        let norm = |tensor| Norm::load(&checkpoint.locate(tensor)?, config.norm, config.norm_eps);
         let layer = |layer| -> Result<Layer, LoadError> {
             Ok(Layer {
                 attention_norm: norm(Tensor::AttentionNorm(layer))?,
                 attention: Attention::load(checkpoint, layer)?,
-                gate_norm: norm(Tensor::FeedNorm(layer))?,
-                gate: Gate::load(&checkpoint.locate(Tensor::Gate(layer))?, config.top_k)?,
+                feed_norm: norm(Tensor::FeedNorm(layer))?,
+                feed: LayerFeed::load(checkpoint, layer)?,
             })
         };
         let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?);
@@ -76,7 +105,7 @@ impl Decoder {
             layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
             norm: norm(Tensor::Norm)?,
             head: if config.tied { None } else { Some(matrix(Tensor::Head)?) },
-            rope: Rope::new(config.rope.theta, config.rope.dims),
+            rope: Rope::new(&config.rope),
             config,
         })
     }
@@ -91,7 +120,7 @@ impl Decoder {
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
         let layers: usize =
-            self.layers.iter().map(|layer| layer.attention.bytes() + layer.gate.bytes()).sum();
+            self.layers.iter().map(|layer| layer.attention.bytes() + layer.feed.bytes()).sum();
         let all = layers + self.embedding.bytes() + self.head.as_ref().map_or(0, Matrix::bytes);
         u64::try_from(all).unwrap_or(u64::MAX)
     }
@@ -119,11 +148,11 @@ impl Decoder {
     pub fn embed(&self, ids: &[u32]) -> Result<Rows, ComputeError> {
         let mut rows = Rows::zeros(ids.len(), self.config.hidden);
         for (at, id) in ids.iter().enumerate() {
-            let row = usize::try_from(*id).ok().and_then(|id| self.embedding.row(id)).ok_or_else(|| {
+            let row = rows.row_mut(at);
+            if !usize::try_from(*id).is_ok_and(|id| self.embedding.row(id, row)) {
                 let vocabulary = u32::try_from(self.embedding.outputs()).unwrap_or(u32::MAX);
-                ComputeError::TokenId { id: *id, vocabulary }
-            })?;
-            rows.row_mut(at).copy_from_slice(row);
+                return Err(ComputeError::TokenId { id: *id, vocabulary });
+            }
         }
         Ok(rows)
     }
@@ -178,16 +207,38 @@ impl Decoder {
         rows.add(&found.attention.apply(&normed, &self.rope, &mut places)?)
     }
 
-    /// What an MoE layer's experts get: the normed rows `(rows, hidden)`, and where each goes. Their answer is to be
-    /// [added](Rows::add) to `rows`.
+    /// What becomes of `(rows, hidden)` after the attention of a layer. A dense layer adds to them and is done. For an
+    /// MoE layer the experts' answer, with what [the shared expert](Self::shared) says [added](Rows::add) to it, is to
+    /// be added to `rows`.
     ///
     /// # Errors
     /// [`ComputeError::NoSuchLayer`], [`ComputeError::Shape`], [`ComputeError::NonFinite`].
-    pub fn gate(&self, layer: u32, rows: &Rows) -> Result<(Rows, Routing), ComputeError> {
+    pub fn gate(&self, layer: u32, rows: &mut Rows) -> Result<Feed, ComputeError> {
         let found = self.layers.get(self.index(layer)?).ok_or_else(|| self.no_such(layer))?;
-        let normed = found.gate_norm.apply(rows)?;
-        let routing = found.gate.route(&normed)?;
-        Ok((normed, routing))
+        let normed = found.feed_norm.apply(rows)?;
+        match &found.feed {
+            LayerFeed::Dense(feed) => {
+                rows.add(&feed.apply(&normed)?)?;
+                Ok(Feed::Done)
+            }
+            LayerFeed::Experts { gate, .. } => {
+                let routing = gate.route(&normed)?;
+                Ok(Feed::Experts { normed, routing })
+            }
+        }
+    }
+
+    /// What the shared expert of an MoE layer makes of normed rows, `(rows, hidden)`; `None` where there is none. It
+    /// can be computed while the routed experts are waited for.
+    ///
+    /// # Errors
+    /// [`ComputeError::NoSuchLayer`], [`ComputeError::Shape`].
+    pub fn shared(&self, layer: u32, normed: &Rows) -> Result<Option<Rows>, ComputeError> {
+        let found = self.layers.get(self.index(layer)?).ok_or_else(|| self.no_such(layer))?;
+        match &found.feed {
+            LayerFeed::Experts { shared: Some(shared), .. } => shared.apply(normed).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Ends a step: its `count` rows went through every layer and are now part of the sequence. Without it the next
@@ -213,5 +264,50 @@ impl Decoder {
 
     fn no_such(&self, layer: u32) -> ComputeError {
         ComputeError::NoSuchLayer { layer, layers: self.config.layers }
+    }
+}
+
+impl LayerFeed {
+    fn load(checkpoint: &Checkpoint, layer: u32) -> Result<Self, LoadError> {
+        let config = checkpoint.config();
+        if config.is_dense(layer) {
+            return FeedForward::load(checkpoint, |role| Tensor::Dense(layer, role)).map(Self::Dense);
+        }
+        let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?);
+        let shared = match config.shared {
+            None => None,
+            Some(shared) => Some(SharedExpert {
+                feed: FeedForward::load(checkpoint, |role| Tensor::Shared(layer, role))?,
+                gate: if shared.gated { Some(matrix(Tensor::SharedGate(layer))?) } else { None },
+            }),
+        };
+        let gate = Gate::load(&checkpoint.locate(Tensor::Gate(layer))?, config.top_k, config.gate.clone())?;
+        Ok(Self::Experts { gate, shared })
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Dense(feed) => feed.bytes(),
+            Self::Experts { gate, shared } => {
+                let shared = shared.as_ref();
+                let own = shared.map_or(0, |s| s.feed.bytes() + s.gate.as_ref().map_or(0, Matrix::bytes));
+                gate.bytes() + own
+            }
+        }
+    }
+}
+
+impl SharedExpert {
+    /// `(rows, hidden)` to the same shape, each row times the sigmoid of its gate.
+    fn apply(&self, x: &Rows) -> Result<Rows, ComputeError> {
+        let mut y = self.feed.apply(x)?;
+        if let Some(gate) = &self.gate {
+            let scores = gate.apply(x)?; // (rows, 1)
+            for (at, score) in scores.values().iter().enumerate() {
+                let weight = sigmoid(*score);
+                y.row_mut(at).iter_mut().for_each(|v| *v *= weight);
+            }
+        }
+        Ok(y)
     }
 }

@@ -15,6 +15,18 @@
 use std::array;
 use std::sync::OnceLock;
 
+use crate::dtype::ElementType;
+use crate::quant;
+
+mod attend;
+mod exp;
+
+pub(crate) use attend::{Attend, softmax};
+pub(crate) use exp::{exp, sigmoid};
+
+use attend::attend_one;
+use exp::gated_all;
+
 /// Independent accumulators of one sum.
 const LANES: usize = 16;
 
@@ -66,23 +78,24 @@ pub(crate) struct Product<'a> {
     pub(crate) inner: usize,
 }
 
-/// One query head over the cached positions of its key-value head.
-pub(crate) struct Attend<'a> {
-    /// `(head_dim)`
-    pub(crate) query: &'a [f32],
-    /// `(positions, stride)`, starting at this head's first value
-    pub(crate) keys: &'a [f32],
-    /// as `keys`
-    pub(crate) values: &'a [f32],
-    /// Values from one position to the next.
-    pub(crate) stride: usize,
-    /// What the scores are multiplied by.
-    pub(crate) scale: f32,
-    /// `(positions)`: scratch that becomes the attention weights
-    pub(crate) scores: &'a mut [f32],
-    /// `(head_dim)`
-    pub(crate) out: &'a mut [f32],
+/// A matrix product with weights as they are stored.
+pub(crate) struct StoredProduct<'a> {
+    /// `(rows, inner)`
+    pub(crate) x: &'a [f32],
+    /// The element type of the weights.
+    pub(crate) dtype: ElementType,
+    /// `(outputs, inner)`, rows of whole blocks
+    pub(crate) w: &'a [u8],
+    /// `(rows, outputs)`
+    pub(crate) y: &'a mut [f32],
+    /// The length of each sum.
+    pub(crate) inner: usize,
+    /// [`WIDENED_ROWS`] times `inner` values to widen weights into.
+    pub(crate) scratch: &'a mut [f32],
 }
+
+/// Rows of weights that are widened together.
+pub(crate) const WIDENED_ROWS: usize = 4;
 
 macro_rules! on_every_path {
     ($(#[$doc:meta])* $name:ident($job:ident: $kind:ty): $body:expr, $narrow:expr, $wide:expr) => {
@@ -119,6 +132,16 @@ on_every_path! {
 }
 
 on_every_path! {
+    /// The same with weights that are widened to f32 on the way, which is exact: the bits are those of [`product`].
+    stored_product(job: StoredProduct<'_>): stored_by::<2>, stored_by::<2>, stored_by::<4>
+}
+
+on_every_path! {
+    /// Stored values to f32.
+    widen(job: (ElementType, &[u8], &mut [f32])): widen_all, widen_all, widen_all
+}
+
+on_every_path! {
     /// Softmax attention of one head and one query position.
     attend(job: Attend<'_>): attend_one, attend_one, attend_one
 }
@@ -137,18 +160,53 @@ fn product_by<const R: usize, const C: usize>(job: Product<'_>) {
     let mut c = 0;
     // Weight rows outside, so that a weight is read from memory once however many rows there are.
     while c + C <= outputs {
-        columns::<R, C>(x, w, y, c, inner);
+        columns::<R, C>(x, &w[c * inner..(c + C) * inner], y, c, (inner, outputs));
         c += C;
     }
     while c < outputs {
-        columns::<R, 1>(x, w, y, c, inner);
+        columns::<R, 1>(x, &w[c * inner..(c + 1) * inner], y, c, (inner, outputs));
         c += 1;
     }
 }
 
 #[inline(always)]
-fn columns<const R: usize, const C: usize>(x: &[f32], w: &[f32], y: &mut [f32], c: usize, inner: usize) {
-    let (rows, outputs) = (x.len() / inner, w.len() / inner);
+fn stored_by<const R: usize>(job: StoredProduct<'_>) {
+    let StoredProduct { x, dtype, w, y, inner, scratch } = job;
+    assert!(inner > 0 && x.len().is_multiple_of(inner), "whole rows");
+    let row = dtype.row_bytes(inner).filter(|row| *row > 0).unwrap_or(usize::MAX);
+    assert!(w.len().is_multiple_of(row), "rows of whole blocks");
+    let (rows, outputs) = (x.len() / inner, w.len() / row);
+    assert_eq!(y.len(), rows * outputs, "one output for each row and weight row");
+    let mut c = 0;
+    while c + WIDENED_ROWS <= outputs {
+        let wide = &mut scratch[..WIDENED_ROWS * inner];
+        quant::widen(dtype, &w[c * row..(c + WIDENED_ROWS) * row], wide);
+        columns::<R, WIDENED_ROWS>(x, wide, y, c, (inner, outputs));
+        c += WIDENED_ROWS;
+    }
+    while c < outputs {
+        let wide = &mut scratch[..inner];
+        quant::widen(dtype, &w[c * row..(c + 1) * row], wide);
+        columns::<R, 1>(x, wide, y, c, (inner, outputs));
+        c += 1;
+    }
+}
+
+#[inline(always)]
+fn widen_all((dtype, bytes, out): (ElementType, &[u8], &mut [f32])) {
+    quant::widen(dtype, bytes, out);
+}
+
+/// The `C` outputs from `c` on, of all rows. `w` holds their weights.
+#[inline(always)]
+fn columns<const R: usize, const C: usize>(
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    c: usize,
+    (inner, outputs): (usize, usize),
+) {
+    let rows = x.len() / inner;
     let mut r = 0;
     while r + R <= rows {
         tile::<R, C>(x, w, y, (r, c), (inner, outputs));
@@ -170,7 +228,7 @@ fn tile<const R: usize, const C: usize>(
     (inner, outputs): (usize, usize),
 ) {
     let xs: [_; R] = array::from_fn(|i| x[(r + i) * inner..(r + i + 1) * inner].as_chunks::<LANES>());
-    let ws: [_; C] = array::from_fn(|j| w[(c + j) * inner..(c + j + 1) * inner].as_chunks::<LANES>());
+    let ws: [_; C] = array::from_fn(|j| w[j * inner..(j + 1) * inner].as_chunks::<LANES>());
     let lanes = blocks(array::from_fn::<_, R, _>(|i| xs[i].0), array::from_fn::<_, C, _>(|j| ws[j].0));
     for i in 0..R {
         for j in 0..C {
@@ -238,82 +296,18 @@ pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
     dot(x, x)
 }
 
-#[inline(always)]
-fn attend_one(job: Attend<'_>) {
-    let Attend { query, keys, values, stride, scale, scores, out } = job;
-    let width = query.len();
-    for (p, score) in scores.iter_mut().enumerate() {
-        *score = dot(query, &keys[p * stride..p * stride + width]) * scale;
-    }
-    softmax_in(scores);
-    out.fill(0.0);
-    for (p, weight) in scores.iter().enumerate() {
-        for (o, v) in out.iter_mut().zip(&values[p * stride..p * stride + width]) {
-            *o += weight * v;
-        }
-    }
-}
-
-/// Softmax in place: subtract the greatest, [`exp`], divide by the sum, which is added by lanes and tree.
-pub(crate) fn softmax(x: &mut [f32]) {
-    softmax_in(x);
-}
-
-#[inline(always)]
-fn softmax_in(x: &mut [f32]) {
-    let greatest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+/// The sum of the values, lanes and tree as in [`product`].
+pub(crate) fn sum(x: &[f32]) -> f32 {
+    let (blocks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0f32; LANES];
-    let (blocks, rest) = x.as_chunks_mut::<LANES>();
     for block in blocks {
-        for l in 0..LANES {
-            block[l] = exp(block[l] - greatest);
-            lanes[l] += block[l];
-        }
+        lanes = array::from_fn(|l| lanes[l] + block[l]);
     }
-    for (l, v) in rest.iter_mut().enumerate() {
-        *v = exp(*v - greatest);
-        lanes[l] += *v;
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *lane += v;
     }
-    let sum = tree(lanes);
-    for v in x {
-        *v /= sum;
-    }
+    tree(lanes)
 }
-
-#[inline(always)]
-fn gated_all((gate, up): (&mut [f32], &[f32])) {
-    for (g, u) in gate.iter_mut().zip(up) {
-        *g = *g / (1.0 + exp(-*g)) * u;
-    }
-}
-
-/// `e^x` by one stated polynomial, so that it has the same bits on every machine.
-///
-/// `n = round(x / ln 2)`, `r = x − n · ln 2` in two parts of which the first product is exact, then the Taylor
-/// polynomial of degree 7 in `r` (`|r| ≤ ln 2 / 2`, truncation below 6e-9) by Horner's rule, times `2ⁿ`.
-/// Below −87 the result is the value at −87 (1.6e-38), above 88 the value at 88; NaN stays NaN.
-#[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
-    let x = x.clamp(-87.0, 88.0);
-    // Adding and taking away 1.5 · 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
-    let shifted = x * std::f32::consts::LOG2_E + ROUNDING;
-    let n = shifted - ROUNDING;
-    let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let mut sum = TAYLOR[0];
-    for c in &TAYLOR[1..] {
-        sum = sum * r + c;
-    }
-    f32::from_bits(sum.to_bits().wrapping_add(shifted.to_bits() << 23))
-}
-
-/// 1.5 · 2^23.
-const ROUNDING: f32 = 12_582_912.0;
-/// 355/512: nine bits, so that its product with an integer below 2^15 is exact.
-const LN_2_HIGH: f32 = 355.0 / 512.0;
-/// ln 2 − 355/512.
-const LN_2_LOW: f32 = -2.121_944_4e-4;
-/// 1/7!, 1/6!, … 1/1!, 1/0!.
-const TAYLOR: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 1.0 / 2.0, 1.0, 1.0];
 
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,10 @@
 
 use crate::dtype::ElementType;
 use crate::error::LoadError;
+use crate::kernel::{self, Path};
 use crate::mapping::Span;
 use crate::names::Cut;
-use crate::quant::widen;
-use crate::scan;
+use crate::quant;
 use crate::weights::{Located, Stored, malformed};
 
 /// Rows that lie one after the other.
@@ -47,21 +47,38 @@ pub(crate) fn lay(found: &Located<'_>) -> Result<Laid, LoadError> {
     }
     for (first, count) in &pieces {
         let bytes = &stored.bytes[first * row..(first + count) * row];
-        if let Some(at) = scan::not_finite(stored.dtype, bytes) {
+        if let Some(at) = quant::first_non_finite(stored.dtype, bytes) {
             return Err(not_finite(stored, first * width + at));
         }
     }
-    let laid = |dtype, bytes| Laid { dtype, shape: found.shape, bytes };
+    let bytes = match pieces[..] {
+        [(first, count)] => stored.span(first * row, (first + count) * row),
+        _ => Some(Span::owned(gathered(stored, &pieces, row))),
+    };
+    let bytes = bytes.ok_or_else(|| wrong("ends before its rows"))?;
     if found.place.transposed {
-        let band = pieces.first().map_or(0, |(_, count)| *count);
-        let (dtype, bytes) = gathered(stored, &pieces, row).turnable();
-        return Ok(laid(dtype, Span::owned(turned(&bytes, [band, width], dtype.block_bytes()))));
+        let laid = Laid { dtype: stored.dtype, shape: [wanted, width], bytes };
+        let laid = laid.turned(pieces.first().map_or(0, |(_, count)| *count));
+        return Ok(Laid { shape: found.shape, ..laid });
     }
-    if let [(first, count)] = pieces[..] {
-        let span = stored.span(first * row, (first + count) * row);
-        return Ok(laid(stored.dtype, span.ok_or_else(|| wrong("ends before its rows"))?));
+    Ok(Laid { dtype: stored.dtype, shape: found.shape, bytes })
+}
+
+impl Laid {
+    /// Every band of `height` rows turned, so that its columns are rows.
+    pub(crate) fn turned(self, height: usize) -> Self {
+        let [rows, width] = self.shape;
+        let (dtype, bytes) = if self.dtype.is_float() {
+            (self.dtype, turned(self.bytes.bytes(), [height, width], self.dtype.block_bytes()))
+        } else {
+            let mut values = vec![0.0; rows * width];
+            kernel::widen(Path::widest(), (self.dtype, self.bytes.bytes(), &mut values));
+            let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+            (ElementType::F32, turned(&bytes, [height, width], size_of::<f32>()))
+        };
+        let bands = rows.checked_div(height).unwrap_or(0);
+        Self { dtype, shape: [bands * width, height], bytes: Span::owned(bytes) }
     }
-    Ok(laid(stored.dtype, Span::owned(gathered(stored, &pieces, row).bytes)))
 }
 
 /// The pieces of a cut of `rows` rows, in the order in which they are computed with.
@@ -81,31 +98,13 @@ fn pieces(cut: Cut, rows: usize) -> Vec<Piece> {
     }
 }
 
-/// Rows copied together.
-struct Gathered<'a> {
-    stored: &'a Stored<'a>,
-    bytes: Vec<u8>,
-}
-
-fn gathered<'a>(stored: &'a Stored<'a>, pieces: &[Piece], row: usize) -> Gathered<'a> {
+/// Copies rows together.
+fn gathered(stored: &Stored<'_>, pieces: &[Piece], row: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(pieces.iter().map(|(_, count)| count * row).sum());
     for (first, count) in pieces {
         bytes.extend_from_slice(&stored.bytes[first * row..(first + count) * row]);
     }
-    Gathered { stored, bytes }
-}
-
-impl Gathered<'_> {
-    /// The same in a type of which every value stands by itself: blocks are widened, which is exact.
-    fn turnable(self) -> (ElementType, Vec<u8>) {
-        let dtype = self.stored.dtype;
-        if dtype.is_float() {
-            return (dtype, self.bytes);
-        }
-        let mut values = vec![0f32; self.bytes.len() / dtype.block_bytes() * dtype.block_values()];
-        widen(dtype, &self.bytes, &mut values);
-        (ElementType::F32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
-    }
+    bytes
 }
 
 /// Every band of `[rows, width]` values turned to `[width, rows]`.

@@ -6,9 +6,9 @@
 //! ```text
 //! rows = embed(ids)
 //! for each layer:  attend(sequence, layer, rows)
-//!                  (normed, routing) = gate(layer, rows)
+//!                  a layer without experts is done with gate(layer, rows), else that gives (normed, routing)
 //!                  for each bank: part = routing.part(…); answer = bank.forward(layer, part.select(normed), part.routing)
-//!                  rows += combine(routing, answers)
+//!                  rows += combine(routing, answers) + shared(layer, normed)
 //! advance(sequence); logits(the rows that are wanted)
 //! ```
 //!
@@ -42,7 +42,6 @@ mod routing;
 mod rows;
 mod safetensors;
 mod sampler;
-mod scan;
 mod shard;
 mod stop;
 mod stream;
@@ -58,9 +57,10 @@ pub use combine::{Combined, combine};
 pub use config::{
     Attention, DenseLayers, Family, GateRule, Groups, ModelConfig, NormKind, Pairing, RopeShape, Shared, Yarn,
 };
-pub use decoder::{Decoder, Sequence};
+pub use decoder::{Decoder, Feed, Sequence};
 pub use dtype::ElementType;
 pub use error::{ComputeError, LoadError};
+pub use expert::{ExpertPart, ExpertSource};
 pub use manifest::{ExpertRecord, MANIFEST_VERSION, Manifest};
 pub use names::Role;
 pub use routing::{Part, Pick, Routing, Share};

@@ -1,49 +1,101 @@
-//! A weight matrix.
-
-use candle_core::{DType, Device, Tensor as Candle};
+//! A weight matrix, kept as it is stored.
 
 use crate::dtype::ElementType;
 use crate::error::{ComputeError, LoadError};
-use crate::kernel::{self, Path, Product};
+use crate::expert::ExpertPart;
+use crate::kernel::{self, Path, Product, StoredProduct, WIDENED_ROWS};
 use crate::layout::{Laid, lay};
+use crate::mapping::Span;
 use crate::rows::Rows;
-use crate::weights::{Located, malformed};
+use crate::weights::Located;
 
-/// `(outputs, inner)` f32, as checkpoints store the weight of a linear layer without bias.
+/// `(outputs, inner)`, as checkpoints store the weight of a linear layer without bias.
+///
+/// A product widens a few rows at a time to f32, so that memory holds no more than the file; what is widened has the
+/// same bits each time, and the sums are those of one kernel.
 pub(crate) struct Matrix {
     outputs: usize,
     inner: usize,
-    values: Vec<f32>,
+    values: Values,
+}
+
+enum Values {
+    /// Widened when they were loaded.
+    Wide(Vec<f32>),
+    /// As they are stored.
+    Stored { dtype: ElementType, bytes: Span },
 }
 
 impl Matrix {
-    /// Loads and widens a tensor.
+    /// Takes a tensor, if all its values are finite.
     pub(crate) fn load(found: &Located<'_>) -> Result<Self, LoadError> {
-        let [outputs, inner] = found.shape;
-        Ok(Self { outputs, inner, values: floats(found)? })
+        Ok(Self::of(lay(found)?))
+    }
+
+    /// Takes a matrix of an expert, if all its values are finite.
+    pub(crate) fn load_part(part: &ExpertPart) -> Result<Self, LoadError> {
+        Ok(Self::of(part.lay()?))
+    }
+
+    fn of(laid: Laid) -> Self {
+        let Laid { dtype, shape: [outputs, inner], bytes } = laid;
+        let in_place = dtype == ElementType::F32 && as_floats(bytes.bytes()).is_some();
+        let values = if dtype.is_float() && !in_place && outputs * inner <= MAX_WIDENED_VALUES {
+            Values::Wide(widened(dtype, bytes.bytes(), outputs * inner))
+        } else {
+            Values::Stored { dtype, bytes }
+        };
+        Self { outputs, inner, values }
     }
 
     /// Takes `(outputs, inner)` values.
     #[cfg(test)]
     pub(crate) fn from_values(outputs: usize, inner: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), outputs * inner);
-        Self { outputs, inner, values }
+        Self { outputs, inner, values: Values::Wide(values) }
     }
 
     /// `x · Wᵀ`: `(rows, inner)` to `(rows, outputs)`.
     pub(crate) fn apply(&self, x: &Rows) -> Result<Rows, ComputeError> {
+        self.apply_band(x, 0, self.outputs)
+    }
+
+    /// The `count` outputs from `first` on: `(rows, inner)` to `(rows, count)`.
+    pub(crate) fn apply_band(&self, x: &Rows, first: usize, count: usize) -> Result<Rows, ComputeError> {
         x.expect_width(self.inner)?;
-        let mut y = Rows::zeros(x.len(), self.outputs);
-        kernel::product(
-            Path::widest(),
-            Product { x: x.values(), w: &self.values, y: y.values_mut(), inner: self.inner },
-        );
+        let past =
+            ComputeError::Shape { what: "rows of a matrix", expected: self.outputs, found: first + count };
+        let mut y = Rows::zeros(x.len(), count);
+        let (inner, whole) = (self.inner, first * self.inner..(first + count) * self.inner);
+        if let Some(values) = self.floats() {
+            let w = values.get(whole).ok_or(past)?;
+            kernel::product(Path::widest(), Product { x: x.values(), w, y: y.values_mut(), inner });
+        } else if let Values::Stored { dtype, bytes } = &self.values {
+            let row = dtype.row_bytes(inner).unwrap_or(0);
+            let w = bytes.bytes().get(first * row..(first + count) * row).ok_or(past)?;
+            let mut scratch = vec![0.0; WIDENED_ROWS * inner];
+            let (x, y, scratch) = (x.values(), y.values_mut(), scratch.as_mut_slice());
+            kernel::stored_product(Path::widest(), StoredProduct { x, dtype: *dtype, w, y, inner, scratch });
+        }
         Ok(y)
     }
 
-    /// One row of the matrix; `None` past the end.
-    pub(crate) fn row(&self, at: usize) -> Option<&[f32]> {
-        self.values.chunks_exact(self.inner).nth(at)
+    /// Writes one row of the matrix to `out`; false past the end.
+    pub(crate) fn row(&self, at: usize, out: &mut [f32]) -> bool {
+        if at >= self.outputs || out.len() != self.inner {
+            return false;
+        }
+        match &self.values {
+            Values::Wide(values) => copy(values.get(at * self.inner..(at + 1) * self.inner), out),
+            Values::Stored { dtype, bytes } => {
+                let row = dtype.row_bytes(self.inner).unwrap_or(0);
+                let found = bytes.bytes().get(at * row..(at + 1) * row);
+                found.is_some_and(|bytes| {
+                    kernel::widen(Path::widest(), (*dtype, bytes, out));
+                    true
+                })
+            }
+        }
     }
 
     /// How many rows it has.
@@ -51,31 +103,52 @@ impl Matrix {
         self.outputs
     }
 
-    /// Bytes in memory.
+    /// Bytes in memory, mapped ones too.
     pub(crate) fn bytes(&self) -> usize {
-        self.values.len() * size_of::<f32>()
+        match &self.values {
+            Values::Wide(values) => size_of_val(values.as_slice()),
+            Values::Stored { bytes, .. } => bytes.bytes().len(),
+        }
+    }
+
+    fn floats(&self) -> Option<&[f32]> {
+        match &self.values {
+            Values::Wide(values) => Some(values),
+            Values::Stored { dtype: ElementType::F32, bytes } => as_floats(bytes.bytes()),
+            Values::Stored { .. } => None,
+        }
     }
 }
 
-/// A tensor's values, widened to f32.
+/// A tensor's values, widened to f32 and found finite.
 pub(crate) fn floats(found: &Located<'_>) -> Result<Vec<f32>, LoadError> {
-    let laid = lay(found)?;
-    let wrong =
-        |reason: String| malformed(found.stored.path, format!("tensor {}: {reason}", found.stored.name));
-    widened(&laid).map_err(|e| wrong(e.to_string()))
+    let Laid { dtype, shape: [outputs, inner], bytes } = lay(found)?;
+    Ok(widened(dtype, bytes.bytes(), outputs * inner))
 }
 
-/// Widening to f32 is exact, so it does not matter who does it; candle does.
-fn widened(laid: &Laid) -> candle_core::Result<Vec<f32>> {
-    let dtype = match laid.dtype {
-        ElementType::F32 => DType::F32,
-        ElementType::F16 => DType::F16,
-        ElementType::Bf16 => DType::BF16,
-        other => candle_core::bail!("{} is not computed with", other.name()),
-    };
-    let [outputs, inner] = laid.shape;
-    Candle::from_raw_buffer(laid.bytes.bytes(), dtype, &[outputs, inner], &Device::Cpu)?
-        .to_dtype(DType::F32)?
-        .flatten_all()?
-        .to_vec1()
+fn widened(dtype: ElementType, bytes: &[u8], count: usize) -> Vec<f32> {
+    let mut values = vec![0.0; count];
+    kernel::widen(Path::widest(), (dtype, bytes, &mut values));
+    values
 }
+
+fn copy(from: Option<&[f32]>, out: &mut [f32]) -> bool {
+    from.map(|from| out.copy_from_slice(from)).is_some()
+}
+
+/// The values themselves, where they lie as this processor keeps them.
+fn as_floats(bytes: &[u8]) -> Option<&[f32]> {
+    if cfg!(target_endian = "big") {
+        return None;
+    }
+    // SAFETY: every pattern of 32 bits is an f32, and `align_to` gives in the middle only what is aligned.
+    #[expect(unsafe_code, reason = "f32 weights are used where they are mapped")]
+    let (before, values, after) = unsafe { bytes.align_to::<f32>() };
+    (before.is_empty() && after.is_empty()).then_some(values)
+}
+
+/// A matrix of 16-bit floats with up to so many values is widened when it is loaded: 4 MiB.
+const MAX_WIDENED_VALUES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

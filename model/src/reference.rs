@@ -4,7 +4,7 @@ use counterfoil_spec::limits::MAX_FRAME_ROWS;
 
 use crate::bank::ExpertBank;
 use crate::combine::combine;
-use crate::decoder::{Decoder, Sequence};
+use crate::decoder::{Decoder, Feed, Sequence};
 use crate::error::ComputeError;
 use crate::routing::Routing;
 use crate::rows::Rows;
@@ -62,8 +62,13 @@ pub fn step<E: Experts>(
     let mut rows = decoder.embed(ids)?;
     for layer in 0..decoder.config().layers {
         decoder.attend(sequence, layer, &mut rows)?;
-        let (normed, routing) = decoder.gate(layer, &rows)?;
-        rows.add(&experts.forward(layer, &normed, &routing)?)?;
+        if let Feed::Experts { normed, routing } = decoder.gate(layer, &mut rows)? {
+            let mut sums = experts.forward(layer, &normed, &routing)?;
+            if let Some(shared) = decoder.shared(layer, &normed)? {
+                sums.add(&shared)?;
+            }
+            rows.add(&sums)?;
+        }
     }
     decoder.advance(sequence, ids.len());
     Ok(rows)

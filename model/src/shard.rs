@@ -2,8 +2,9 @@
 
 use crate::dtype::ElementType;
 use crate::error::LoadError;
+use crate::expert::ExpertPart;
 use crate::names::Cut;
-use crate::weights::{Located, malformed};
+use crate::weights::{Located, Stored, malformed};
 
 /// The bytes of one expert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,23 @@ impl<'a> ShardPart<'a> {
             outputs,
             inner,
             transposed: found.place.transposed,
+            bytes,
+        })
+    }
+
+    /// The same with its bytes kept alive.
+    pub(crate) fn kept(&self, stored: &Stored<'_>) -> Result<ExpertPart, LoadError> {
+        let from = usize::try_from(self.offset).unwrap_or(usize::MAX).saturating_sub(stored.offset);
+        let bytes = stored.span(from, from.saturating_add(self.bytes.len()));
+        let bytes =
+            bytes.ok_or_else(|| malformed(stored.path, format!("tensor {} ends early", stored.name)))?;
+        Ok(ExpertPart {
+            path: stored.path.to_path_buf(),
+            name: stored.name.to_owned(),
+            dtype: self.dtype,
+            shape: [self.outputs, self.inner],
+            transposed: self.transposed,
+            before: from / self.dtype.block_bytes() * self.dtype.block_values(),
             bytes,
         })
     }

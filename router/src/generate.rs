@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use counterfoil_identity::random;
-use counterfoil_model::{Rows, Sequence, Shown, StopMatcher, TextStream, Vocabulary, argmax};
+use counterfoil_model::{Feed, Rows, Sequence, Shown, StopMatcher, TextStream, Vocabulary, argmax};
 use counterfoil_spec::claims::Purposes;
 use counterfoil_spec::limits::MAX_FRAME_ROWS;
 use counterfoil_spec::payload::FinishReason;
@@ -304,12 +304,17 @@ async fn step(
     let position = sequence.position();
     let mut rows = engine.decoder().embed(ids)?;
     for layer in 0..engine.config().layers {
-        let (normed, routing) = engine.compute(|decoder| {
+        let feed = engine.compute(|decoder| {
             decoder.attend(sequence, layer, &mut rows)?;
-            decoder.gate(layer, &rows)
+            decoder.gate(layer, &mut rows)
         })?;
-        let sums = work.layer(layer, position, &normed, &routing).await?;
-        rows.add(&sums)?;
+        if let Feed::Experts { normed, routing } = feed {
+            let mut sums = work.layer(layer, position, &normed, &routing).await?;
+            if let Some(shared) = engine.compute(|decoder| decoder.shared(layer, &normed))? {
+                sums.add(&shared)?;
+            }
+            rows.add(&sums)?;
+        }
     }
     engine.decoder().advance(sequence, ids.len());
     Ok(rows)

@@ -1,0 +1,1 @@
+//! A matrix computes the same bits however it is stored.

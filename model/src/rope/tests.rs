@@ -1,0 +1,1 @@
+//! Frequencies, pairings and YaRN against numbers worked out apart.
