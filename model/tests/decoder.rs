@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use candle_core::{D, DType, Device, Tensor};
-use counterfoil_model::{Checkpoint, ComputeError, Decoder, ExpertBank, Pick, Routing, Rows, Share};
+use counterfoil_model::{Checkpoint, ComputeError, Decoder, ExpertBank, Feed, Pick, Routing, Rows, Share};
 
 fn open() -> (Checkpoint, Decoder) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-mixtral");
@@ -111,8 +111,10 @@ fn attention_agrees_with_candle_in_double_precision() {
 #[test]
 fn gate_agrees_with_candle_in_double_precision() {
     let (_, decoder) = open();
-    let rows = decoder.embed(&(0..100).collect::<Vec<u32>>()).unwrap();
-    let (normed, routing) = decoder.gate(0, &rows).unwrap();
+    let mut rows = decoder.embed(&(0..100).collect::<Vec<u32>>()).unwrap();
+    let Feed::Experts { normed, routing } = decoder.gate(0, &mut rows).unwrap() else {
+        panic!("the layer has experts")
+    };
     let want = norm(&tensor_of(&rows), &layer("post_attention_layernorm"));
     assert!(nmse(&normed, &want) <= 1e-12);
     let scores = softmax(&product(&want, &layer("block_sparse_moe.gate"))).to_vec2::<f64>().unwrap();
@@ -192,10 +194,11 @@ fn token_ids_end_at_the_vocabulary() {
 #[test]
 fn layers_end_at_the_last() {
     let (_, decoder) = open();
-    let rows = decoder.embed(&[1]).unwrap();
-    assert_eq!(decoder.gate(2, &rows).map(|(rows, _)| rows.len()), Ok(1));
+    let mut rows = decoder.embed(&[1]).unwrap();
+    assert!(matches!(decoder.gate(2, &mut rows), Ok(Feed::Experts { .. })));
     let refused = ComputeError::NoSuchLayer { layer: 3, layers: 3 };
-    assert_eq!(decoder.gate(3, &rows).map(|(rows, _)| rows.len()), Err(refused));
+    assert_eq!(decoder.gate(3, &mut rows), Err(refused.clone()));
+    assert_eq!(decoder.shared(3, &rows), Err(refused));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use counterfoil_model::reference::{Spread, logits};
 use counterfoil_model::{
-    Checkpoint, Combined, ComputeError, Decoder, ExpertBank, Part, Pick, Routing, Rows, Share, combine,
+    Checkpoint, Combined, ComputeError, Decoder, ExpertBank, Feed, Part, Pick, Routing, Rows, Share, combine,
 };
 use proptest::prelude::*;
 
@@ -26,8 +26,11 @@ static TINY: LazyLock<Whole> = LazyLock::new(|| {
 
 /// Normed rows and routing of layer 1 for some ids.
 fn frame(ids: &[u32]) -> (Rows, Routing) {
-    let rows = TINY.decoder.embed(ids).unwrap();
-    TINY.decoder.gate(1, &rows).unwrap()
+    let mut rows = TINY.decoder.embed(ids).unwrap();
+    match TINY.decoder.gate(1, &mut rows).unwrap() {
+        Feed::Experts { normed, routing } => (normed, routing),
+        Feed::Done => panic!("the layer has experts"),
+    }
 }
 
 fn bits(rows: &Rows) -> Vec<u32> {
