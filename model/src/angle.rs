@@ -9,16 +9,16 @@ pub(crate) fn power(base: f64, exponent: f64) -> f64 {
     exp(exponent * ln(base))
 }
 
-/// Natural logarithm of a positive number: `ln 2 · e + 2 artanh((m − 1)/(m + 1))` with `m` near 1, and below 1 that of
-/// the reciprocal.
+/// Natural logarithm of a positive number: `ln 2 · e + 2 artanh((m − 1)/(m + 1))` with `m` near 1.
 pub(crate) fn ln(x: f64) -> f64 {
-    if x < 1.0 {
-        return -ln(1.0 / x);
-    }
     let (mut m, mut e) = (x, 0.0);
     while m > std::f64::consts::SQRT_2 {
         m /= 2.0;
         e += 1.0;
+    }
+    while m < std::f64::consts::FRAC_1_SQRT_2 {
+        m *= 2.0;
+        e -= 1.0;
     }
     let s = (m - 1.0) / (m + 1.0);
     let square = s * s;
