@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::desk::Desk;
 use crate::office::{Office, entry};
-use crate::placement::{propose, propose_experts};
+use crate::placement::dealt::{propose, propose_experts};
 use crate::registry::{Host, LaneCounters};
 
 /// Handshakes under way at one time.
