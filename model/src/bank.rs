@@ -1,6 +1,6 @@
 //! A node's experts: some (layer, expert) pairs of a model, and what they answer to a frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::combine::Combined;
 use crate::error::{ComputeError, LoadError};
@@ -25,22 +25,25 @@ impl ExpertBank {
         experts: impl IntoIterator<Item = (u32, u16)>,
     ) -> Result<Self, LoadError> {
         let config = source.config();
+        let wanted: BTreeSet<(u32, u16)> = experts.into_iter().collect();
+        let wanted: Vec<(u32, u16)> = wanted.into_iter().collect();
+        if let Some((layer, expert)) =
+            wanted.iter().find(|(layer, expert)| !config.has_expert(*layer, *expert))
+        {
+            return Err(LoadError::NoSuchExpert {
+                name: source.name().to_owned(),
+                layer: *layer,
+                expert: *expert,
+                layers: config.layers,
+                experts: config.experts,
+            });
+        }
+        source.check(&wanted)?;
         let mut bank = Self { hidden: config.hidden, experts: BTreeMap::new(), bytes: 0 };
-        for (layer, expert) in experts {
-            if !config.has_expert(layer, expert) {
-                return Err(LoadError::NoSuchExpert {
-                    name: source.name().to_owned(),
-                    layer,
-                    expert,
-                    layers: config.layers,
-                    experts: config.experts,
-                });
-            }
-            if !bank.has(layer, expert) {
-                let loaded = FeedForward::expert(source, layer, expert)?;
-                bank.bytes += u64::try_from(loaded.bytes()).unwrap_or(u64::MAX);
-                bank.experts.insert((layer, expert), loaded);
-            }
+        for (layer, expert) in wanted {
+            let loaded = FeedForward::expert(source, layer, expert)?;
+            bank.bytes += u64::try_from(loaded.bytes()).unwrap_or(u64::MAX);
+            bank.experts.insert((layer, expert), loaded);
         }
         Ok(bank)
     }

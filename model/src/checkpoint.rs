@@ -10,10 +10,12 @@ use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::expert::{ExpertPart, ExpertSource};
 use crate::gguf::{self, Opened};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Progress};
 use crate::names::{Naming, Role, Tensor};
 use crate::safetensors;
 use crate::shard::{Shard, ShardPart};
+use crate::split::{MANIFEST_FILE, TEXT_FILES};
+use crate::store;
 use crate::vocabulary::{Vocabulary, VocabularyFiles};
 use crate::weights::{Located, Weights};
 
@@ -25,6 +27,8 @@ pub struct Checkpoint {
     naming: Naming,
     vocabulary: VocabularyFiles,
     manifest: OnceLock<(Manifest, ManifestId)>,
+    /// Whether it is a split folder, of which each part is compared with the manifest when it is loaded.
+    split: bool,
 }
 
 impl Checkpoint {
@@ -34,6 +38,9 @@ impl Checkpoint {
     /// # Errors
     /// [`LoadError`] names the file. Tensors are looked for here already, and their values read when they are loaded.
     pub fn open(folder: &Path) -> Result<Self, LoadError> {
+        if folder.join(MANIFEST_FILE).is_file() {
+            return Self::open_split(folder);
+        }
         if folder.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
             return Self::open_gguf(folder);
         }
@@ -52,11 +59,8 @@ impl Checkpoint {
         let (config_file, config) = required("config.json")?;
         let generation = optional("generation_config.json")?;
         let generation = generation.as_ref().map(|(file, bytes)| (file.as_path(), bytes.as_slice()));
-        let name = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
-        let name =
-            name.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
         Self::of_parts(
-            name,
+            name_of(folder),
             ModelConfig::parse(&config_file, &config, generation)?,
             safetensors::open(folder)?,
             Naming::Hf,
@@ -73,6 +77,42 @@ impl Checkpoint {
             path.file_stem().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
         let Opened { config, weights, vocabulary } = gguf::open(path)?;
         Self::of_parts(name, config, weights, Naming::Gguf, vocabulary)
+    }
+
+    /// Opens a split folder: the configuration stands in its manifest, and shards may be missing.
+    fn open_split(folder: &Path) -> Result<Self, LoadError> {
+        let (manifest, weights) = store::open(folder)?;
+        let text = |name: &str| -> Result<_, LoadError> {
+            let file = folder.join(name);
+            Ok(read(file.clone())?.map(|bytes| (file, bytes)))
+        };
+        let [tokenizer, settings, template] = TEXT_FILES;
+        let vocabulary = VocabularyFiles {
+            tokenizer: text(tokenizer)?,
+            settings: text(settings)?,
+            template: text(template)?,
+        };
+        // A node needs no tokenizer; one that is there must be the model's.
+        if vocabulary.tokenizer.is_some() && vocabulary.hash() != manifest.vocabulary() {
+            let reason = "it or the chat template is not the one that the manifest names".to_owned();
+            return Err(LoadError::WrongHash { file: folder.join(tokenizer), reason });
+        }
+        let checkpoint = Self {
+            name: name_of(folder),
+            config: manifest.config().clone(),
+            weights,
+            naming: Naming::Canonical,
+            vocabulary,
+            manifest: OnceLock::new(),
+            split: true,
+        };
+        checkpoint.adopt(manifest);
+        Ok(checkpoint)
+    }
+
+    /// Compares the weights that are no expert's with the manifest, where they came with one.
+    pub(crate) fn check_dense(&self) -> Result<(), LoadError> {
+        if self.split { store::check_dense(&self.weights, self.manifest()) } else { Ok(()) }
     }
 
     /// The small model inside this program; it answers questions about Counterfoil.
@@ -104,7 +144,8 @@ impl Checkpoint {
         naming: Naming,
         vocabulary: VocabularyFiles,
     ) -> Result<Self, LoadError> {
-        let checkpoint = Self { name, config, weights, naming, vocabulary, manifest: OnceLock::new() };
+        let checkpoint =
+            Self { name, config, weights, naming, vocabulary, manifest: OnceLock::new(), split: false };
         checkpoint.expect_expert_tensors()?;
         Ok(checkpoint)
     }
@@ -124,13 +165,13 @@ impl Checkpoint {
     /// What the model consists of, by hashes. The first call reads all weights.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
-        &self.described().0
+        &self.described(&|_, _| ()).0
     }
 
     /// The name of exactly these weights, configuration and vocabulary. The first call reads all weights.
     #[must_use]
     pub fn manifest_id(&self) -> ManifestId {
-        self.described().1
+        self.described(&|_, _| ()).1
     }
 
     /// The tokenizer and the chat template.
@@ -165,6 +206,23 @@ impl Checkpoint {
         u64::try_from(values).unwrap_or(u64::MAX)
     }
 
+    /// Gives it its manifest now, on all cores; gives it back at once where it has one.
+    pub fn describe(&self, progress: Progress<'_>) -> &Manifest {
+        &self.described(progress).0
+    }
+
+    /// Whether it has its manifest, so that asking for it reads nothing.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.manifest.get().is_some()
+    }
+
+    /// Takes a manifest that was made of it before.
+    pub(crate) fn adopt(&self, manifest: Manifest) {
+        let id = manifest.id();
+        self.manifest.get_or_init(|| (manifest, id));
+    }
+
     pub(crate) fn weights(&self) -> &Weights {
         &self.weights
     }
@@ -178,7 +236,7 @@ impl Checkpoint {
         self.weights.locate(&self.config, self.naming, tensor)
     }
 
-    pub(crate) fn expect_expert(&self, layer: u32, expert: u16) -> Result<(), LoadError> {
+    fn expect_expert(&self, layer: u32, expert: u16) -> Result<(), LoadError> {
         if self.config.has_expert(layer, expert) {
             return Ok(());
         }
@@ -191,9 +249,9 @@ impl Checkpoint {
         })
     }
 
-    fn described(&self) -> &(Manifest, ManifestId) {
+    fn described(&self, progress: Progress<'_>) -> &(Manifest, ManifestId) {
         self.manifest.get_or_init(|| {
-            let manifest = Manifest::of(self);
+            let manifest = Manifest::of(self, progress);
             let id = manifest.id();
             (manifest, id)
         })
@@ -223,6 +281,16 @@ impl ExpertSource for Checkpoint {
         let [gate, up, down] = Role::ALL;
         Ok([part(gate)?, part(up)?, part(down)?])
     }
+
+    fn check(&self, experts: &[(u32, u16)]) -> Result<(), LoadError> {
+        if self.split { store::check(self.manifest(), &self.weights, experts) } else { Ok(()) }
+    }
+}
+
+/// What a model in a folder is called.
+fn name_of(folder: &Path) -> String {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    folder.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// A text file of a checkpoint; `None` where there is none.

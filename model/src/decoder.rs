@@ -89,6 +89,7 @@ impl Decoder {
     /// # Errors
     /// What is wrong with the weights.
     pub fn load(checkpoint: &Checkpoint) -> Result<Self, LoadError> {
+        checkpoint.check_dense()?;
         let config = checkpoint.config().clone();
         let norm = |tensor| Norm::load(&checkpoint.locate(tensor)?, config.norm, config.norm_eps);
         let layer = |layer| -> Result<Layer, LoadError> {

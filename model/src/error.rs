@@ -85,6 +85,14 @@ pub enum LoadError {
         /// The flat index of the value.
         index: usize,
     },
+    /// Bytes that are not those of the manifest.
+    #[error("{}: {reason}; fetch the file again", file.display())]
+    WrongHash {
+        /// Which file.
+        file: PathBuf,
+        /// What differs.
+        reason: String,
+    },
     /// An expert that the model does not have.
     #[error("{name} has no expert {expert} in layer {layer}; it has {experts} in each of {layers} layers")]
     NoSuchExpert {

@@ -27,6 +27,15 @@ pub trait ExpertSource {
     /// # Errors
     /// What is wrong with the weights, or that they are not here.
     fn expert(&self, layer: u32, expert: u16) -> Result<[ExpertPart; 3], LoadError>;
+
+    /// Compares experts with the manifest, where they came with one, before anything is computed with them.
+    ///
+    /// # Errors
+    /// [`LoadError::WrongHash`] names the file, [`LoadError::TensorMissing`] what is not here.
+    fn check(&self, experts: &[(u32, u16)]) -> Result<(), LoadError> {
+        let _ = experts;
+        Ok(())
+    }
 }
 
 /// One matrix of an expert, its bytes kept alive.

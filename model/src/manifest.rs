@@ -1,236 +1,225 @@
 //! What a model is, by hashes: two programs that show the same manifest id compute with the same weights.
 //!
 //! ```text
-//! manifest     {1: version, 2: family, 3: config, 4: vocabulary, 5: dense, 6: layers, 7: experts, 8: [expert …]}
-//! expert       [bytes, hash], ascending by (layer, expert)
+//! manifest     {1: version, 2: family, 3: settings, 4: vocabulary, 5: dense, 6: [file …], 7: [expert …]}
+//! settings     the whole configuration (`settings.rs`); a float as its IEEE 754 bits
+//! file         [name, size]; plain relative names, ascending
+//! expert       [size, hash, [part, part, part], [chunk hash …]], ascending by (layer, expert) over the MoE layers
+//! part         [element type, file, offset, length, transposed]: gate, up, down as they lie in the files
+//! shard        bytes of gate ‖ up ‖ down
+//! hash         BLAKE3 derive_key("counterfoil v1 shard", shard)
+//! chunk hash   BLAKE3 derive_key("counterfoil v1 shard-chunk", 1 MiB of the shard, the last chunk what is left)
 //! manifest id  BLAKE3 derive_key("counterfoil v1 manifest", canonical CBOR of the manifest)
-//! expert hash  BLAKE3 derive_key("counterfoil v1 expert-weights", tensor w1 ‖ tensor w3 ‖ tensor w2)
 //! dense hash   BLAKE3 derive_key("counterfoil v1 dense-weights", every other tensor, by ascending name)
 //! tensor       len(name) ‖ name ‖ element type ‖ dimensions ‖ each dimension ‖ len(bytes) ‖ bytes; numbers u64 LE
-//! config hash  BLAKE3 derive_key("counterfoil v1 model-config", canonical CBOR of the settings that are computed
-//!              with; a float as its IEEE 754 bits)
 //! vocabulary   BLAKE3 derive_key("counterfoil v1 vocabulary", len ‖ tokenizer.json ‖ len ‖ chat template)
 //! ```
 //!
-//! In a tensor of an expert the name is its role, `w1` (gate), `w3` (up) or `w2` (down), so that an expert's hash
-//! does not depend on how a checkpoint calls it. The bytes are those of the checkpoint, in its element type.
+//! All of it is checked when it is read: sizes against the settings, ranges against the files, counts against both.
+
+mod check;
+mod describe;
+mod kept;
+mod settings;
 
 use counterfoil_spec::encode::{DecodeError, from_canonical, to_canonical};
 use counterfoil_spec::ids::{Hash, ManifestId};
 use counterfoil_spec::limits::MAX_MANIFEST_BYTES;
 use minicbor::{Decode, Encode};
 
-use crate::checkpoint::Checkpoint;
-use crate::config::{Attention, Family, ModelConfig};
+use crate::config::{Family, ModelConfig};
 use crate::dtype::ElementType;
-use crate::names::{Role, Tensor};
 
-/// The version that this crate writes.
-pub const MANIFEST_VERSION: u16 = 1;
+pub use describe::Progress;
+pub(crate) use describe::{DenseHasher, Meter, dense_hash_of, in_parallel};
+pub use kept::KeptManifests;
+use settings::Settings;
 
-/// The manifest of a model.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
+/// The version that this crate writes and reads.
+pub const MANIFEST_VERSION: u16 = 2;
+
+/// The manifest of a model, checked as a whole.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
-    /// [`MANIFEST_VERSION`].
+    config: ModelConfig,
+    vocabulary: Hash,
+    dense: Hash,
+    files: Vec<FileRecord>,
+    experts: Vec<ExpertRecord>,
+}
+
+/// A file that weights lie in.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct FileRecord {
+    /// Its name below the model's folder; `/` between folders, never `..`.
+    #[n(0)]
+    pub name: String,
+    /// Its size in bytes.
     #[n(1)]
-    pub version: u16,
-    /// Which definition the arithmetic follows.
-    #[n(2)]
-    pub family: Family,
-    /// Hash of the settings that are computed with.
-    #[n(3)]
-    pub config: Hash,
-    /// Hash of the tokenizer and the chat template.
-    #[n(4)]
-    pub vocabulary: Hash,
-    /// Hash of all weights that are no expert's.
-    #[n(5)]
-    pub dense: Hash,
-    /// Layers with experts.
-    #[n(6)]
-    pub layers: u32,
-    /// Experts in each of them.
-    #[n(7)]
-    pub experts: u32,
-    /// `layers · experts` records, ascending by (layer, expert).
-    #[n(8)]
-    pub weights: Vec<ExpertRecord>,
+    pub size: u64,
 }
 
 /// One expert of a manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ExpertRecord {
-    /// Bytes of its tensors as stored.
+    /// Bytes of its shard.
     #[n(0)]
-    pub bytes: u64,
-    /// Hash of its tensors.
+    pub size: u64,
+    /// Hash of its shard.
     #[n(1)]
     pub hash: Hash,
+    /// Gate, up and down.
+    #[n(2)]
+    pub parts: [PartRecord; 3],
+    /// Hashes of each [`SHARD_CHUNK_BYTES`] of its shard; the last chunk may be shorter.
+    ///
+    /// [`SHARD_CHUNK_BYTES`]: counterfoil_spec::limits::SHARD_CHUNK_BYTES
+    #[n(3)]
+    pub chunks: Vec<Hash>,
+}
+
+/// One matrix of an expert, as it lies in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct PartRecord {
+    /// Its element type.
+    #[n(0)]
+    pub dtype: ElementType,
+    /// Which of the manifest's files.
+    #[n(1)]
+    pub file: u32,
+    /// Where in the file it begins.
+    #[n(2)]
+    pub offset: u64,
+    /// Its bytes.
+    #[n(3)]
+    pub length: u64,
+    /// Whether its columns are stored as rows.
+    #[n(4)]
+    pub transposed: bool,
+}
+
+/// The bytes of a manifest, before they are checked.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Wire {
+    #[n(1)]
+    version: u16,
+    #[n(2)]
+    family: Family,
+    #[n(3)]
+    settings: Settings,
+    #[n(4)]
+    vocabulary: Hash,
+    #[n(5)]
+    dense: Hash,
+    #[n(6)]
+    files: Vec<FileRecord>,
+    #[n(7)]
+    experts: Vec<ExpertRecord>,
 }
 
 impl Manifest {
     /// The id: BLAKE3 of the canonical bytes.
     #[must_use]
     pub fn id(&self) -> ManifestId {
-        ManifestId::from_bytes(blake3::derive_key("counterfoil v1 manifest", &to_canonical(self)))
+        ManifestId::from_bytes(blake3::derive_key("counterfoil v1 manifest", &self.to_bytes()))
     }
 
     /// The canonical bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        to_canonical(self)
+        to_canonical(&Wire {
+            version: MANIFEST_VERSION,
+            family: self.config.family,
+            settings: Settings::of(&self.config),
+            vocabulary: self.vocabulary,
+            dense: self.dense,
+            files: self.files.clone(),
+            experts: self.experts.clone(),
+        })
     }
 
-    /// Reads canonical bytes.
+    /// Reads canonical bytes and checks every size, range and count in them.
     ///
     /// # Errors
-    /// [`DecodeError`], also where the version or the number of records is not what it should be.
+    /// [`DecodeError`] says what is not as it should be.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let manifest: Self = from_canonical(bytes, MAX_MANIFEST_BYTES)?;
-        let wanted = u64::from(manifest.layers) * u64::from(manifest.experts);
-        if manifest.version != MANIFEST_VERSION {
-            return Err(DecodeError::Malformed(format!("manifest version {}", manifest.version)));
+        let wire: Wire = from_canonical(bytes, MAX_MANIFEST_BYTES)?;
+        if wire.version != MANIFEST_VERSION {
+            return Err(DecodeError::Malformed(format!("manifest version {}", wire.version)));
         }
-        if u64::try_from(manifest.weights.len()) != Ok(wanted) {
-            return Err(DecodeError::Malformed(format!(
-                "{} expert records, not {} times {}",
-                manifest.weights.len(),
-                manifest.layers,
-                manifest.experts
-            )));
-        }
+        let config = wire.settings.into_config(wire.family).map_err(DecodeError::Malformed)?;
+        let manifest = Self {
+            config,
+            vocabulary: wire.vocabulary,
+            dense: wire.dense,
+            files: wire.files,
+            experts: wire.experts,
+        };
+        check::check(&manifest).map_err(DecodeError::Malformed)?;
         Ok(manifest)
+    }
+
+    pub(crate) const fn of_parts(
+        config: ModelConfig,
+        vocabulary: Hash,
+        dense: Hash,
+        files: Vec<FileRecord>,
+        experts: Vec<ExpertRecord>,
+    ) -> Self {
+        Self { config, vocabulary, dense, files, experts }
+    }
+
+    /// The configuration that is computed with.
+    #[must_use]
+    pub const fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Hash of the tokenizer and the chat template.
+    #[must_use]
+    pub const fn vocabulary(&self) -> Hash {
+        self.vocabulary
+    }
+
+    /// Hash of all weights that are no expert's.
+    #[must_use]
+    pub const fn dense(&self) -> Hash {
+        self.dense
+    }
+
+    /// The files that weights lie in.
+    #[must_use]
+    pub fn files(&self) -> &[FileRecord] {
+        &self.files
+    }
+
+    /// Every expert, ascending by (layer, expert).
+    pub fn experts(&self) -> impl Iterator<Item = ((u32, u16), &ExpertRecord)> {
+        self.config.all_experts().zip(&self.experts)
     }
 
     /// The record of one expert; `None` for one that the model does not have.
     #[must_use]
     pub fn expert(&self, layer: u32, expert: u16) -> Option<&ExpertRecord> {
-        let inside = layer < self.layers && u32::from(expert) < self.experts;
-        let at = u64::from(layer) * u64::from(self.experts) + u64::from(expert);
-        inside.then_some(at).and_then(|at| usize::try_from(at).ok()).and_then(|at| self.weights.get(at))
-    }
-
-    pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
-        let config = checkpoint.config();
-        Self {
-            version: MANIFEST_VERSION,
-            family: config.family,
-            config: config_hash(config),
-            vocabulary: checkpoint.vocabulary_files().hash(),
-            dense: dense_hash(checkpoint),
-            layers: config.layers,
-            experts: config.experts,
-            weights: config.all_experts().map(|(layer, expert)| record(checkpoint, layer, expert)).collect(),
+        if u32::from(expert) >= self.config.experts {
+            return None;
         }
+        let at = self.config.moe_layers().position(|known| known == layer)?;
+        let experts = usize::try_from(self.config.experts).ok()?;
+        self.experts.get(at.checked_mul(experts)?.checked_add(usize::from(expert))?)
     }
-}
 
-/// The settings that change what is computed.
-#[derive(Encode)]
-#[cbor(map)]
-struct Settings {
-    #[n(1)]
-    family: Family,
-    #[n(2)]
-    hidden: usize,
-    #[n(3)]
-    inner: usize,
-    #[n(4)]
-    layers: u32,
-    #[n(5)]
-    heads: usize,
-    #[n(6)]
-    kv_heads: usize,
-    #[n(7)]
-    head_dim: usize,
-    #[n(8)]
-    experts: u32,
-    #[n(9)]
-    top_k: usize,
-    #[n(10)]
-    vocab: usize,
-    #[n(11)]
-    context: usize,
-    #[n(12)]
-    norm_eps: u32,
-    #[n(13)]
-    rope_theta: u64,
-    #[n(14)]
-    tied: bool,
-    #[n(15)]
-    eos: Vec<u32>,
-}
-
-fn config_hash(config: &ModelConfig) -> Hash {
-    let head_dim = match config.attention {
-        Attention::Grouped { head_dim, .. } => head_dim,
-        Attention::Latent { nope, rope, .. } => nope + rope,
-    };
-    let settings = Settings {
-        family: config.family,
-        hidden: config.hidden,
-        inner: config.inner,
-        layers: config.layers,
-        heads: config.attention.heads(),
-        kv_heads: config.attention.kv_heads(),
-        head_dim,
-        experts: config.experts,
-        top_k: config.top_k,
-        vocab: config.vocab,
-        context: config.context,
-        norm_eps: config.norm_eps.to_bits(),
-        rope_theta: config.rope.theta.to_bits(),
-        tied: config.tied,
-        eos: config.eos.clone(),
-    };
-    Hash::from_bytes(blake3::derive_key("counterfoil v1 model-config", &to_canonical(&settings)))
-}
-
-fn record(checkpoint: &Checkpoint, layer: u32, expert: u16) -> ExpertRecord {
-    let mut hasher = blake3::Hasher::new_derive_key("counterfoil v1 expert-weights");
-    let mut bytes = 0;
-    // `Checkpoint::open` has found every expert's tensors.
-    #[expect(clippy::expect_used, reason = "checked when the checkpoint was opened")]
-    let shard = checkpoint.shard(layer, expert).expect("an expert's tensors");
-    for (part, role) in shard.parts.iter().zip(["w1", "w3", "w2"]) {
-        enter(&mut hasher, role, part.dtype, &[part.outputs, part.inner], part.bytes);
-        bytes += wide(part.bytes.len());
+    /// Bytes of all shards.
+    #[must_use]
+    pub fn shard_bytes(&self) -> u64 {
+        self.experts.iter().map(|record| record.size).fold(0, u64::saturating_add)
     }
-    ExpertRecord { bytes, hash: Hash::from_bytes(*hasher.finalize().as_bytes()) }
-}
-
-fn dense_hash(checkpoint: &Checkpoint) -> Hash {
-    let config = checkpoint.config();
-    let mut experts = std::collections::BTreeSet::new();
-    for (layer, expert) in config.all_experts() {
-        for role in Role::ALL {
-            let found = checkpoint.locate(Tensor::Expert(layer, expert, role));
-            experts.extend(found.map(|found| found.place.name));
-        }
-    }
-    let mut hasher = blake3::Hasher::new_derive_key("counterfoil v1 dense-weights");
-    for name in checkpoint.weights().names().filter(|name| !experts.contains(*name)) {
-        // A tensor of a type that is not computed with is no part of the model.
-        if let Ok(stored) = checkpoint.weights().find(name) {
-            enter(&mut hasher, name, stored.dtype, stored.shape, stored.bytes);
-        }
-    }
-    Hash::from_bytes(*hasher.finalize().as_bytes())
-}
-
-fn enter(hasher: &mut blake3::Hasher, name: &str, dtype: ElementType, shape: &[usize], bytes: &[u8]) {
-    hasher.update(&wide(name.len()).to_le_bytes());
-    hasher.update(name.as_bytes());
-    hasher.update(&dtype.number().to_le_bytes());
-    hasher.update(&wide(shape.len()).to_le_bytes());
-    for dimension in shape {
-        hasher.update(&wide(*dimension).to_le_bytes());
-    }
-    hasher.update(&wide(bytes.len()).to_le_bytes());
-    hasher.update(bytes);
 }
 
 pub(crate) fn wide(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Checkpoints call the same tensor differently, keep several in one, or keep one turned. A naming is a pure function
 //! from a [`Tensor`] to the [`Place`]s where it may lie; what is computed knows only the [`Tensor`].
 
+pub(crate) mod canonical;
 pub(crate) mod gguf;
 pub(crate) mod hf;
 
@@ -265,6 +266,8 @@ pub(crate) enum Naming {
     Hf,
     /// llama.cpp.
     Gguf,
+    /// We did, in a split folder.
+    Canonical,
 }
 
 impl Naming {
@@ -273,6 +276,7 @@ impl Naming {
         match self {
             Self::Hf => vec![hf::place(config, tensor)],
             Self::Gguf => gguf::places(config, tensor),
+            Self::Canonical => vec![canonical::place(config, tensor)],
         }
     }
 }

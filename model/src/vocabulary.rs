@@ -29,6 +29,7 @@ pub struct Vocabulary {
 pub struct TokenizeError(pub(crate) String);
 
 /// The files that a vocabulary is made of, as read.
+#[derive(Default)]
 pub(crate) struct VocabularyFiles {
     pub(crate) tokenizer: Option<(PathBuf, Vec<u8>)>,
     pub(crate) settings: Option<(PathBuf, Vec<u8>)>,
@@ -47,6 +48,11 @@ impl VocabularyFiles {
             hasher.update(part);
         }
         Hash::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// The bytes of tokenizer, settings and template, where they are.
+    pub(crate) fn parts(&self) -> [Option<&[u8]>; 3] {
+        [&self.tokenizer, &self.settings, &self.template].map(|part| Some(part.as_ref()?.1.as_slice()))
     }
 
     fn settings(&self) -> Result<Settings, LoadError> {

@@ -99,6 +99,11 @@ impl Weights {
         self.by_name.keys().map(String::as_str)
     }
 
+    /// Whether a tensor of this name is stored.
+    pub(crate) fn has(&self, tensor: &str) -> bool {
+        self.by_name.contains_key(tensor)
+    }
+
     /// Whether a tensor of this name is stored in this file.
     pub(crate) fn has_in(&self, tensor: &str, path: &Path) -> bool {
         let file = self.by_name.get(tensor).and_then(|(file, _)| self.files.get(*file));
@@ -143,7 +148,12 @@ impl Weights {
     }
 }
 
-impl Stored<'_> {
+impl<'a> Stored<'a> {
+    /// All bytes of its file.
+    pub(crate) fn file_bytes(&self) -> &'a [u8] {
+        self.mapping.bytes()
+    }
+
     /// Some of its bytes, kept alive; `None` past its end.
     pub(crate) fn span(&self, from: usize, to: usize) -> Option<Span> {
         self.bytes.get(from..to)?;

@@ -98,6 +98,14 @@ pub const MAX_WEIGHTS_HEADER_BYTES: usize = 32 * 1024 * 1024;
 pub const MAX_CHECKPOINT_TEXT_BYTES: u64 = 64 * 1024 * 1024;
 /// A model's manifest, in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 32 * 1024 * 1024;
+/// Files that a model's manifest names.
+pub const MAX_MANIFEST_FILES: usize = 65_536;
+/// Experts of all layers together that a model's manifest names.
+pub const MAX_MANIFEST_EXPERTS: usize = 65_536;
+/// The name of a file in a manifest, in bytes.
+pub const MAX_FILE_NAME_BYTES: usize = 200;
+/// One chunk of a shard, in bytes; the last one of a shard may be shorter.
+pub const SHARD_CHUNK_BYTES: usize = 1024 * 1024;
 /// Token ids whose text may wait for the rest of a character.
 pub const MAX_PENDING_TOKENS: usize = 8;
 /// Stop strings of one request.
