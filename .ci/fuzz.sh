@@ -2,11 +2,11 @@
 # Builds the fuzz targets and runs each over its corpus and on from there.
 #
 #   .ci/fuzz.sh               a smoke run, about 10 s each
-#   .ci/fuzz.sh 3600          longer; what is found lies in fuzz/artifacts
+#   .ci/fuzz.sh 3600          longer; what is found lies in model/fuzz/artifacts
 #
 # The flags are those of cargo-fuzz without a sanitizer, so that a stable compiler and a C++ compiler are all it needs.
 set -euo pipefail
-cd "$(dirname "$0")/../fuzz"
+cd "$(dirname "$0")/../model/fuzz"
 readonly SECONDS_EACH=${1:-10}
 readonly TARGET=x86_64-unknown-linux-gnu
 readonly FLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
@@ -18,16 +18,19 @@ if [ "$(uname -m)" != x86_64 ]; then
     exit 0
 fi
 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$(echo $FLAGS) \
-    cargo build --quiet --locked --bins --target "$TARGET" --target-dir ../target/fuzz
+    cargo build --quiet --locked --bins --target "$TARGET" --target-dir ../../target/fuzz
+# Inputs become files; they are kept in memory where the system has a place for that.
+scratch=$(mktemp -d -p "$([ -d /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")
+trap 'rm -rf "$scratch"' EXIT
 for source in src/bin/*.rs; do
     name=$(basename "$source" .rs)
-    mkdir -p "artifacts/$name" "../target/fuzz/corpus/$name"
-    "../target/fuzz/$TARGET/debug/$name" "../target/fuzz/corpus/$name" "corpus/$name" \
+    mkdir -p "artifacts/$name" "../../target/fuzz/corpus/$name"
+    TMPDIR=$scratch "../../target/fuzz/$TARGET/debug/$name" "../../target/fuzz/corpus/$name" "corpus/$name" \
         -artifact_prefix="artifacts/$name/" -max_total_time="$SECONDS_EACH" -timeout=10 -rss_limit_mb=2048 \
-        -max_len=65536 -verbosity=0 -print_final_stats=1 2>"../target/fuzz/$name.log" || {
-        tail -n 40 "../target/fuzz/$name.log" >&2
-        echo "fuzz: $name failed; the input is in fuzz/artifacts/$name" >&2
+        -max_len=65536 -verbosity=0 -print_final_stats=1 2>"../../target/fuzz/$name.log" || {
+        tail -n 40 "../../target/fuzz/$name.log" >&2
+        echo "fuzz: $name failed; the input is in model/fuzz/artifacts/$name" >&2
         exit 1
     }
-    echo "fuzz: $name $(awk '/stat::number_of_executed_units/ { print $2 }' "../target/fuzz/$name.log") inputs, none refused by a panic"
+    echo "fuzz: $name $(awk '/stat::number_of_executed_units/ { print $2 }' "../../target/fuzz/$name.log") inputs, none refused by a panic"
 done

@@ -1,22 +1,14 @@
-//! Fuzz targets for everything that is read from files of a model.
-//!
-//! A target gives one file of a model to the crate as a stranger would, on disk, and goes as far as that file lets it:
-//! nothing may panic, and memory is bounded by libFuzzer's `-rss_limit_mb`. `.ci/fuzz.sh` builds and runs them.
+//! A folder that looks like a model's, of which the fuzzer writes one file.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use counterfoil_model::{Checkpoint, Decoder, ExpertBank};
 
-/// A folder of this process, in memory where the system has such a place.
+/// A folder of this process, in the system's temporary one, which the script that starts it cleans up.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let made = FOLDER.get_or_init(|| {
-        let shm = Path::new("/dev/shm");
-        let within = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
-        tempfile::tempdir_in(within).expect("a temporary folder")
-    });
-    made.path()
+    FOLDER.get_or_init(|| tempfile::tempdir().expect("a temporary folder")).path()
 }
 
 /// Writes one file into the folder.

@@ -1,6 +1,6 @@
 """Makes `seed/` and `corpus/`: the smallest files of each kind that are right, for the fuzzer to change.
 
-    pip install -r ../model/fixtures/requirements.txt; python make_corpus.py
+    pip install -r ../fixtures/requirements.txt; python make_corpus.py
 
 The model has one layer of two experts; all values are a fixed ramp. The corpus of `manifest` comes from `counterfoil model split`.
 """
@@ -100,7 +100,7 @@ def main():
     make_gguf("q8_0.gguf", quantised=True)
     write("safetensors", "whole", (seed / "model.safetensors").read_bytes())
     write("safetensors", "empty", (2).to_bytes(8, "little") + b"{}")
-    fixtures = HERE.parent / "model" / "fixtures" / "families"
+    fixtures = HERE.parent / "fixtures" / "families"
     write("config", "seed.json", json.dumps(CONFIG))
     for folder in sorted(fixtures.iterdir()):
         write("config", f"{folder.name}.json", (folder / "config.json").read_text())
