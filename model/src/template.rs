@@ -2,7 +2,8 @@
 //!
 //! Templates are written for transformers, so this offers what that does (`utils/chat_template_utils.py` of 5.23):
 //! blocks are trimmed, `break` and `continue` work, Python's string, list and dict methods are there, `tojson` does
-//! not escape HTML, `raise_exception` and `strftime_now` exist. A template has no access to anything, and its steps are
+//! not escape HTML, `raise_exception` and `strftime_now` exist, `tools` and `documents` are none, the length of what is
+//! not defined is 0, and what `generation` marks for training is rendered as it stands. A template has no access to anything, and its steps are
 //! bounded by [`MAX_TEMPLATE_STEPS`].
 
 use counterfoil_spec::limits::MAX_TEMPLATE_STEPS;
@@ -63,11 +64,14 @@ impl ChatTemplate {
         environment.set_fuel(Some(MAX_TEMPLATE_STEPS));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", tojson);
+        environment.add_filter("length", length);
+        environment.add_filter("count", length);
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
         environment.add_function("raise_exception", |reason: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, REFUSED).with_source(Reason(reason)))
         });
         environment
-            .add_template_owned(NAME, text.to_owned())
+            .add_template_owned(NAME, without_generation(text))
             .map_err(|e| TemplateError::Failed(e.to_string()))?;
         Ok(Self { environment, marks })
     }
@@ -87,6 +91,8 @@ impl ChatTemplate {
         template
             .render(context! {
                 messages => messages,
+                tools => (),
+                documents => (),
                 add_generation_prompt => ending == Ending::Answer,
                 bos_token => self.marks.bos,
                 eos_token => self.marks.eos,
@@ -94,6 +100,34 @@ impl ChatTemplate {
             })
             .map_err(told)
     }
+}
+
+/// Jinja's `length`, by which a template may also ask whether something was given at all.
+fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_undefined() {
+        return Ok(0);
+    }
+    let wrong = || Error::new(ErrorKind::InvalidOperation, format!("a {} has no length", value.kind()));
+    value.len().ok_or_else(wrong)
+}
+
+/// The tags `generation` and `endgeneration` as a condition that always holds; spaces around them are trimmed as ever.
+fn without_generation(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{%") {
+        let end = after.find("%}").unwrap_or(after.len());
+        let (tag, after) = after.split_at(end);
+        let word = tag.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
+        out.extend([before, "{%"]);
+        match word {
+            "generation" => out.push_str(&tag.replace("generation", "if true")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
+            _ => out.push_str(tag),
+        }
+        rest = after;
+    }
+    out + rest
 }
 
 fn told(error: Error) -> TemplateError {
@@ -114,3 +148,6 @@ struct Reason(String);
 
 const NAME: &str = "chat";
 const REFUSED: &str = "refused";
+
+#[cfg(test)]
+mod tests;

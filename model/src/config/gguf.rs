@@ -233,7 +233,9 @@ impl Keys<'_> {
                 return Err(self.at.unsupported("rope.scaling.type", other, "none (or yarn for deepseek2)"));
             }
         };
-        if let Some(linear) = self.float("rope.scale_linear")?.filter(|scale| *scale != 1.0) {
+        if let Some(linear) =
+            self.float("rope.scale_linear")?.filter(|scale| scale.to_bits() != 1f64.to_bits())
+        {
             return Err(self.at.unsupported("rope.scale_linear", &linear.to_string(), "1"));
         }
         Ok(RopeShape {
@@ -320,3 +322,6 @@ impl Keys<'_> {
 
 /// What llama.cpp takes where a file says nothing.
 const ROPE_THETA: f64 = 1e4;
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,11 @@ impl<'a> Gguf<'a> {
         self.tensors
     }
 
+    /// The keys of all settings, ascending.
+    pub fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.settings.keys().copied()
+    }
+
     /// The value of a setting.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<Value<'a>> {

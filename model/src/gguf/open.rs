@@ -19,8 +19,12 @@ pub(crate) struct Opened {
 /// Opens a file, and the others of its set where its name says that it is one of several.
 pub(crate) fn open(path: &Path) -> Result<Opened, LoadError> {
     let mapped = |path: PathBuf| Ok((path.clone(), Mapping::open(path)?));
-    let mapped: Vec<(PathBuf, Mapping)> =
-        files_of_set(path)?.into_iter().map(mapped).collect::<Result<_, LoadError>>()?;
+    let files = files_of_set(path)?.into_iter().map(mapped).collect::<Result<_, LoadError>>()?;
+    opened(path, files)
+}
+
+/// Takes the files of a set, in order.
+fn opened(path: &Path, mapped: Vec<(PathBuf, Mapping)>) -> Result<Opened, LoadError> {
     let parsed = mapped.iter().map(|(path, mapping)| Gguf::parse(path, mapping.bytes()));
     let files: Vec<Gguf<'_>> = parsed.collect::<Result<_, _>>()?;
     check_set(&files)?;
@@ -28,11 +32,12 @@ pub(crate) fn open(path: &Path) -> Result<Opened, LoadError> {
     let first = files.first().ok_or_else(missing)?;
     let config = ModelConfig::of_gguf(&files, endings(first)?)?;
     let vocabulary = VocabularyFiles::of_gguf(first)?;
-    let tables: Vec<_> =
+    let tables: Vec<Vec<(String, Entry)>> =
         files.into_iter().map(|file| file.into_tensors().into_iter().map(listed).collect()).collect();
     let containers = mapped.into_iter().zip(tables);
     let containers = containers.map(|((path, mapping), tensors)| Container { path, mapping, tensors });
-    Ok(Opened { config, weights: Weights::of_files(containers.collect(), path.to_path_buf())?, vocabulary })
+    let weights = Weights::of_files(containers.collect(), path.to_path_buf())?;
+    Ok(Opened { config, weights, vocabulary })
 }
 
 fn listed(entry: super::Entry) -> (String, Entry) {
