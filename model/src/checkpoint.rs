@@ -14,7 +14,7 @@ use crate::manifest::{Manifest, Progress};
 use crate::names::{Naming, Role, Tensor};
 use crate::safetensors;
 use crate::shard::{Shard, ShardPart};
-use crate::split::{MANIFEST_FILE, TEXT_FILES};
+use crate::split::MANIFEST_FILE;
 use crate::store;
 use crate::vocabulary::{Vocabulary, VocabularyFiles};
 use crate::weights::{Located, Weights};
@@ -44,31 +44,12 @@ impl Checkpoint {
         if folder.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
             return Self::open_gguf(folder);
         }
-        let required = |name: &str| {
-            let file = folder.join(name);
-            match read(file.clone()) {
-                Ok(Some(bytes)) => Ok((file, bytes)),
-                Ok(None) => Err(LoadError::Io { file, source: std::io::ErrorKind::NotFound.into() }),
-                Err(error) => Err(error),
-            }
-        };
-        let optional = |name: &str| -> Result<_, LoadError> {
-            let file = folder.join(name);
-            Ok(read(file.clone())?.map(|bytes| (file, bytes)))
-        };
-        let (config_file, config) = required("config.json")?;
-        let generation = optional("generation_config.json")?;
-        let generation = generation.as_ref().map(|(file, bytes)| (file.as_path(), bytes.as_slice()));
         Self::of_parts(
             name_of(folder),
-            ModelConfig::parse(&config_file, &config, generation)?,
+            ModelConfig::read(folder)?,
             safetensors::open(folder)?,
             Naming::Hf,
-            VocabularyFiles {
-                tokenizer: optional("tokenizer.json")?,
-                settings: optional("tokenizer_config.json")?,
-                template: optional("chat_template.jinja")?,
-            },
+            VocabularyFiles::in_folder(folder)?,
         )
     }
 
@@ -82,20 +63,11 @@ impl Checkpoint {
     /// Opens a split folder: the configuration stands in its manifest, and shards may be missing.
     fn open_split(folder: &Path) -> Result<Self, LoadError> {
         let (manifest, weights) = store::open(folder)?;
-        let text = |name: &str| -> Result<_, LoadError> {
-            let file = folder.join(name);
-            Ok(read(file.clone())?.map(|bytes| (file, bytes)))
-        };
-        let [tokenizer, settings, template] = TEXT_FILES;
-        let vocabulary = VocabularyFiles {
-            tokenizer: text(tokenizer)?,
-            settings: text(settings)?,
-            template: text(template)?,
-        };
+        let vocabulary = VocabularyFiles::in_folder(folder)?;
         // A node needs no tokenizer; one that is there must be the model's.
         if vocabulary.tokenizer.is_some() && vocabulary.hash() != manifest.vocabulary() {
             let reason = "it or the chat template is not the one that the manifest names".to_owned();
-            return Err(LoadError::WrongHash { file: folder.join(tokenizer), reason });
+            return Err(LoadError::WrongHash { file: folder.join(TOKENIZER_FILE), reason });
         }
         let checkpoint = Self {
             name: name_of(folder),
@@ -294,7 +266,7 @@ fn name_of(folder: &Path) -> String {
 }
 
 /// A text file of a checkpoint; `None` where there is none.
-fn read(file: PathBuf) -> Result<Option<Vec<u8>>, LoadError> {
+pub(crate) fn read(file: PathBuf) -> Result<Option<Vec<u8>>, LoadError> {
     let length = match std::fs::metadata(&file) {
         Ok(found) => found.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -311,6 +283,20 @@ fn read(file: PathBuf) -> Result<Option<Vec<u8>>, LoadError> {
     std::fs::read(&file).map(Some).map_err(|source| LoadError::Io { file, source })
 }
 
+impl ModelConfig {
+    /// That of a Hugging Face folder: `config.json`, with the ends of answers in `generation_config.json`.
+    pub(crate) fn read(folder: &Path) -> Result<Self, LoadError> {
+        let file = folder.join("config.json");
+        let missing = || LoadError::Io { file: file.clone(), source: std::io::ErrorKind::NotFound.into() };
+        let config = read(file.clone())?.ok_or_else(missing)?;
+        let generation_file = folder.join("generation_config.json");
+        let generation = read(generation_file.clone())?;
+        let generation = generation.as_ref().map(|bytes| (generation_file.as_path(), bytes.as_slice()));
+        Self::parse(&file, &config, generation)
+    }
+}
+
+const TOKENIZER_FILE: &str = "tokenizer.json";
 const GUIDE_CONFIG: &[u8] = include_bytes!("../guide/checkpoint/config.json");
 const GUIDE_GENERATION: &[u8] = include_bytes!("../guide/checkpoint/generation_config.json");
 const GUIDE_WEIGHTS: &[u8] = include_bytes!("../guide/checkpoint/model.safetensors");

@@ -29,6 +29,7 @@ mod error;
 mod expert;
 mod gate;
 pub mod gguf;
+mod inventory;
 mod kernel;
 mod layout;
 mod manifest;
@@ -66,6 +67,7 @@ pub use decoder::{Decoder, Feed, Sequence};
 pub use dtype::ElementType;
 pub use error::{ComputeError, LoadError};
 pub use expert::{ExpertPart, ExpertSource};
+pub use inventory::{Fit, Inventory, LayerSize, TypeSize};
 pub use manifest::{
     ExpertRecord, FileRecord, KeptManifests, MANIFEST_VERSION, Manifest, PartRecord, Progress,
 };

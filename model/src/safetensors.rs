@@ -23,37 +23,59 @@ use crate::weights::{Container, Entry, Weights, malformed};
 
 /// Opens the weights of a folder: one file, or an index and the files that it names.
 pub(crate) fn open(folder: &Path) -> Result<Weights, LoadError> {
-    let index = folder.join(INDEX_FILE);
-    if !index.is_file() {
-        let path = folder.join(SINGLE_FILE);
-        return Weights::of_files(vec![map(path.clone())?], path);
-    }
-    let text = std::fs::read(&index).map_err(|source| LoadError::Io { file: index.clone(), source })?;
-    let listed: Index = json(&index, &text)?;
-    let mut names: Vec<&str> = listed.weight_map.values().map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.len() > MAX_WEIGHTS_FILES {
-        return Err(too_large(&index, "files", wide(names.len()), MAX_WEIGHTS_FILES));
-    }
-    let mut files = Vec::with_capacity(names.len());
-    for name in names {
-        if Path::new(name).file_name().is_none_or(|plain| plain != name) {
-            return Err(malformed(
-                &index,
-                format!("{name:?} is not the plain name of a file in this folder"),
-            ));
-        }
-        files.push(map(folder.join(name))?);
-    }
-    let weights = Weights::of_files(files, index)?;
-    for (tensor, name) in &listed.weight_map {
+    let listed = Listed::read(folder)?;
+    let files = listed.files.iter().map(|file| map(file.clone())).collect::<Result<_, _>>()?;
+    let weights = Weights::of_files(files, listed.listing)?;
+    for (tensor, name) in &listed.tensors {
         let file = folder.join(name);
         if !weights.has_in(tensor, &file) {
             return Err(LoadError::TensorMissing { file, tensor: tensor.clone() });
         }
     }
     Ok(weights)
+}
+
+/// Opens those weights of a folder that are there, and names the files that are not.
+pub(crate) fn open_present(folder: &Path) -> Result<(Weights, Vec<PathBuf>), LoadError> {
+    let listed = Listed::read(folder)?;
+    let (here, missing): (Vec<PathBuf>, Vec<PathBuf>) = listed.files.into_iter().partition(|f| f.is_file());
+    let files = here.into_iter().map(map).collect::<Result<_, _>>()?;
+    Ok((Weights::of_files(files, listed.listing)?, missing))
+}
+
+/// What a folder says of its weights.
+struct Listed {
+    /// The file that says it.
+    listing: PathBuf,
+    files: Vec<PathBuf>,
+    /// Tensor to file; empty where there is one file and no index.
+    tensors: BTreeMap<String, String>,
+}
+
+impl Listed {
+    fn read(folder: &Path) -> Result<Self, LoadError> {
+        let index = folder.join(INDEX_FILE);
+        if !index.is_file() {
+            let path = folder.join(SINGLE_FILE);
+            return Ok(Self { listing: path.clone(), files: vec![path], tensors: BTreeMap::new() });
+        }
+        let text = std::fs::read(&index).map_err(|source| LoadError::Io { file: index.clone(), source })?;
+        let listed: Index = json(&index, &text)?;
+        let mut names: Vec<&str> = listed.weight_map.values().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() > MAX_WEIGHTS_FILES {
+            return Err(too_large(&index, "files", wide(names.len()), MAX_WEIGHTS_FILES));
+        }
+        if let Some(name) =
+            names.iter().find(|name| Path::new(name).file_name().is_none_or(|plain| plain != **name))
+        {
+            let reason = format!("{name:?} is not the plain name of a file in this folder");
+            return Err(malformed(&index, reason));
+        }
+        let files = names.into_iter().map(|name| folder.join(name)).collect();
+        Ok(Self { listing: index, files, tensors: listed.weight_map })
+    }
 }
 
 /// Takes a file that is part of the program.

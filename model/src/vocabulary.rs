@@ -55,6 +55,11 @@ impl VocabularyFiles {
         [&self.tokenizer, &self.settings, &self.template].map(|part| Some(part.as_ref()?.1.as_slice()))
     }
 
+    /// Whether there is a chat template that could be read.
+    pub(crate) fn has_template(&self) -> bool {
+        self.settings().is_ok_and(|settings| self.template_text(settings).is_ok_and(|text| text.is_some()))
+    }
+
     fn settings(&self) -> Result<Settings, LoadError> {
         self.settings.as_ref().map_or_else(|| Ok(Settings::default()), |(file, bytes)| json(file, bytes))
     }

