@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use crate::error::LoadError;
 
 pub use cut::{SplitPlan, split};
+pub(crate) use dense::unwritten;
 pub use folder::Existing;
 pub(crate) use folder::{DENSE_FILE, MANIFEST_FILE, SHARDS_FOLDER, SplitFolder, TEXT_FILES, shard_name};
 pub use recipe::Quant;

@@ -8,7 +8,10 @@
 //! Norms are 1, so activations stay finite through all layers. The same seed gives the same bytes on every machine.
 
 mod blocks;
+mod file;
 mod shapes;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
@@ -109,10 +112,23 @@ impl Source for Synthetic {
     }
 
     fn write(&self, tensor: Tensor, dtype: ElementType, sink: Sink<'_>) -> Result<(), SplitError> {
-        let [outputs, inner] = tensor.shape(&self.config);
-        let row = dtype.row_bytes(inner).filter(|row| *row > 0).ok_or_else(|| whole_rows(tensor))?;
-        let mut left = row.saturating_mul(outputs);
-        let mut random = random(self.seed, &canonical::name(tensor));
+        let [outputs, _] = tensor.shape(&self.config);
+        self.stream((tensor, &canonical::name(tensor)), (dtype, outputs), sink)
+    }
+}
+
+impl Synthetic {
+    /// Hands over rows like those of a tensor, under the name that their bytes follow from.
+    fn stream(
+        &self,
+        (tensor, name): (Tensor, &str),
+        (dtype, rows): (ElementType, usize),
+        sink: Sink<'_>,
+    ) -> Result<(), SplitError> {
+        let [_, inner] = tensor.shape(&self.config);
+        let row = dtype.row_bytes(inner).filter(|row| *row > 0).ok_or_else(|| whole_rows(name))?;
+        let mut left = row.saturating_mul(rows);
+        let mut random = random(self.seed, name);
         let mut piece = vec![0; (PIECE_BYTES / dtype.block_bytes() * dtype.block_bytes()).min(left)];
         while left > 0 {
             piece.truncate(left);
@@ -168,10 +184,10 @@ fn random(seed: u64, name: &str) -> blake3::OutputReader {
     hasher.finalize_xof()
 }
 
-fn whole_rows(tensor: Tensor) -> SplitError {
+fn whole_rows(name: &str) -> SplitError {
     SplitError::Load(LoadError::Malformed {
         file: "synth".into(),
-        reason: format!("{} has rows of part of a block", canonical::name(tensor)),
+        reason: format!("{name} has rows of part of a block"),
     })
 }
 
