@@ -15,6 +15,7 @@ use crate::error::LedgerError;
 use crate::hold::Hold;
 use crate::lots::{LotState, Lots};
 use crate::rules::{RulesHistory, weight};
+use crate::tier::least_bytes;
 use crate::works::Late;
 
 /// Accounts, keys, lots, payments, rules and statements, and the two books, as of [`Ledger::applied`] entries;
@@ -193,17 +194,9 @@ fn check_uptime(uptime: &Uptime, written: Seconds) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Tiers 2 to 4 ask for nine tenths of 8, 12 and 24 × 10⁹ bytes; whatever proves less is tier 1.
+/// A tier that is no tier, or one that more would have had to be proved for.
 fn check_capacity(capacity: &CapacityAttested) -> Result<(), LedgerError> {
-    //= spec/settlement.md#uptime-and-tiers
-    //# A capacity of tier 2, 3 or 4 MUST have proved 7.2, 10.8 or 21.6 × 10⁹ bytes.
-    let least = match capacity.tier {
-        1 => 0,
-        2 => 7_200_000_000,
-        3 => 10_800_000_000,
-        4 => 21_600_000_000,
-        other => return Err(LedgerError::UnknownTier(other)),
-    };
+    let least = least_bytes(capacity.tier).ok_or(LedgerError::UnknownTier(capacity.tier))?;
     if capacity.bytes < least {
         return Err(LedgerError::TierBeyondCapacity { tier: capacity.tier, bytes: capacity.bytes, least });
     }

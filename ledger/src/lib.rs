@@ -18,6 +18,7 @@ mod rules;
 pub mod settle;
 mod share;
 pub mod split;
+mod tier;
 mod works;
 
 #[cfg(test)]
@@ -32,4 +33,5 @@ pub use hold::{HoldError, SettleError};
 pub use lots::LotState;
 pub use rule::LedgerRule;
 pub use rules::founding_rules;
+pub use tier::tier_of;
 pub use works::WorkError;
