@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::catalogue::Use;
+use crate::size::ByteSize;
+
 mod subcommand;
 
 pub(crate) use subcommand::{
@@ -48,8 +51,8 @@ pub(crate) enum Command {
     Status(UrlArgs),
     /// Look for what is wrong with this home and this machine
     Doctor,
-    /// List the models and how much of them is hosted
-    Models(UrlArgs),
+    /// List the models: sizes and licences, what this machine could host, what the network covers
+    Models(ModelsArgs),
     /// Keys, certificates and join tokens
     #[command(subcommand)]
     Identity(IdentityCommand),
@@ -94,6 +97,10 @@ pub(crate) struct RunArgs {
     /// How many nodes are to hold each expert [default: 2, or 1 with one node]
     #[arg(long, env = "COUNTERFOIL_REPLICAS", value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(crate) replicas: Option<u32>,
+    /// Weights that each local node holds at most, such as 8GB, 7.5GiB or a number of bytes [default: equal shares of
+    /// the available memory, and half of it with one node]
+    #[arg(long, env = "COUNTERFOIL_MAX_MEMORY", value_name = "SIZE")]
+    pub(crate) max_memory: Option<ByteSize>,
     /// Do not open the page in a browser
     #[arg(long, env = "COUNTERFOIL_NO_BROWSER")]
     pub(crate) no_browser: bool,
@@ -141,9 +148,9 @@ pub(crate) struct ServeArgs {
     /// A Hugging Face checkpoint folder with the model's weights [default: the embedded model `guide`]
     #[arg(long, env = "COUNTERFOIL_MODEL")]
     pub(crate) model: Option<PathBuf>,
-    /// Bytes of weights to hold at most
-    #[arg(long, env = "COUNTERFOIL_MAX_MEMORY", value_name = "BYTES", default_value_t = u64::MAX, hide_default_value = true)]
-    pub(crate) max_memory: u64,
+    /// Weights to hold at most, such as 8GB, 7.5GiB or a number of bytes [default: half of the available memory]
+    #[arg(long, env = "COUNTERFOIL_MAX_MEMORY", value_name = "SIZE")]
+    pub(crate) max_memory: Option<ByteSize>,
     /// Requests to work on at one time
     #[arg(long, env = "COUNTERFOIL_CONCURRENT", default_value_t = 2)]
     pub(crate) concurrent: u32,
@@ -163,6 +170,21 @@ pub(crate) struct UrlArgs {
     /// The API key [not needed for a local `run`]
     #[arg(long, env = "COUNTERFOIL_API_KEY", hide_env_values = true)]
     pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(
+    after_help = "Sizes are those of the published 16-bit weights (f16) and of what `counterfoil model split --quant` makes of them; q4_k takes q5_0 for matrices whose rows are not multiples of 256. \"layer\" is all experts of one layer; \"experts here\" and \"layers here\" fit into memory and free disk as a node, \"router here\" tells whether the dense part does.\n\nExamples:\n  counterfoil models --use code\n  counterfoil models --max-memory 8GB      as if this machine gave 8 GB\n  counterfoil models --json | jq '.models[] | {name, available: .network.available}'"
+)]
+pub(crate) struct ModelsArgs {
+    #[command(flatten)]
+    pub(crate) at: UrlArgs,
+    /// Only models that are good for this
+    #[arg(long = "use", value_enum, value_name = "FOR")]
+    pub(crate) purpose: Option<Use>,
+    /// Count with this much memory, such as 8GB, 7.5GiB or a number of bytes [default: all that is available]
+    #[arg(long, env = "COUNTERFOIL_MAX_MEMORY", value_name = "SIZE")]
+    pub(crate) max_memory: Option<ByteSize>,
 }
 
 #[derive(Debug, Args, Clone)]

@@ -1,12 +1,15 @@
 //! The one program, `counterfoil`.
 
 mod args;
+mod catalogue;
 mod client;
 mod command;
 mod config;
 mod exit;
 mod home;
+mod machine;
 mod output;
+mod size;
 mod supervise;
 mod target;
 mod throwaway;

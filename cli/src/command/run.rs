@@ -11,7 +11,9 @@ use crate::client::Client;
 use crate::command::serve::needs_enrolment;
 use crate::exit::{Failure, Outcome};
 use crate::home::{HomeLock, Running, RunningNode};
+use crate::machine::share_of_memory;
 use crate::output;
+use crate::size::ByteSize;
 use crate::supervise::{Process, interrupted};
 
 /// How long the model may take to be hosted completely.
@@ -58,6 +60,8 @@ impl RouterFacts {
 struct Fleet {
     home: PathBuf,
     args: RunArgs,
+    /// Bytes of weights that each node holds at most.
+    max_memory: ByteSize,
     log: String,
     facts: RouterFacts,
     admin: Client,
@@ -102,7 +106,8 @@ async fn start(home: &Path, args: RunArgs, log: &str) -> Result<(Fleet, Process,
     let facts = RouterFacts::read(&router.ready().await?)?;
     let key = counterfoil_router::home::admin_key(home).map_err(Failure::store)?;
     let admin = Client::new(&format!("http://{}", facts.http), Some(key))?;
-    let fleet = Fleet { home: home.to_owned(), args, log: log.to_owned(), facts, admin };
+    let max_memory = args.max_memory.map_or_else(|| share_of_memory(args.nodes), Ok)?;
+    let fleet = Fleet { home: home.to_owned(), args, max_memory, log: log.to_owned(), facts, admin };
     let mut nodes = Vec::new();
     for number in 1..=fleet.args.nodes {
         nodes.push((number, fleet.start_node(number).await?, String::new()));
@@ -160,6 +165,7 @@ impl Fleet {
         flag("--trace", self.log.clone());
         flag("--router", self.facts.nodes.clone());
         flag("--concurrent", LOCAL_CONCURRENT.to_string());
+        flag("--max-memory", self.max_memory.0.to_string());
         if let Some(model) = &self.args.model {
             flag("--model", model.display().to_string());
         }

@@ -17,7 +17,9 @@ use serde_json::json;
 use crate::args::ServeArgs;
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
+use crate::machine::share_of_memory;
 use crate::output;
+use crate::size::ByteSize;
 use crate::supervise::{follow_parent, interrupted};
 
 /// A certificate with less life left than this is replaced before the node starts.
@@ -41,6 +43,7 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
             "nothing is served before you accept the notice; read it with `counterfoil consent notice` and add --accept-notice",
         ));
     }
+    let max_memory = args.max_memory.map_or_else(|| share_of_memory(1), Ok)?;
     let checkpoint = checkpoint(args.model.as_deref())?;
     let identity = identity(home, &args).await?;
     let end = certificate_end(&identity.credentials.chain().leaf).map_err(Failure::store)?;
@@ -52,15 +55,21 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         policy: policy(&checkpoint, &args),
         epoch: 1,
         models: vec![checkpoint],
-        max_weight_bytes: args.max_memory,
+        max_weight_bytes: max_memory.0,
         currency: CURRENCY.to_owned(),
         now: clock::system(),
     };
     let (node, handle) = Node::open(config).map_err(Failure::store)?;
     if !json {
         output::line(&format!("node {node_id} for the router at {router}"));
+        let half = if args.max_memory.is_none() {
+            ": half of the memory that is available now; --max-memory takes another size"
+        } else {
+            ""
+        };
+        output::line(&format!("holds at most {max_memory} of weights ({} bytes){half}", max_memory.0));
     }
-    let told = tokio::spawn(tell(handle, node_id.to_string(), json));
+    let told = tokio::spawn(tell(handle, (node_id.to_string(), max_memory), json));
     let ran = Box::pin(node.run(leave(end, stop))).await;
     told.abort();
     ran.map_err(Failure::store)?;
@@ -126,7 +135,7 @@ async fn leave(end: Seconds, stop: impl Future<Output = ()>) {
 }
 
 /// Prints the node's ready line, and under people's eyes each change after it.
-async fn tell(handle: NodeHandle, node_id: String, json: bool) {
+async fn tell(handle: NodeHandle, (node_id, max_memory): (String, ByteSize), json: bool) {
     let mut status = handle.status();
     let mut ready = false;
     loop {
@@ -135,7 +144,10 @@ async fn tell(handle: NodeHandle, node_id: String, json: bool) {
         if seen.stage == Stage::Serving && !ready {
             ready = true;
             if json {
-                output::json(&json!({ "ready": "node", "node_id": node_id, "experts": experts }));
+                let max_bytes = max_memory.0;
+                output::json(&json!({
+                    "ready": "node", "node_id": node_id, "experts": experts, "max_memory_bytes": max_bytes,
+                }));
             }
         }
         if !json {
