@@ -108,9 +108,10 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args, Clone)]
 pub(crate) struct RouterArgs {
-    /// A Hugging Face checkpoint folder [default: the embedded model `guide`]
+    /// A Hugging Face checkpoint folder; may be given several times, and is a list in `config.toml` then [default: the
+    /// embedded model `guide`]
     #[arg(long, env = "COUNTERFOIL_MODEL")]
-    pub(crate) model: Option<PathBuf>,
+    pub(crate) model: Vec<PathBuf>,
     /// Where clients connect (HTTP)
     #[arg(long, env = "COUNTERFOIL_LISTEN", default_value = "127.0.0.1:8000")]
     pub(crate) listen: SocketAddr,
@@ -123,9 +124,9 @@ pub(crate) struct RouterArgs {
     /// How many nodes are to hold each expert
     #[arg(long, env = "COUNTERFOIL_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(crate) replicas: u32,
-    /// How many nodes the layers are dealt out to
-    #[arg(long, env = "COUNTERFOIL_EXPECT_NODES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) expect_nodes: u32,
+    /// How many nodes to wait for, five seconds at most, before experts are dealt out [default: none]
+    #[arg(long, env = "COUNTERFOIL_EXPECT_NODES", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) expect_nodes: Option<u32>,
     /// Serve callers without a key as the unmetered account `local`; refused unless --listen is a loopback address
     #[arg(long, env = "COUNTERFOIL_KEYLESS")]
     pub(crate) keyless: bool,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use clap::{Command, CommandFactory};
+use clap::{ArgAction, Command, CommandFactory};
 
 use crate::args::Cli;
 use crate::exit::Failure;
@@ -37,35 +37,69 @@ pub(crate) fn command(home: Option<&Path>) -> Result<Command, Failure> {
             known.join(", ")
         )));
     }
+    check_lists(&command, &values).map_err(|e| Failure::wrong_use(format!("{}: {e}", path.display())))?;
     check_switches(&command, &values).map_err(|e| Failure::wrong_use(format!("{}: {e}", path.display())))?;
     Ok(with_defaults(command, &values))
 }
 
+/// Only a flag that may be given several times has a list.
+fn check_lists(command: &Command, values: &BTreeMap<String, Vec<String>>) -> Result<(), String> {
+    let single = command.get_arguments().filter(|a| !matches!(a.get_action(), ArgAction::Append));
+    let single: Vec<String> = single.filter_map(key_of).collect();
+    let several: Vec<String> = command
+        .get_subcommands()
+        .flat_map(Command::get_arguments)
+        .filter(|a| matches!(a.get_action(), ArgAction::Append))
+        .filter_map(key_of)
+        .collect();
+    match values.iter().find(|(key, value)| {
+        let one_only = single.contains(key) || !several.contains(key);
+        one_only && value.len() != 1
+    }) {
+        Some((key, _)) => Err(format!("the setting {key:?} is one value, not a list")),
+        None => Ok(()),
+    }
+}
+
 /// A switch is on or off; any other value would pass for off.
-fn check_switches(command: &Command, values: &BTreeMap<String, String>) -> Result<(), String> {
+fn check_switches(command: &Command, values: &BTreeMap<String, Vec<String>>) -> Result<(), String> {
     for arg in command.get_arguments().filter(|a| !a.get_action().takes_values()) {
         let key = key_of(arg);
         if let Some((key, value)) = key.as_ref().and_then(|k| values.get_key_value(k))
-            && !matches!(value.as_str(), "true" | "false")
+            && !matches!(value.as_slice(), [one] if matches!(one.as_str(), "true" | "false"))
         {
-            return Err(format!("the setting {key:?} is {value:?}; it is true or false"));
+            return Err(format!("the setting {key:?} is {:?}; it is true or false", value.join(", ")));
         }
     }
     command.get_subcommands().try_for_each(|sub| check_switches(sub, values))
 }
 
-fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
+fn parse(text: &str) -> Result<BTreeMap<String, Vec<String>>, String> {
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
     table
         .into_iter()
-        .map(|(key, value)| match value {
-            toml::Value::String(s) => Ok((key, s)),
-            toml::Value::Integer(i) => Ok((key, i.to_string())),
-            toml::Value::Float(f) => Ok((key, f.to_string())),
-            toml::Value::Boolean(b) => Ok((key, b.to_string())),
-            _ => Err(format!("the setting {key:?} must be a text, a number, true or false")),
+        .map(|(key, value)| {
+            let values = match value {
+                toml::Value::Array(list) => list.iter().map(single).collect(),
+                one => single(&one).map(|one| vec![one]),
+            };
+            let values: Option<Vec<String>> = values;
+            let values = values.ok_or_else(|| {
+                format!("the setting {key:?} must be a text, a number, true or false, or a list of such")
+            })?;
+            Ok((key, values))
         })
         .collect()
+}
+
+fn single(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(s) => Some(s.clone()),
+        toml::Value::Integer(i) => Some(i.to_string()),
+        toml::Value::Float(f) => Some(f.to_string()),
+        toml::Value::Boolean(b) => Some(b.to_string()),
+        _ => None,
+    }
 }
 
 fn key_of(arg: &clap::Arg) -> Option<String> {
@@ -83,12 +117,19 @@ fn keys(command: &Command) -> Vec<String> {
     out
 }
 
-fn with_defaults(command: Command, values: &BTreeMap<String, String>) -> Command {
+fn with_defaults(command: Command, values: &BTreeMap<String, Vec<String>>) -> Command {
     command
         .mut_args(|arg| match key_of(&arg).and_then(|k| values.get(&k)) {
-            Some(value) if arg.get_action().takes_values() => arg.default_value(value.clone()),
+            Some(values) if matches!(arg.get_action(), ArgAction::Append) => {
+                arg.default_values(values.iter().cloned())
+            }
+            // A flag that other commands repeat takes the first.
+            Some(values) if arg.get_action().takes_values() => match values.first() {
+                Some(value) => arg.default_value(value.clone()),
+                None => arg,
+            },
             // A switch has no default to set; it is on where its variable or this file says so.
-            Some(value) if value == "true" => arg.default_value("true"),
+            Some(values) if values.iter().any(|v| v == "true") => arg.default_value("true"),
             _ => arg,
         })
         .mut_subcommands(|sub| with_defaults(sub, values))
@@ -114,6 +155,18 @@ mod tests {
         };
         assert_eq!(nodes(&["counterfoil", "run"]), 3);
         assert_eq!(nodes(&["counterfoil", "run", "--nodes", "4"]), 4);
+    }
+
+    #[test]
+    fn only_a_flag_that_repeats_has_a_list() {
+        let home = write("model = [\"a\", \"b\"]\n");
+        let matches =
+            command(Some(home.path())).unwrap().try_get_matches_from(["counterfoil", "router"]).unwrap();
+        let router = matches.subcommand_matches("router").unwrap();
+        let models: Vec<_> = router.get_many::<std::path::PathBuf>("model").unwrap().collect();
+        assert_eq!(models, [Path::new("a"), Path::new("b")]);
+        let e = command(Some(write("listen = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n").path())).unwrap_err();
+        assert!(e.to_string().contains("the setting \"listen\" is one value"), "{e}");
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use counterfoil_identity::random;
 use counterfoil_model::Checkpoint;
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
-use counterfoil_router::{RouterConfig, RunningRouter, clock};
+use counterfoil_router::{Dealing, RouterConfig, RunningRouter, clock};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -33,7 +34,7 @@ impl Throwaway {
     /// Starts a router and nodes and waits until every expert is hosted.
     pub(crate) async fn start(
         dir: Option<&Path>,
-        checkpoint: &Checkpoint,
+        checkpoint: &Arc<Checkpoint>,
         nodes: u32,
         by_expert: bool,
     ) -> Result<Self, Failure> {
@@ -45,14 +46,13 @@ impl Throwaway {
             http: loopback,
             nodes: loopback,
             enrol: loopback,
-            expect_nodes: nodes,
-            replicas: 1,
-            by_expert,
+            dealing: Dealing::Fixed { nodes, by_expert },
             keyless: true,
             now: clock::system(),
         };
-        let router =
-            Box::pin(RunningRouter::start(home, checkpoint, config)).await.map_err(Failure::store)?;
+        let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(checkpoint), config))
+            .await
+            .map_err(Failure::store)?;
         let home = RouterHome::open(&path).map_err(Failure::store)?;
         let mut network = Self { router, nodes: Vec::new(), _folder: folder };
         for number in 0..nodes {

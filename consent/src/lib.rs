@@ -24,7 +24,7 @@ pub use receipt::{
     CheckedReceipt, ReceiptFault, accept_ack, check_node_half, countersign, sign_receipt, verify_receipt,
 };
 pub use rule::ConsentRule;
-pub use token::{Expectation, check_token, claimed_issue, sign_token};
+pub use token::{Expectation, check_token, claimed, claimed_issue, sign_token};
 pub use usage::Usage;
 
 #[cfg(test)]

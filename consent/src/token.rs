@@ -48,8 +48,15 @@ pub struct Expectation<'a> {
 /// only to choose the instant at which a recorded token is judged.
 #[must_use]
 pub fn claimed_issue(bytes: &[u8]) -> Option<Seconds> {
+    claimed(bytes).map(|claims| claims.issued)
+}
+
+/// What a token says, before anything of it is checked; `None` for what is no token. To be used only on tokens that
+/// were checked before they were recorded, and never as a permission.
+#[must_use]
+pub fn claimed(bytes: &[u8]) -> Option<Claims> {
     let (sign1, _) = Sign1::read(bytes.get(..bytes.len().min(MAX_CONSENT_BYTES))?).ok()?;
-    from_canonical::<Claims>(&sign1.payload, MAX_CONSENT_BYTES).ok().map(|claims| claims.issued)
+    from_canonical::<Claims>(&sign1.payload, MAX_CONSENT_BYTES).ok()
 }
 
 /// Checks a consent token.

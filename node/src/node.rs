@@ -141,6 +141,7 @@ impl Node {
             concurrent: self.config.policy.quota.concurrent,
             models: self.shelf.manifests(),
             now: now(),
+            wants: Some(self.config.policy.models.clone()),
         };
         Ok(endpoint.connect(&target, tls, hello).await)
     }

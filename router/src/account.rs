@@ -12,7 +12,7 @@ use counterfoil_consent::{ReceiptFault, check_node_half, countersign};
 use counterfoil_identity::digest;
 use counterfoil_session::RouterLane;
 use counterfoil_spec::amount::TokenCount;
-use counterfoil_spec::ids::{Hash, NodeId, Serial};
+use counterfoil_spec::ids::{Hash, ManifestId, NodeId, Serial};
 use counterfoil_spec::limits::RECEIPT_INCLUDE_MS;
 use counterfoil_spec::message::{CloseSlot, NodeReceipt, ReceiptAck};
 use counterfoil_spec::payload::{FinishReason, Inference, Work as WorkEntry};
@@ -41,6 +41,7 @@ const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Record<'a> {
     pub(crate) serial: Serial,
     pub(crate) salt: Hash,
+    pub(crate) manifest: ManifestId,
     pub(crate) caller: Caller,
     pub(crate) prompt_text: &'a str,
     pub(crate) prompt_tokens: u64,
@@ -117,7 +118,7 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
     // are settled with it at one time. Parties are in the order of node ids, so none waits for another in a circle.
     let mut owed = Vec::with_capacity(orders.len());
     for (host, _) in &orders {
-        owed.extend(Arc::clone(&host.settling).acquire_owned().await.ok());
+        owed.extend(Arc::clone(&host.shared.settling).acquire_owned().await.ok());
     }
     let used = orders.iter().map(|(_, o)| o.used).sum::<u64>() + gone.iter().map(|g| g.used).sum::<u64>();
     let closings = orders.iter().map(|(host, order)| close(desk, host, order, failed));
@@ -247,7 +248,7 @@ fn check(
         (body.open_hash == order.open_hash, "order"),
         (body.node == lane.node(), "node"),
         (body.router == desk.home.router_id(), "router"),
-        (body.manifest == desk.engine.manifest(), "model"),
+        (body.manifest == order.manifest, "model"),
         (body.cti == cti, "consent token"),
     ];
     if let Some((_, what)) = facts.iter().find(|(same, _)| !same) {
@@ -267,7 +268,7 @@ fn inference(
 ) -> Result<Inference, ApiError> {
     let failed = record.finish == FinishReason::Failed;
     let (prompt, completion) = if failed { (0, 0) } else { (record.prompt_tokens, record.completion_tokens) };
-    let manifest = desk.engine.manifest();
+    let manifest = record.manifest;
     let total = TokenCount(prompt + completion);
     let books = desk.office.books();
     let charged = books

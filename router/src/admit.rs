@@ -25,6 +25,7 @@ const DEFAULT_MAX_TOKENS: u64 = 1024;
 
 /// A request that was checked, with its tokens held and its place taken.
 pub(crate) struct Admitted {
+    pub(crate) engine: Arc<Engine>,
     pub(crate) serial: Serial,
     pub(crate) salt: Hash,
     pub(crate) job: Job,
@@ -42,20 +43,19 @@ pub(crate) struct Admitted {
 /// # Errors
 /// The error body that the client is to see; then nothing is held.
 pub(crate) fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
-    let engine = &desk.engine;
-    if job.request.model != engine.name() {
-        return Err(unknown_model(desk, &job.request.model));
-    }
+    let engine = desk.engine(&job.request.model);
+    let engine = engine.map(Arc::clone).ok_or_else(|| unknown_model(desk, &job.request.model))?;
+    engine.ask();
     let running = Arc::clone(&desk.running)
         .try_acquire_owned()
         .map_err(|_| ApiError::busy("this router runs as many requests as it may; try again in a second"))?;
-    desk.plan().map_err(|e| ApiError::unavailable(e.to_string()))?;
+    desk.plan(&engine).map_err(|e| ApiError::unavailable(e.to_string()))?;
     let started = desk.office.now();
     let bytes: usize = job.request.messages.iter().map(|m| m.content.len()).sum();
     if bytes > engine.config().context.saturating_mul(MAX_TOKEN_BYTES) {
         return Err(ApiError::context_length(engine.config().context, bytes / MAX_TOKEN_BYTES));
     }
-    let (prompt_text, prompt) = tokenize(engine, &job.request, started)?;
+    let (prompt_text, prompt) = tokenize(&engine, &job.request, started)?;
     let context = engine.config().context;
     let room = context.saturating_sub(prompt.len());
     if prompt.is_empty() || room == 0 {
@@ -70,8 +70,9 @@ pub(crate) fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
         .map_err(|e| ApiError::invalid("stop", e.to_string()))?;
     let serial = random::serial();
     let total = TokenCount(count(prompt.len()).saturating_add(max_tokens));
-    hold(desk, &job.caller, serial, total, started)?;
+    hold(desk, &engine, &job.caller, (serial, total, started))?;
     Ok(Admitted {
+        engine,
         serial,
         salt: random::hash(),
         job,
@@ -108,15 +109,14 @@ fn tokenize(engine: &Engine, request: &ChatRequest, now: Millis) -> Result<(Stri
 
 fn hold(
     desk: &Desk,
+    engine: &Engine,
     caller: &Caller,
-    serial: Serial,
-    total: TokenCount,
-    now: Millis,
+    (serial, total, now): (Serial, TokenCount, Millis),
 ) -> Result<(), ApiError> {
     let mut books = desk.office.books();
     let charged = books
         .ledger
-        .charge(&desk.engine.manifest(), total, now)
+        .charge(&engine.manifest(), total, now)
         .ok_or_else(|| ApiError::invalid("max_tokens", "more tokens than can be counted"))?;
     books.ledger.hold(&caller.account, serial, charged, now.seconds()).map_err(|e| match e {
         HoldError::InsufficientQuota { .. } => ApiError::insufficient_quota(e.to_string()),

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::home::RouterHome;
 use crate::http::metrics::Metrics;
 use crate::office::Office;
-use crate::placement::{Plan, Uncovered};
+use crate::placement::{Coverage, Plan, Uncovered};
 use crate::registry::{Host, Registry};
 use crate::vault::Vault;
 
@@ -22,7 +22,8 @@ pub(crate) const MAX_RUNNING: usize = 256;
 pub(crate) struct Desk {
     pub(crate) home: RouterHome,
     pub(crate) office: Arc<Office>,
-    pub(crate) engine: Engine,
+    /// One for each model, at least one, in the order in which they were named.
+    pub(crate) engines: Vec<Arc<Engine>>,
     pub(crate) registry: Registry,
     pub(crate) vault: Vault,
     pub(crate) metrics: Metrics,
@@ -34,9 +35,36 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// All models.
+    pub(crate) fn engines(&self) -> impl ExactSizeIterator<Item = &Engine> {
+        self.engines.iter().map(|engine| &**engine)
+    }
+
+    /// A model by the name that clients ask for.
+    pub(crate) fn engine(&self, name: &str) -> Option<&Arc<Engine>> {
+        self.engines.iter().find(|engine| engine.name() == name)
+    }
+
+    /// A model by its id.
+    pub(crate) fn engine_of(&self, manifest: &ManifestId) -> Option<&Arc<Engine>> {
+        self.engines.iter().find(|engine| engine.manifest() == *manifest)
+    }
+
+    /// Bytes of one expert of a model; of the first one, where their sizes differ.
+    pub(crate) fn expert_bytes(&self, manifest: &ManifestId) -> u64 {
+        self.engine_of(manifest).and_then(|e| e.expert_bytes().first().copied()).unwrap_or(0)
+    }
+
+    /// How well a model is covered now.
+    pub(crate) fn coverage(&self, engine: &Engine) -> Coverage {
+        let manifest = engine.manifest();
+        let hosts = self.registry.ready(&manifest, self.office.now().seconds());
+        Coverage::of(engine.shape(), &hosts.iter().map(|h| h.ranges(&manifest)).collect::<Vec<_>>())
+    }
+
     /// The hosts that a request would use now, with their order for every expert.
-    pub(crate) fn plan(&self) -> Result<(Vec<Arc<Host>>, Plan), Uncovered> {
-        let shape = self.engine.shape();
+    pub(crate) fn plan(&self, engine: &Engine) -> Result<(Vec<Arc<Host>>, Plan), Uncovered> {
+        let shape = engine.shape();
         let manifest: ManifestId = shape.manifest;
         let all = self.registry.ready(&manifest, self.office.now().seconds());
         let planned = |hosts: Vec<Arc<Host>>| {

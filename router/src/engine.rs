@@ -1,5 +1,7 @@
 //! A model as the router holds it: dense weights, vocabulary and what nodes and clients need to know of it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use counterfoil_model::{Checkpoint, Decoder, LoadError, ModelConfig, Vocabulary};
 use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::payload::ModelPublished;
@@ -16,6 +18,9 @@ pub(crate) struct Engine {
     decoder: Decoder,
     vocabulary: Option<Vocabulary>,
     shape: Shape,
+    expert_bytes: Vec<u64>,
+    /// Requests for it since the router began.
+    asked: AtomicU32,
     heavy: bool,
 }
 
@@ -36,6 +41,8 @@ impl Engine {
             name: checkpoint.name().to_owned(),
             manifest: checkpoint.manifest_id(),
             vocabulary: vocabulary(checkpoint)?,
+            expert_bytes: vec![checkpoint.expert_weight_bytes(); config.all_experts().count()],
+            asked: AtomicU32::new(0),
             shape,
             heavy: decoder.weight_bytes() > HEAVY_BYTES,
             decoder,
@@ -76,6 +83,23 @@ impl Engine {
     #[must_use]
     pub(crate) const fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    /// Bytes that each expert takes at a node, layer by layer.
+    #[must_use]
+    pub(crate) fn expert_bytes(&self) -> &[u64] {
+        &self.expert_bytes
+    }
+
+    /// One more request for it.
+    pub(crate) fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How much it is asked for, against the other models here.
+    #[must_use]
+    pub(crate) fn demand(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed).saturating_add(1)
     }
 
     /// What the log says of it.

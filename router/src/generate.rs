@@ -76,7 +76,7 @@ pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError
         salt: admitted.salt,
         account: admitted.job.caller.account,
         key_id: admitted.job.caller.key_id,
-        manifest: desk.engine.manifest(),
+        manifest: admitted.engine.manifest(),
         started: admitted.started,
     };
     let keeper = Arc::clone(desk);
@@ -84,7 +84,7 @@ pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError
     let head = ReplyHead {
         request: admitted.serial,
         created: admitted.started.0 / 1000,
-        model: desk.engine.name().to_owned(),
+        model: admitted.engine.name().to_owned(),
     };
     desk.metrics.requests.one();
     let (events, reader) = mpsc::channel(MAX_WAITING_EVENTS);
@@ -119,9 +119,10 @@ async fn answer(
         max_tokens: count(admitted.prompt.len()).saturating_add(admitted.max_tokens),
         purpose: Purposes::CHAT,
     };
-    let (parties, failed, made) = match Work::begin(desk, bounds).await {
+    let engine = Arc::clone(&admitted.engine);
+    let (parties, failed, made) = match Work::begin(desk, &engine, bounds).await {
         Ok(mut work) => {
-            let made = generate(&desk.engine, &mut work, &mut admitted, events).await;
+            let made = generate(&engine, &mut work, &mut admitted, events).await;
             (work.parties, work.failed, made)
         }
         Err(e) => (Vec::new(), None, Generated::failed(&e)),
@@ -140,6 +141,7 @@ async fn answer(
     let record = Record {
         serial: admitted.serial,
         salt: admitted.salt,
+        manifest: engine.manifest(),
         caller: admitted.job.caller,
         prompt_text: &admitted.prompt_text,
         prompt_tokens: count(admitted.prompt.len()),
@@ -321,33 +323,38 @@ async fn step(
 }
 
 /// The logits of every position, through the nodes; nothing is held and no inference is logged.
-pub(crate) async fn logits(desk: &Desk, ids: &[u32]) -> Result<Rows, WorkError> {
+pub(crate) async fn logits(desk: &Desk, engine: &Engine, ids: &[u32]) -> Result<Rows, WorkError> {
     let bounds =
         Bounds { request: random::serial(), max_tokens: count(ids.len()), purpose: Purposes::VERIFICATION };
-    let mut work = Work::begin(desk, bounds).await?;
-    let mut sequence = desk.engine.decoder().begin(ids.len())?;
+    let mut work = Work::begin(desk, engine, bounds).await?;
+    let mut sequence = engine.decoder().begin(ids.len())?;
     let mut all = Rows::default();
     for chunk in ids.chunks(MAX_FRAME_ROWS) {
-        let rows = step(&desk.engine, &mut work, &mut sequence, chunk).await?;
-        all.append(&desk.engine.decoder().logits(&rows)?)?;
+        let rows = step(engine, &mut work, &mut sequence, chunk).await?;
+        all.append(&engine.decoder().logits(&rows)?)?;
     }
     Ok(all)
 }
 
 /// Greedy continuation of a prompt by `n` token ids through the nodes; gives the time without the prompt's own.
-pub(crate) async fn decode(desk: &Desk, prompt: &[u32], n: u32) -> Result<Duration, WorkError> {
+pub(crate) async fn decode(
+    desk: &Desk,
+    engine: &Engine,
+    prompt: &[u32],
+    n: u32,
+) -> Result<Duration, WorkError> {
     let room = prompt.len() + usize::try_from(n).unwrap_or(usize::MAX);
     let bounds =
         Bounds { request: random::serial(), max_tokens: count(room), purpose: Purposes::VERIFICATION };
-    let mut work = Work::begin(desk, bounds).await?;
-    let mut sequence = desk.engine.decoder().begin(room)?;
-    let mut last = step(&desk.engine, &mut work, &mut sequence, prompt).await?;
+    let mut work = Work::begin(desk, engine, bounds).await?;
+    let mut sequence = engine.decoder().begin(room)?;
+    let mut last = step(engine, &mut work, &mut sequence, prompt).await?;
     let started = Instant::now();
     for _ in 0..n {
         let row = last.slice(last.len().saturating_sub(1), last.len());
-        let logits = desk.engine.compute(|d| d.logits(&row))?;
+        let logits = engine.compute(|d| d.logits(&row))?;
         let id = u32::try_from(argmax(logits.values())).unwrap_or(u32::MAX);
-        last = step(&desk.engine, &mut work, &mut sequence, &[id]).await?;
+        last = step(engine, &mut work, &mut sequence, &[id]).await?;
     }
     Ok(started.elapsed())
 }

@@ -2,12 +2,13 @@
 //!
 //! [`generate`] is the one path of a request and reads top to bottom. What every request shares is in `desk`; the
 //! record and what follows from it in [`office`]; who may be asked in `registry`, and how that came to be in
-//! `member` and `enrolment`. Never imports `node`.
+//! `member` and `enrolment`; what nodes are proposed in `dealer`, by the rules of [`placement`]. Never imports `node`.
 
 mod account;
 pub mod admin;
 mod admit;
 pub mod clock;
+mod dealer;
 mod desk;
 mod engine;
 mod enrolment;
@@ -26,6 +27,7 @@ mod uptime;
 mod vault;
 mod work;
 
+pub use dealer::Dealing;
 pub use office::{CURRENCY, Office, OfficeError};
 pub use projection::ProjectionError;
 pub use serve::{RouterConfig, RunningRouter, StartError};

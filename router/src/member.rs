@@ -1,39 +1,30 @@
-//! One node's session as the router sees it: propose, check its consent token, log it, let it be asked.
+//! One node's session as the router sees it: check its consent tokens, log them, let it be asked. What is proposed
+//! to it is the dealer's to decide.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use counterfoil_consent::{Expectation, Permit, Refused, check_token};
 use counterfoil_identity::Directory;
-use counterfoil_session::{Incoming, LaneError, RouterEndpoint, RouterLane};
+use counterfoil_session::{Incoming, RouterEndpoint, RouterLane};
 use counterfoil_spec::claims::{ALL, Range};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{NodeId, Serial};
-use counterfoil_spec::message::{NodeMessage, Proposal, SESSION_VERSION};
+use counterfoil_spec::message::{NodeMessage, SESSION_VERSION};
 use counterfoil_spec::payload::{ConsentGranted, ConsentRevoked, RefusalSeen};
 use counterfoil_spec::refusal::Refusal;
 use tokio::sync::Semaphore;
 
+use crate::dealer::{Dealer, Dealing, Event, Leave, Visit};
 use crate::desk::Desk;
 use crate::office::{Office, entry};
-use crate::placement::dealt::{propose, propose_experts};
-use crate::registry::{Host, LaneCounters};
+use crate::registry::{Host, LaneState};
 
 /// Handshakes under way at one time.
 const MAX_ARRIVING: usize = 64;
-/// How long a node has to answer a proposal.
-const CONSENT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The epoch of every consent token that this version's nodes sign.
 const FIRST_EPOCH: u64 = 1;
-
-/// How experts are dealt out to nodes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Dealing {
-    pub(crate) nodes: u32,
-    pub(crate) replicas: u32,
-    pub(crate) by_expert: bool,
-}
 
 /// Who is enrolled, as the log says.
 #[derive(Debug)]
@@ -49,18 +40,19 @@ impl Directory for Members {
 /// Admits nodes until the endpoint closes.
 pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: Dealing) {
     let places = Arc::new(Semaphore::new(MAX_ARRIVING));
+    let dealer = Arc::new(Dealer::start(Arc::clone(&desk), dealing));
     while let Some(arriving) = endpoint.accept().await {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let desk = Arc::clone(&desk);
+        let (desk, dealer) = (Arc::clone(&desk), Arc::clone(&dealer));
         tokio::spawn(async move {
             let from = arriving.remote_addr();
             let admitted = arriving.admit().await;
             drop(place);
             match admitted {
                 Ok(incoming) => {
-                    let member =
-                        Member { lane: incoming.lane.clone(), counters: Arc::default(), desk, dealing };
-                    member.run(incoming).await;
+                    let visit = dealer.visit();
+                    let lane = incoming.lane.clone();
+                    Member { desk, dealer, lane, visit, shared: None }.run(incoming).await;
                 }
                 Err(e) => {
                     desk.metrics.peers_refused.one();
@@ -73,54 +65,61 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
 
 struct Member {
     desk: Arc<Desk>,
+    dealer: Arc<Dealer>,
     lane: RouterLane,
-    counters: Arc<LaneCounters>,
-    dealing: Dealing,
+    visit: Visit,
+    /// What its tokens share; from the first one on.
+    shared: Option<Arc<LaneState>>,
 }
 
 impl Member {
-    async fn run(self, mut incoming: Incoming) {
+    async fn run(mut self, mut incoming: Incoming) {
         let node = self.lane.node();
         if incoming.hello.version != SESSION_VERSION {
             self.lane
                 .shut(Refusal::SessionVersion, &format!("session version {SESSION_VERSION} is spoken here"));
             return;
         }
-        if let Some(old) = self.desk.registry.host(&node) {
+        if let Some(old) = self.desk.registry.lane(&node) {
             // It is back, so its old lane is dead, whatever QUIC's timers say; what waits there goes elsewhere now.
-            old.lane.shut(Refusal::SessionStream, "the node connected again");
+            old.shut(Refusal::SessionStream, "the node connected again");
         }
-        if let Err(e) = self.propose() {
-            tracing::warn!(%node, error = %e, "the node left before a proposal");
-            return;
-        }
+        let joined = Box::new((self.lane.clone(), incoming.hello.clone()));
+        self.dealer.tell(Event::Joined(joined, self.visit)).await;
         // Permits that were welcomed and whose experts are being loaded.
         let mut loading: Vec<Host> = Vec::new();
-        let mut active: Option<Serial> = None;
-        loop {
-            let patience =
-                if active.is_none() && loading.is_empty() { CONSENT_TIMEOUT } else { Duration::MAX };
-            let message = match tokio::time::timeout(patience, incoming.events.recv()).await {
-                Ok(Some(message)) => message,
-                Ok(None) => break,
-                Err(_) => {
-                    self.lane.shut(Refusal::SessionIdle, "no consent token came for the proposal");
-                    break;
-                }
-            };
+        let mut active: Vec<Arc<Host>> = Vec::new();
+        while let Some(message) = incoming.events.recv().await {
             match message {
-                NodeMessage::Consent(token) => loading.extend(self.consent(&token).await),
+                NodeMessage::Consent(token) => {
+                    self.dealer.tell(Event::Answered(node, self.visit)).await;
+                    loading.extend(self.consent(&token).await);
+                }
                 NodeMessage::Ready(cti) => {
                     let Some(at) = loading.iter().position(|h| h.cti() == cti) else { continue };
-                    let host = loading.swap_remove(at);
-                    active = Some(cti);
-                    self.desk.registry.enter(Arc::new(host), self.desk.office.now());
-                    tracing::info!(%node, %cti, "a node may be asked");
+                    let host = Arc::new(loading.swap_remove(at));
+                    active.retain(|old| !old.models.is_subset(&host.models));
+                    active.push(Arc::clone(&host));
+                    self.ready(host).await;
                 }
-                NodeMessage::Revoke(cti) => self.revoke(cti).await,
-                NodeMessage::Drain => self.leave(active),
+                NodeMessage::Revoke(cti) => {
+                    self.revoke(cti).await;
+                    let of = |h: &Host| if h.cti() == cti { h.models.clone() } else { BTreeSet::new() };
+                    let gone: BTreeSet<_> =
+                        loading.iter().map(&of).chain(active.iter().map(|h| of(h))).flatten().collect();
+                    loading.retain(|h| h.cti() != cti);
+                    active.retain(|h| h.cti() != cti);
+                    for manifest in gone {
+                        self.dealer.tell(Event::Declined(node, self.visit, manifest)).await;
+                    }
+                }
+                NodeMessage::Drain => {
+                    self.leave(&active);
+                    self.dealer.tell(Event::Left(node, self.visit, Leave::InOrder)).await;
+                }
                 NodeMessage::Decline(manifest, why) => {
                     tracing::warn!(%node, %manifest, %why, "the node declined");
+                    self.dealer.tell(Event::Declined(node, self.visit, manifest)).await;
                 }
                 NodeMessage::Receipt(half) => crate::account::late_receipt(&self.desk, &self.lane, &half),
                 NodeMessage::Hello(_) => {
@@ -130,44 +129,28 @@ impl Member {
                 NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
             }
         }
-        self.leave(active);
-        self.desk.registry.unseat(node);
+        self.leave(&active);
+        self.dealer.tell(Event::Left(node, self.visit, Leave::Lost)).await;
         let end = self.lane.closed().await;
         tracing::info!(%node, %end, "a node is gone");
     }
 
-    fn leave(&self, active: Option<Serial>) {
-        if let Some(cti) = active {
-            self.desk.registry.leave(&self.lane.node(), &cti, self.desk.office.now());
+    async fn ready(&self, host: Arc<Host>) {
+        let (node, cti) = (host.node(), host.cti());
+        let ranges = host.permit.claims().ranges.clone();
+        self.desk.registry.enter(host, self.desk.office.now());
+        tracing::info!(%node, %cti, "a node may be asked");
+        self.dealer.tell(Event::Ready(node, self.visit, ranges)).await;
+    }
+
+    fn leave(&self, active: &[Arc<Host>]) {
+        for host in active {
+            self.desk.registry.leave(&self.lane.node(), &host.cti(), self.desk.office.now());
         }
     }
 
-    fn propose(&self) -> Result<(), LaneError> {
-        let engine = &self.desk.engine;
-        let seat = self.desk.registry.seat(self.lane.node(), self.dealing.nodes);
-        let (rules, min_epoch) = {
-            let books = self.desk.office.books();
-            let min_epoch = books.roster.member(&self.lane.node()).map_or(1, |m| m.min_epoch.max(1));
-            (books.ledger.rules().clone(), min_epoch)
-        };
-        let Dealing { nodes, replicas, by_expert } = self.dealing;
-        let ranges = match by_expert {
-            true => propose_experts(engine.shape(), seat, nodes),
-            false => propose(engine.shape(), seat, nodes, replicas),
-        };
-        self.lane.propose(Proposal {
-            manifest: engine.manifest(),
-            name: engine.name().to_owned(),
-            ranges,
-            list_price_micro_per_1k: rules.list_price_micro_per_1k,
-            currency: crate::CURRENCY.to_owned(),
-            router: self.desk.home.router_id(),
-            min_epoch,
-        })
-    }
-
     /// Checks a consent token, logs it and welcomes it; tells the node what was wrong otherwise.
-    async fn consent(&self, token: &[u8]) -> Option<Host> {
+    async fn consent(&mut self, token: &[u8]) -> Option<Host> {
         let permit = match self.check(token) {
             Ok(permit) => permit,
             Err(refused) => {
@@ -196,7 +179,12 @@ impl Member {
         let claims = permit.claims();
         let renew_after = claims.not_before.plus(claims.expires.0.saturating_sub(claims.not_before.0) / 2);
         match self.lane.welcome(&permit, at.first, renew_after) {
-            Ok(active) => Some(Host::new(self.lane.clone(), active, permit, Arc::clone(&self.counters))),
+            Ok(active) => {
+                let concurrent = claims.quota.concurrent;
+                let shared = self.shared.get_or_insert_with(|| Arc::new(LaneState::new(concurrent)));
+                let shared = Arc::clone(shared);
+                Some(Host::new(self.lane.clone(), active, permit, shared))
+            }
             Err(e) => {
                 tracing::warn!(%node, error = %e, "the node left before its welcome");
                 None
@@ -255,11 +243,10 @@ impl Member {
     }
 }
 
-/// Whether a range names layers and experts of the model that is published here.
+/// Whether a range names layers and experts of a model that is published here.
 fn is_published(desk: &Desk, range: &Range) -> bool {
-    let config = desk.engine.config();
+    let Some(engine) = desk.engine_of(&range.manifest) else { return false };
+    let config = engine.config();
     let within = |end: u32, count: u32| end == ALL || end < count;
-    range.manifest == desk.engine.manifest()
-        && within(range.layers.1, config.layers)
-        && within(range.experts.1, config.experts)
+    within(range.layers.1, config.layers) && within(range.experts.1, config.experts)
 }

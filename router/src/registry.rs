@@ -1,6 +1,6 @@
 //! The nodes that may be asked now: connected, verified, with a consent token in force and its experts loaded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,18 +24,45 @@ const PATIENCE_LEAST: Duration = Duration::from_secs(1);
 /// The most patience with any node.
 pub(crate) const PATIENCE_MOST: Duration = Duration::from_secs(20);
 
-/// The numbers that grants on one lane are given.
-#[derive(Debug, Default)]
-pub(crate) struct LaneCounters {
+/// What all consent tokens on one lane share.
+#[derive(Debug)]
+pub(crate) struct LaneState {
     slot: AtomicU32,
     seq: AtomicU64,
+    /// As many permits as the node allows requests at one time.
+    pub(crate) places: Arc<Semaphore>,
+    /// As many permits as receipts that a router may owe a node.
+    pub(crate) settling: Arc<Semaphore>,
+    /// Whether it let a request wait too long and has not answered a ping since.
+    silent: AtomicBool,
+    /// Nanoseconds from request to reply for each forward of a model, smoothed; 0 before the first reply.
+    /// Guards the map alone: a host holds its own number.
+    paces: Mutex<BTreeMap<ManifestId, Arc<AtomicU64>>>,
 }
 
-impl LaneCounters {
+impl LaneState {
+    /// A lane whose node works on so many requests at one time.
+    pub(crate) fn new(concurrent: u32) -> Self {
+        let places = usize::try_from(concurrent).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self {
+            slot: AtomicU32::new(0),
+            seq: AtomicU64::new(0),
+            places: Arc::new(Semaphore::new(places)),
+            settling: Arc::new(Semaphore::new(MAX_UNSETTLED_RECEIPTS)),
+            silent: AtomicBool::new(false),
+            paces: Mutex::default(),
+        }
+    }
+
     /// A grant's slot and its place on the lane. Slots come round after four thousand million grants.
     pub(crate) fn next(&self) -> (u32, u64) {
         let slot = self.slot.fetch_add(1, Ordering::Relaxed) & (u32::MAX >> 1);
         (slot, self.seq.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn pace(&self, manifest: ManifestId) -> Arc<AtomicU64> {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(paces.entry(manifest).or_default())
     }
 }
 
@@ -45,38 +72,18 @@ pub(crate) struct Host {
     pub(crate) lane: RouterLane,
     pub(crate) token: ActiveToken,
     pub(crate) permit: Permit,
-    pub(crate) counters: Arc<LaneCounters>,
-    /// As many permits as the token allows requests at one time.
-    pub(crate) places: Arc<Semaphore>,
-    /// As many permits as receipts that a router may owe a node.
-    pub(crate) settling: Arc<Semaphore>,
-    /// Nanoseconds from request to reply for each forward, smoothed; 0 before the first reply.
-    pace: AtomicU64,
-    /// Whether it let a request wait too long and has not answered a ping since.
-    silent: AtomicBool,
+    pub(crate) shared: Arc<LaneState>,
+    /// The models that its token names.
+    pub(crate) models: BTreeSet<ManifestId>,
+    pace: Arc<AtomicU64>,
 }
 
 impl Host {
     /// Takes a lane under a token that was welcomed on it.
-    pub(crate) fn new(
-        lane: RouterLane,
-        token: ActiveToken,
-        permit: Permit,
-        counters: Arc<LaneCounters>,
-    ) -> Self {
-        let places = usize::try_from(permit.claims().quota.concurrent).unwrap_or(usize::MAX);
-        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        let settling = Arc::new(Semaphore::new(MAX_UNSETTLED_RECEIPTS));
-        Self {
-            lane,
-            token,
-            permit,
-            counters,
-            places,
-            settling,
-            pace: AtomicU64::new(0),
-            silent: AtomicBool::new(false),
-        }
+    pub(crate) fn new(lane: RouterLane, token: ActiveToken, permit: Permit, shared: Arc<LaneState>) -> Self {
+        let models: BTreeSet<ManifestId> = permit.claims().ranges.iter().map(|r| r.manifest).collect();
+        let pace = models.first().map_or_else(Arc::default, |m| shared.pace(*m));
+        Self { lane, token, permit, shared, models, pace }
     }
 
     /// Learns from a reply how fast this node is.
@@ -87,13 +94,20 @@ impl Host {
         self.pace.store(new.max(1), Ordering::Relaxed);
     }
 
+    /// Millions of bytes of weights that it gets through in a second; nothing before its first reply.
+    fn speed(&self, expert_bytes: u64) -> Option<u32> {
+        let pace = self.pace.load(Ordering::Relaxed);
+        let speed = expert_bytes.saturating_mul(1000).checked_div(pace)?;
+        Some(u32::try_from(speed).unwrap_or(u32::MAX).max(1))
+    }
+
     /// It let a request wait too long: no other is sent there until it answers a ping.
     pub(crate) fn fell_silent(self: &Arc<Self>) {
-        if !self.silent.swap(true, Ordering::Relaxed) {
+        if !self.shared.silent.swap(true, Ordering::Relaxed) {
             let host = Arc::clone(self);
             tokio::spawn(async move {
                 if host.lane.ping().await.is_ok() {
-                    host.silent.store(false, Ordering::Relaxed);
+                    host.shared.silent.store(false, Ordering::Relaxed);
                 }
             });
         }
@@ -101,7 +115,7 @@ impl Host {
 
     /// Whether it owes an answer to a ping.
     pub(crate) fn is_silent(&self) -> bool {
-        self.silent.load(Ordering::Relaxed)
+        self.shared.silent.load(Ordering::Relaxed)
     }
 
     /// How long a reply may take before the node counts as gone where another can answer.
@@ -130,94 +144,76 @@ impl Host {
     }
 }
 
-/// Which part of the model each connected node is dealt.
-#[derive(Debug, Default)]
-struct Seats {
-    taken: BTreeMap<u32, NodeId>,
-    last: BTreeMap<NodeId, u32>,
-}
-
-impl Seats {
-    /// A node's own old seat if nobody else has it, else the first that nobody has, else one more.
-    fn give(&mut self, node: NodeId, seats: u32) -> u32 {
-        let own = self.last.get(&node).copied().filter(|s| self.taken.get(s).is_none_or(|n| *n == node));
-        let seat = own.or_else(|| (0..seats).find(|s| !self.taken.contains_key(s)));
-        let seat = seat.or_else(|| (seats..u32::MAX).find(|s| !self.taken.contains_key(s))).unwrap_or(0);
-        self.taken.insert(seat, node);
-        self.last.insert(node, seat);
-        seat
-    }
-
-    fn free(&mut self, node: NodeId) {
-        self.taken.retain(|_, n| *n != node);
-    }
-}
-
 /// Who hosts what, and for how long each has been up.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    /// Guards the list of hosts; read once per request.
-    hosts: Mutex<BTreeMap<NodeId, Arc<Host>>>,
-    /// Guards the meter.
+    /// Guards the lists of hosts, one host for each consent token in use; read once per request.
+    hosts: Mutex<BTreeMap<NodeId, Vec<Arc<Host>>>>,
+    /// Guards the meter. A node is up while it has a host.
     meter: Mutex<UptimeMeter>,
-    /// Guards the order in which layers are dealt out: a node keeps its seat when it comes back.
-    seats: Mutex<Seats>,
 }
 
 impl Registry {
-    /// A node may be asked from here on; replaces what it hosted before.
+    /// A node may be asked under a token from here on. It takes the place of the node's tokens of the same models,
+    /// and of all that came over another lane; who has begun under one of them goes on with it.
     pub(crate) fn enter(&self, host: Arc<Host>, now: Millis) {
         let node = host.node();
-        self.hosts().insert(node, host);
+        let mut hosts = self.hosts();
+        let own = hosts.entry(node).or_default();
+        own.retain(|old| Arc::ptr_eq(&old.shared, &host.shared) && !old.models.is_subset(&host.models));
+        own.push(host);
         self.meter().up(node, now);
     }
 
     /// A token's host may not be asked any more.
     pub(crate) fn leave(&self, node: &NodeId, cti: &Serial, now: Millis) {
         let mut hosts = self.hosts();
-        if hosts.get(node).is_some_and(|h| h.cti() == *cti) {
+        let Some(own) = hosts.get_mut(node) else { return };
+        own.retain(|h| h.cti() != *cti);
+        if own.is_empty() {
             hosts.remove(node);
             self.meter().down(*node, now);
         }
     }
 
-    /// The hosts of a model that may be asked now, by node id.
+    /// The hosts of a model that may be asked now, by node id; of a node's several, the one that came last.
     pub(crate) fn ready(&self, manifest: &ManifestId, now: Seconds) -> Vec<Arc<Host>> {
         let hosts = self.hosts();
-        hosts.values().filter(|h| h.is_ready(now) && !h.ranges(manifest).is_empty()).map(Arc::clone).collect()
+        let last = |own: &Vec<Arc<Host>>| {
+            own.iter().rev().find(|h| h.models.contains(manifest) && h.is_ready(now)).map(Arc::clone)
+        };
+        hosts.values().filter_map(last).collect()
     }
 
     /// Takes out whoever's consent has ended; its uptime ends with it, whatever its lane does.
     pub(crate) fn expire(&self, now: Seconds) {
         let mut hosts = self.hosts();
-        let ended: Vec<_> = hosts.values().filter(|h| !h.permit.in_force(now)).map(Arc::clone).collect();
-        for host in ended {
-            hosts.remove(&host.node());
-            self.meter().down(host.node(), host.permit.claims().expires.millis());
-        }
+        hosts.retain(|node, own| {
+            let end = own.iter().map(|h| h.permit.claims().expires).max();
+            own.retain(|h| h.permit.in_force(now));
+            if let Some(end) = end.filter(|_| own.is_empty()) {
+                self.meter().down(*node, end.millis());
+            }
+            !own.is_empty()
+        });
     }
 
-    /// What a node hosts.
-    pub(crate) fn host(&self, node: &NodeId) -> Option<Arc<Host>> {
-        self.hosts().get(node).map(Arc::clone)
+    /// A node's lane, while it hosts something.
+    pub(crate) fn lane(&self, node: &NodeId) -> Option<RouterLane> {
+        self.hosts().get(node).and_then(|own| own.last()).map(|h| h.lane.clone())
     }
 
-    /// All hosts.
-    pub(crate) fn all(&self) -> Vec<Arc<Host>> {
-        self.hosts().values().map(Arc::clone).collect()
+    /// All nodes that host something, with what they host.
+    pub(crate) fn all(&self) -> Vec<Vec<Arc<Host>>> {
+        self.hosts().values().cloned().collect()
     }
 
-    /// The place of a node among the `seats` that layers are dealt out to.
-    pub(crate) fn seat(&self, node: NodeId, seats: u32) -> u32 {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner).give(node, seats)
-    }
-
-    /// A node's lane ended; another may take its place.
-    pub(crate) fn unseat(&self, node: NodeId) {
-        let connected_again = self.hosts().get(&node).is_some_and(|h| h.lane.end().is_none());
-        if !connected_again {
-            self.seats.lock().unwrap_or_else(PoisonError::into_inner).free(node);
-        }
+    /// How fast each node was measured to be, in millions of bytes of weights a second; `expert_bytes` says how many
+    /// one forward of a model reads.
+    pub(crate) fn speeds(&self, expert_bytes: impl Fn(&ManifestId) -> u64) -> BTreeMap<NodeId, u32> {
+        let hosts = self.hosts();
+        let of = |h: &Arc<Host>| h.models.first().and_then(|m| h.speed(expert_bytes(m)));
+        hosts.iter().filter_map(|(node, own)| Some((*node, own.iter().filter_map(of).max()?))).collect()
     }
 
     /// The meter of uptime.
@@ -225,36 +221,7 @@ impl Registry {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hosts(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Host>>> {
+    fn hosts(&self) -> MutexGuard<'_, BTreeMap<NodeId, Vec<Arc<Host>>>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(n: u8) -> NodeId {
-        NodeId::from_bytes([n; 32])
-    }
-
-    #[test]
-    fn a_new_node_takes_the_seat_of_one_that_is_gone() {
-        let mut seats = Seats::default();
-        assert_eq!((seats.give(node(1), 2), seats.give(node(2), 2)), (0, 1));
-        seats.free(node(2));
-        assert_eq!(seats.give(node(3), 2), 1);
-    }
-
-    #[test]
-    fn a_node_that_comes_back_has_its_own_seat_unless_it_was_given_away() {
-        let mut seats = Seats::default();
-        seats.give(node(1), 2);
-        seats.give(node(2), 2);
-        seats.free(node(1));
-        seats.free(node(2));
-        assert_eq!(seats.give(node(2), 2), 1);
-        assert_eq!(seats.give(node(3), 2), 0);
-        assert_eq!(seats.give(node(1), 2), 2);
     }
 }

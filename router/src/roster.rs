@@ -1,11 +1,13 @@
 //! Who belongs to the network, as the log says it: a pure fold over entries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use counterfoil_consent::claimed;
 use counterfoil_identity::VerifyKey;
+use counterfoil_spec::claims::Range;
 use counterfoil_spec::entry::Body;
 use counterfoil_spec::ids::{ManifestId, NodeId, PublicKey, Serial};
-use counterfoil_spec::payload::{ModelPublished, Payload};
+use counterfoil_spec::payload::{CapacityAttested, ConsentGranted, ModelPublished, Payload};
 use counterfoil_spec::time::Seconds;
 
 /// A node that some entry enrolled.
@@ -32,6 +34,14 @@ pub(crate) struct TokenState {
     pub(crate) used_by: Option<NodeId>,
 }
 
+/// What a consent token allows of one model.
+#[derive(Debug, Clone)]
+struct Hosted {
+    cti: Serial,
+    expires: Seconds,
+    ranges: Vec<Range>,
+}
+
 /// The network's members, join tokens, withdrawn consents and published models.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
@@ -40,6 +50,9 @@ pub(crate) struct Roster {
     withdrawn: BTreeMap<Serial, NodeId>,
     consents: BTreeMap<Serial, NodeId>,
     models: BTreeMap<ManifestId, ModelPublished>,
+    /// What each node's last consent token of each model allows.
+    hosted: BTreeMap<NodeId, BTreeMap<ManifestId, Hosted>>,
+    attested: BTreeMap<NodeId, CapacityAttested>,
     ca: Option<Vec<u8>>,
 }
 
@@ -64,12 +77,17 @@ impl Roster {
             }
             Payload::ConsentGranted(c) => {
                 self.consents.insert(c.cti, c.node);
+                self.host(c);
             }
             Payload::ConsentRevoked(c) => {
                 self.withdrawn.insert(c.cti, c.node);
+                self.hosted.entry(c.node).or_default().retain(|_, hosted| hosted.cti != c.cti);
                 if let Some(member) = self.members.get_mut(&c.node) {
                     member.min_epoch = member.min_epoch.max(c.min_epoch);
                 }
+            }
+            Payload::CapacityAttested(c) => {
+                self.attested.insert(c.node, c.clone());
             }
             Payload::CaIssued(c) => self.ca = Some(c.certificate.clone()),
             Payload::ModelPublished(m) => {
@@ -77,6 +95,36 @@ impl Roster {
             }
             _ => {}
         }
+    }
+
+    /// Reads a token that stands in this network's own log, where its check preceded it.
+    fn host(&mut self, granted: &ConsentGranted) {
+        let Some(claims) = claimed(&granted.token) else { return };
+        let own = self.hosted.entry(granted.node).or_default();
+        let models: BTreeSet<ManifestId> = claims.ranges.iter().map(|r| r.manifest).collect();
+        for manifest in models {
+            let ranges = claims.ranges.iter().filter(|r| r.manifest == manifest).copied().collect();
+            own.insert(manifest, Hosted { cti: granted.cti, expires: claims.expires, ranges });
+        }
+    }
+
+    /// What a node consented last to host, under tokens in force.
+    #[must_use]
+    pub(crate) fn hosted(&self, node: &NodeId, now: Seconds) -> Vec<Range> {
+        let all = self.hosted.get(node).into_iter().flat_map(BTreeMap::values);
+        all.filter(|h| now < h.expires).flat_map(|h| h.ranges.iter().copied()).collect()
+    }
+
+    /// The nodes that consented to host something, under tokens in force.
+    pub(crate) fn hosting(&self, now: Seconds) -> impl Iterator<Item = NodeId> {
+        let live = move |own: &BTreeMap<ManifestId, Hosted>| own.values().any(|h| now < h.expires);
+        self.hosted.iter().filter(move |(_, own)| live(own)).map(|(node, _)| *node)
+    }
+
+    /// Bytes that a node was measured to hold, where that was done and holds still.
+    #[must_use]
+    pub(crate) fn attested(&self, node: &NodeId, now: Seconds) -> Option<u64> {
+        self.attested.get(node).filter(|a| now < a.expires).map(|a| a.bytes)
     }
 
     /// A member by its id.

@@ -19,12 +19,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{key_hash, local_account};
+use crate::dealer::Dealing;
 use crate::desk::{Desk, MAX_RUNNING};
 use crate::engine::Engine;
 use crate::home::{HomeError, RouterHome, admin_key};
 use crate::http;
 use crate::http::metrics::Metrics;
-use crate::member::{Dealing, Members};
+use crate::member::Members;
 use crate::office::{Office, OfficeError, entry};
 use crate::registry::Registry;
 use crate::vault::{Vault, VaultError};
@@ -45,12 +46,8 @@ pub struct RouterConfig {
     pub nodes: SocketAddr,
     /// Where nodes enrol.
     pub enrol: SocketAddr,
-    /// How many nodes the layers are dealt out to.
-    pub expect_nodes: u32,
-    /// How many nodes are to hold each expert.
-    pub replicas: u32,
-    /// Whether the experts of every layer are dealt out singly, each to one node, instead of whole layers.
-    pub by_expert: bool,
+    /// How experts are dealt out to nodes.
+    pub dealing: Dealing,
     /// Whether callers without a key are served as the unmetered account `local`; loopback only.
     pub keyless: bool,
     /// The present.
@@ -72,6 +69,12 @@ pub enum StartError {
     /// The model.
     #[error(transparent)]
     Model(#[from] LoadError),
+    /// Two models of one name.
+    #[error("there are two models named {0:?}; clients ask by name, so give one of the folders another")]
+    SameName(String),
+    /// No model at all.
+    #[error("a router without a model has nothing to answer with")]
+    NoModel,
     /// The router's own certificate.
     #[error("the router's own certificate: {0}")]
     Certificate(String),
@@ -111,13 +114,13 @@ pub struct RunningRouter {
 }
 
 impl RunningRouter {
-    /// Opens the home's record, loads the model and answers from then on.
+    /// Opens the home's record, loads the models and answers from then on.
     ///
     /// # Errors
     /// [`StartError`] says what to change.
     pub async fn start(
         home: RouterHome,
-        checkpoint: &Checkpoint,
+        checkpoints: &[Arc<Checkpoint>],
         config: RouterConfig,
     ) -> Result<Self, StartError> {
         if config.keyless && !config.http.ip().is_loopback() {
@@ -128,11 +131,9 @@ impl RunningRouter {
             .map_err(|source| StartError::Listen { addr: config.http, source })?;
         let http_addr =
             listener.local_addr().map_err(|source| StartError::Listen { addr: config.http, source })?;
-        let desk = Arc::new(open(home, checkpoint, &config)?);
+        let desk = Arc::new(open(home, checkpoints, &config)?);
         let (nodes, enrol) = bind(&desk, &config)?;
-        let dealing =
-            Dealing { nodes: config.expect_nodes, replicas: config.replicas, by_expert: config.by_expert };
-        tokio::spawn(crate::member::serve(Arc::clone(&desk), nodes.clone(), dealing));
+        tokio::spawn(crate::member::serve(Arc::clone(&desk), nodes.clone(), config.dealing));
         tokio::spawn(crate::enrolment::serve(Arc::clone(&desk), enrol.clone()));
         tokio::spawn(keep_uptime(Arc::clone(&desk)));
         tokio::spawn(keep_certificate(Arc::clone(&desk), nodes.clone(), enrol.clone()));
@@ -180,12 +181,16 @@ impl RunningRouter {
         &self.desk.office
     }
 
-    /// The logits of every position for some token ids, computed through the nodes that are connected.
+    /// The logits of every position for some token ids, of the first model, computed through the nodes that are connected.
     ///
     /// # Errors
     /// In words, what failed.
     pub async fn logits(&self, ids: &[u32]) -> Result<counterfoil_model::Rows, String> {
-        crate::generate::logits(&self.desk, ids).await.map_err(|e| e.to_string())
+        crate::generate::logits(&self.desk, self.first()?, ids).await.map_err(|e| e.to_string())
+    }
+
+    fn first(&self) -> Result<&Engine, String> {
+        self.desk.engines().next().ok_or_else(|| "there is no model".to_owned())
     }
 
     /// How long the nodes take for the next `n` token ids of a prompt, greedily and one at a time.
@@ -193,15 +198,15 @@ impl RunningRouter {
     /// # Errors
     /// In words, what failed.
     pub async fn decode(&self, prompt: &[u32], n: u32) -> Result<Duration, String> {
-        crate::generate::decode(&self.desk, prompt, n).await.map_err(|e| e.to_string())
+        crate::generate::decode(&self.desk, self.first()?, prompt, n).await.map_err(|e| e.to_string())
     }
 
-    /// Whether every expert is hosted; what is missing otherwise.
+    /// Whether every expert of every model is hosted; what is missing otherwise.
     ///
     /// # Errors
     /// [`crate::placement::Uncovered`].
     pub fn covered(&self) -> Result<(), crate::placement::Uncovered> {
-        self.desk.plan().map(|_| ())
+        self.desk.engines().try_for_each(|engine| self.desk.plan(engine).map(|_| ()))
     }
 
     /// Lets running requests end, tells nodes, writes what is left and closes the log.
@@ -213,7 +218,7 @@ impl RunningRouter {
         self.enrol.close();
         let all = u32::try_from(MAX_RUNNING).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(DRAIN, self.desk.running.acquire_many(all)).await;
-        for host in self.desk.registry.all() {
+        for host in self.desk.registry.all().iter().filter_map(|own| own.last()) {
             let _ = host.lane.drain();
         }
         write_uptime(&self.desk).await;
@@ -224,7 +229,11 @@ impl RunningRouter {
     }
 }
 
-fn open(home: RouterHome, checkpoint: &Checkpoint, config: &RouterConfig) -> Result<Desk, StartError> {
+fn open(
+    home: RouterHome,
+    checkpoints: &[Arc<Checkpoint>],
+    config: &RouterConfig,
+) -> Result<Desk, StartError> {
     let office = Arc::new(Office::open(&home, crate::CURRENCY, Arc::clone(&config.now))?);
     if office.opened().torn_bytes > 0 {
         tracing::warn!(
@@ -232,10 +241,12 @@ fn open(home: RouterHome, checkpoint: &Checkpoint, config: &RouterConfig) -> Res
             "TornTail: the end of the log was not committed and is cut off"
         );
     }
-    let engine = Engine::load(checkpoint)?;
-    let published = office.books().roster.model(&engine.manifest()).cloned();
-    if published.as_ref() != Some(&engine.published()) {
-        office.append_blocking(vec![entry(engine.published())])?;
+    let engines = engines(checkpoints)?;
+    for engine in &engines {
+        let published = office.books().roster.model(&engine.manifest()).cloned();
+        if published.as_ref() != Some(&engine.published()) {
+            office.append_blocking(vec![entry(engine.published())])?;
+        }
     }
     let keyless = if config.keyless { Some(local_account(&office)?) } else { None };
     let vault = Vault::open(&home.path().join("vault"))?;
@@ -244,7 +255,7 @@ fn open(home: RouterHome, checkpoint: &Checkpoint, config: &RouterConfig) -> Res
     let left = vault.left_running()?;
     let desk = Desk {
         office,
-        engine,
+        engines,
         registry: Registry::default(),
         vault,
         metrics: Metrics::default(),
@@ -256,6 +267,18 @@ fn open(home: RouterHome, checkpoint: &Checkpoint, config: &RouterConfig) -> Res
     };
     crate::account::log_crashed(&desk, left)?;
     Ok(desk)
+}
+
+/// Loads all models, each under a name of its own.
+fn engines(checkpoints: &[Arc<Checkpoint>]) -> Result<Vec<Arc<Engine>>, StartError> {
+    let mut engines: Vec<Arc<Engine>> = Vec::with_capacity(checkpoints.len());
+    for checkpoint in checkpoints {
+        if engines.iter().any(|engine| engine.name() == checkpoint.name()) {
+            return Err(StartError::SameName(checkpoint.name().to_owned()));
+        }
+        engines.push(Arc::new(Engine::load(checkpoint)?));
+    }
+    if engines.is_empty() { Err(StartError::NoModel) } else { Ok(engines) }
 }
 
 /// A certificate for this run; its TLS key never touches the disk.

@@ -12,7 +12,7 @@ use counterfoil_model::{Combined, ComputeError, Part, Routing, Rows, Share, comb
 use counterfoil_session::LaneError;
 use counterfoil_session::frame::{Combine, Dispatch, Form, Outcome, Routed, Row, Segment};
 use counterfoil_spec::claims::Purposes;
-use counterfoil_spec::ids::{Hash, NodeId, Serial};
+use counterfoil_spec::ids::{Hash, ManifestId, NodeId, Serial};
 use counterfoil_spec::receipt::{Grant, Open};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
@@ -21,6 +21,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::account::{Gone, settle_gone};
 use crate::desk::Desk;
+use crate::engine::Engine;
 use crate::placement::{Plan, Uncovered};
 use crate::registry::{Host, PATIENCE_MOST};
 
@@ -56,6 +57,7 @@ pub(crate) struct Bounds {
 pub(crate) struct Order {
     pub(crate) slot: u32,
     pub(crate) serial: Serial,
+    pub(crate) manifest: ManifestId,
     pub(crate) open_hash: Hash,
     /// Forwards of this node that entered a sum.
     pub(crate) used: u64,
@@ -78,6 +80,7 @@ pub(crate) struct Party {
 #[derive(Debug)]
 pub(crate) struct Work<'a> {
     desk: &'a Desk,
+    engine: &'a Engine,
     bounds: Bounds,
     plan: Plan,
     pub(crate) parties: Vec<Party>,
@@ -96,8 +99,8 @@ struct Sent {
 
 impl<'a> Work<'a> {
     /// Plans a request and takes its places at the nodes.
-    pub(crate) async fn begin(desk: &'a Desk, bounds: Bounds) -> Result<Self, WorkError> {
-        let (hosts, plan) = desk.plan()?;
+    pub(crate) async fn begin(desk: &'a Desk, engine: &'a Engine, bounds: Bounds) -> Result<Self, WorkError> {
+        let (hosts, plan) = desk.plan(engine)?;
         let first = plan.first_choices();
         let mut parties = Vec::with_capacity(hosts.len());
         // In the order of node ids, so that two requests never wait for each other's places.
@@ -105,7 +108,7 @@ impl<'a> Work<'a> {
             let place = if first.contains(&at) { Some(place(&host).await?) } else { None };
             parties.push(Party { host, order: None, gone: None, usable: true, place });
         }
-        Ok(Self { desk, bounds, plan, parties, failed: None, crowded: false })
+        Ok(Self { desk, engine, bounds, plan, parties, failed: None, crowded: false })
     }
 
     /// The sums of a layer's experts for some rows, `(rows, hidden)`; `position` is that of the first row.
@@ -234,7 +237,7 @@ impl<'a> Work<'a> {
         let slot = match &party.order {
             Some(order) => order.slot,
             None => {
-                let order = open(desk, &party.host, bounds)?;
+                let order = open(desk, self.engine, &party.host, bounds)?;
                 party.order.insert(order).slot
             }
         };
@@ -279,17 +282,17 @@ impl Unserved {
 }
 
 async fn place(host: &Host) -> Result<OwnedSemaphorePermit, WorkError> {
-    match tokio::time::timeout(PLACE_TIMEOUT, Arc::clone(&host.places).acquire_owned()).await {
+    match tokio::time::timeout(PLACE_TIMEOUT, Arc::clone(&host.shared.places).acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
         _ => Err(WorkError::NoPlace),
     }
 }
 
 /// Signs and sends the order for one node.
-fn open(desk: &Desk, host: &Host, bounds: Bounds) -> Result<Order, Unserved> {
-    let manifest = desk.engine.manifest();
+fn open(desk: &Desk, engine: &Engine, host: &Host, bounds: Bounds) -> Result<Order, Unserved> {
+    let manifest = engine.manifest();
     let now: Millis = desk.office.now();
-    let (slot, seq) = host.counters.next();
+    let (slot, seq) = host.shared.next();
     let grant = Grant {
         slot,
         seq,
@@ -318,7 +321,7 @@ fn open(desk: &Desk, host: &Host, bounds: Bounds) -> Result<Order, Unserved> {
     let order = sign_open(open, grant, desk.office.identity(), &desk.home.net_id());
     let (serial, open_hash) = (order.open.serial, open_hash(&order.open));
     host.lane.open(order)?;
-    Ok(Order { slot, serial, open_hash, used: 0 })
+    Ok(Order { slot, serial, manifest, open_hash, used: 0 })
 }
 
 fn dispatch(

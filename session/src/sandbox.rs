@@ -246,7 +246,14 @@ pub fn open_policy(name: &str) -> Policy {
 #[must_use]
 pub fn hello(now: Millis) -> NodeHello {
     let models = Vec::new();
-    NodeHello { version: SESSION_VERSION, max_weight_bytes: u64::MAX, concurrent: u32::MAX, models, now }
+    NodeHello {
+        version: SESSION_VERSION,
+        max_weight_bytes: u64::MAX,
+        concurrent: u32::MAX,
+        models,
+        now,
+        wants: None,
+    }
 }
 
 /// The machine's clock.

@@ -112,6 +112,10 @@ pub struct NodeHello {
     /// Its clock, so that a skew is told in words.
     #[n(5)]
     pub now: Millis,
+    /// The models that its operator's policy names, by the names that clients ask for; it is proposed no other.
+    /// A node that does not say is proposed any.
+    #[n(6)]
+    pub wants: Option<Vec<String>>,
 }
 
 /// What a router proposes; the node's policy decides.

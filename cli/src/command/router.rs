@@ -1,11 +1,11 @@
 //! `counterfoil router`: the router alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use counterfoil_model::Checkpoint;
 use counterfoil_router::home::RouterHome;
-use counterfoil_router::{OfficeError, RouterConfig, RunningRouter, StartError, clock};
+use counterfoil_router::{Dealing, OfficeError, RouterConfig, RunningRouter, StartError, clock};
 use serde_json::json;
 
 use crate::args::RouterArgs;
@@ -20,25 +20,20 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
     if args.supervised {
         follow_parent()?;
     }
-    let checkpoint = checkpoint(args.model.as_deref())?;
-    checkpoint
-        .vocabulary()
-        .map_err(|e| Failure::wrong_use(format!("a router needs the model's tokenizer: {e}")))?;
+    let checkpoints = checkpoints(&args.model)?;
     let router_home = RouterHome::open_or_create(home, clock::now().seconds()).map_err(Failure::store)?;
     let config = RouterConfig {
         http: args.listen,
         nodes: args.node_listen,
         enrol: args.enrol_listen,
-        expect_nodes: args.expect_nodes,
-        replicas: args.replicas,
-        by_expert: false,
+        dealing: Dealing::Placed { replicas: args.replicas, expect: args.expect_nodes },
         keyless: args.keyless,
         now: clock::system(),
     };
     let router =
-        Box::pin(RunningRouter::start(router_home, &checkpoint, config)).await.map_err(start_failure)?;
+        Box::pin(RunningRouter::start(router_home, &checkpoints, config)).await.map_err(start_failure)?;
     // The dense weights are loaded; the mapped files are not needed any more.
-    drop(checkpoint);
+    drop(checkpoints);
     let url = format!("http://{}", router.http_addr());
     if json {
         output::json(&json!({
@@ -78,6 +73,21 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
     stopped.map_err(Failure::store)
 }
 
+/// Opens the models that a router is to offer, each with its tokenizer.
+fn checkpoints(folders: &[PathBuf]) -> Result<Vec<Arc<Checkpoint>>, Failure> {
+    let opened = match folders {
+        [] => vec![checkpoint(None)?],
+        some => some.iter().map(|folder| checkpoint(Some(folder))).collect::<Result<_, _>>()?,
+    };
+    for checkpoint in &opened {
+        checkpoint.vocabulary().map_err(|e| {
+            let name = checkpoint.name();
+            Failure::wrong_use(format!("a router needs the tokenizer of the model {name:?}: {e}"))
+        })?;
+    }
+    Ok(opened)
+}
+
 /// Opens a checkpoint folder, or the embedded model where none is named.
 pub(crate) fn checkpoint(folder: Option<&Path>) -> Result<Arc<Checkpoint>, Failure> {
     let opened = match folder {
@@ -89,7 +99,7 @@ pub(crate) fn checkpoint(folder: Option<&Path>) -> Result<Arc<Checkpoint>, Failu
 
 fn start_failure(e: StartError) -> Failure {
     match e {
-        StartError::KeylessBeyondLoopback(_) => Failure::wrong_use(e),
+        StartError::KeylessBeyondLoopback(_) | StartError::SameName(_) => Failure::wrong_use(e),
         StartError::Office(OfficeError::Ledger { .. }) => Failure::check(e),
         e => Failure::store(e),
     }

@@ -6,28 +6,22 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
+use counterfoil_spec::claims::Range;
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
+use crate::engine::Engine;
 use crate::http::error::ApiError;
+use crate::placement::{Coverage, Shape};
+use crate::registry::Host;
+
+/// How many of the experts that nobody hosts are named.
+const MISSING_SHOWN: usize = 8;
 
 pub(crate) async fn health(State(desk): State<Arc<Desk>>) -> Json<Value> {
-    let manifest = desk.engine.manifest();
-    let nodes: Vec<Value> = desk
-        .registry
-        .all()
-        .iter()
-        .map(|h| {
-            json!({
-                "id": h.node(), "cti": h.cti(), "experts": experts(&desk, &h.ranges(&manifest)),
-                "consent_expires": h.permit.claims().expires,
-                "certificate_expires": h.lane.peer().not_after(),
-                "rtt_us": u64::try_from(h.lane.rtt().as_micros()).unwrap_or(u64::MAX),
-            })
-        })
-        .collect();
+    let nodes: Vec<Value> = desk.registry.all().iter().filter_map(|own| node(&desk, own)).collect();
     Json(json!({
-        "status": "ok", "models": [describe(&desk)], "nodes": nodes,
+        "status": "ok", "models": desk.engines().map(|e| describe(&desk, e)).collect::<Vec<_>>(), "nodes": nodes,
         "router_id": desk.home.router_id(), "net_id": desk.home.net_id(),
         "log_vkey": desk.office.log_vkey(), "log_size": desk.office.log_size(),
         "torn_bytes_at_start": desk.office.opened().torn_bytes,
@@ -36,41 +30,76 @@ pub(crate) async fn health(State(desk): State<Arc<Desk>>) -> Json<Value> {
     }))
 }
 
-/// How many experts of the model some ranges hold.
-fn experts(desk: &Desk, ranges: &[counterfoil_spec::claims::Range]) -> usize {
-    let shape = desk.engine.shape();
-    let held = |layer: u32, expert: u32| ranges.iter().any(|r| r.contains(&shape.manifest, layer, expert));
-    shape.moe_layers.iter().map(|l| (0..shape.experts).filter(|e| held(*l, *e)).count()).sum()
+/// A node with what it hosts, one consent token for each model.
+fn node(desk: &Desk, own: &[Arc<Host>]) -> Option<Value> {
+    let last = own.last()?;
+    let mut experts = 0;
+    let mut models = Vec::new();
+    for engine in desk.engines() {
+        let manifest = engine.manifest();
+        let Some(host) = own.iter().rev().find(|h| h.models.contains(&manifest)) else { continue };
+        let held = held(engine.shape(), &host.ranges(&manifest));
+        experts += held;
+        models.push(json!({
+            "id": engine.name(), "experts": held, "cti": host.cti(),
+            "consent_expires": host.permit.claims().expires,
+        }));
+    }
+    Some(json!({
+        "id": last.node(), "cti": last.cti(), "experts": experts, "models": models,
+        "consent_expires": own.iter().map(|h| h.permit.claims().expires).min(),
+        "certificate_expires": last.lane.peer().not_after(),
+        "rtt_us": u64::try_from(last.lane.rtt().as_micros()).unwrap_or(u64::MAX),
+    }))
 }
 
-fn describe(desk: &Desk) -> Value {
-    let engine = &desk.engine;
-    let reason = desk.plan().err().map(|e| e.to_string());
+/// How many experts of a model some ranges hold.
+fn held(shape: &Shape, ranges: &[Range]) -> usize {
+    Coverage::of(shape, &[ranges.to_vec()]).replicas.iter().flatten().filter(|n| **n > 0).count()
+}
+
+fn describe(desk: &Desk, engine: &Engine) -> Value {
+    let coverage = desk.coverage(engine);
+    let missing = coverage.missing(engine.shape());
+    let reason = missing.first().map(ToString::to_string);
+    let (replicas_min, replicas_median) = coverage.least_and_median();
+    let nodes = desk.registry.ready(&engine.manifest(), desk.office.now().seconds()).len();
     json!({
         "id": engine.name(), "object": "model", "created": desk.started.0 / 1000, "owned_by": "counterfoil",
         "available": reason.is_none(), "reason": reason, "manifest": engine.manifest(),
         "family": engine.config().family.name(), "layers": engine.config().layers,
+        "hosted": {
+            "experts": engine.expert_bytes().len() - missing.len(), "experts_in_all": engine.expert_bytes().len(),
+            "missing": missing.len(),
+            "missing_first": missing.iter().take(MISSING_SHOWN).map(|u| [u.layer, u.expert]).collect::<Vec<_>>(),
+            "replicas_min": replicas_min, "replicas_median": replicas_median, "nodes": nodes,
+        },
         "experts": engine.config().experts, "top_k": engine.config().top_k, "context": engine.config().context,
     })
 }
 
 pub(crate) async fn models(State(desk): State<Arc<Desk>>) -> Json<Value> {
-    Json(json!({ "object": "list", "data": [describe(&desk)] }))
+    Json(json!({ "object": "list", "data": desk.engines().map(|e| describe(&desk, e)).collect::<Vec<_>>() }))
 }
 
 pub(crate) async fn model(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    if id == desk.engine.name() {
-        return Ok(Json(describe(&desk)));
+    let engine = desk.engine(&id).ok_or_else(|| unknown_model(&desk, &id))?;
+    let mut described = describe(&desk, engine);
+    if let Some(hosted) = described.get_mut("hosted").and_then(Value::as_object_mut) {
+        let layers = engine.shape().moe_layers.iter().zip(desk.coverage(engine).replicas);
+        let layers = layers.map(|(layer, replicas)| json!({ "layer": layer, "replicas": replicas }));
+        hosted.insert("layers".into(), layers.collect());
     }
-    Err(unknown_model(&desk, &id))
+    Ok(Json(described))
 }
 
 /// 404 for a model that is not offered.
 pub(crate) fn unknown_model(desk: &Desk, id: &str) -> ApiError {
-    let message = format!("there is no model {id:?} here; this router offers {:?}", desk.engine.name());
+    let offered = desk.engines().map(|e| format!("{:?}", e.name())).collect::<Vec<_>>().join(", ");
+    let message = format!("there is no model {id:?} here; this router offers {offered}");
     ApiError { param: Some("model".into()), ..ApiError::not_found(Some("model_not_found"), message) }
 }
 
