@@ -21,7 +21,7 @@ impl ExpertBank {
     /// # Errors
     /// [`LoadError::NoSuchExpert`], or what is wrong with the weights.
     pub fn load(
-        source: &impl ExpertSource,
+        source: &(impl ExpertSource + ?Sized),
         experts: impl IntoIterator<Item = (u32, u16)>,
     ) -> Result<Self, LoadError> {
         let config = source.config();

@@ -2,6 +2,7 @@
 //! this part, as routed experts, as shared ones and as layers without experts).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
@@ -38,6 +39,24 @@ pub trait ExpertSource {
     }
 }
 
+impl<S: ExpertSource + ?Sized> ExpertSource for Arc<S> {
+    fn config(&self) -> &ModelConfig {
+        (**self).config()
+    }
+
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn expert(&self, layer: u32, expert: u16) -> Result<[ExpertPart; 3], LoadError> {
+        (**self).expert(layer, expert)
+    }
+
+    fn check(&self, experts: &[(u32, u16)]) -> Result<(), LoadError> {
+        (**self).check(experts)
+    }
+}
+
 /// One matrix of an expert, its bytes kept alive.
 #[derive(Debug, Clone)]
 pub struct ExpertPart {
@@ -69,7 +88,11 @@ pub(crate) struct FeedForward {
 
 impl FeedForward {
     /// Loads an expert.
-    pub(crate) fn expert(source: &impl ExpertSource, layer: u32, expert: u16) -> Result<Self, LoadError> {
+    pub(crate) fn expert(
+        source: &(impl ExpertSource + ?Sized),
+        layer: u32,
+        expert: u16,
+    ) -> Result<Self, LoadError> {
         let [gate, up, down] = source.expert(layer, expert)?;
         let load = Matrix::load_part;
         Ok(Self { gate: load(&gate)?, up: load(&up)?, down: load(&down)? })

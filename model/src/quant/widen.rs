@@ -1,9 +1,25 @@
 //! Stored values to f32, exactly as llama.cpp's reference code gives them.
 #![expect(clippy::indexing_slicing, reason = "constant indices into arrays of constant length")]
 
+use std::array::from_fn;
+use std::hint::black_box;
+
 use super::float::{bf16, f16};
 use super::unpack_scales;
 use crate::dtype::ElementType;
+
+/// Every value, or every block, in turn. A function given as an argument would be called through a shim that knows
+/// nothing of the caller's instruction set, so this is no function.
+macro_rules! each {
+    ($bytes:ident, $out:ident, $one:ident $(, $hidden:path)?) => {{
+        let (bytes, _) = $bytes.as_chunks();
+        let (out, _) = $out.as_chunks_mut();
+        for (bytes, out) in bytes.iter().zip(out) {
+            $(let bytes = $hidden(bytes);)?
+            $one(bytes, out);
+        }
+    }};
+}
 
 /// Writes the values of whole blocks. `out` holds as many values as `bytes` stores.
 ///
@@ -12,31 +28,35 @@ use crate::dtype::ElementType;
 #[inline(always)]
 pub fn widen(dtype: ElementType, bytes: &[u8], out: &mut [f32]) {
     debug_assert_eq!(dtype.row_bytes(out.len()), Some(bytes.len()), "blocks of {}", dtype.name());
+    // Where blocks lie is hidden from the compiler, which would otherwise take one value each of many blocks into a
+    // vector instead of many values of one.
     match dtype {
-        ElementType::F32 => blocks::<4, 1>(bytes, out, |bytes, [v]| *v = f32::from_le_bytes(*bytes)),
-        ElementType::F16 => blocks::<2, 1>(bytes, out, |bytes, [v]| *v = f16(u16::from_le_bytes(*bytes))),
-        ElementType::Bf16 => blocks::<2, 1>(bytes, out, |bytes, [v]| *v = bf16(u16::from_le_bytes(*bytes))),
-        ElementType::Q8_0 => blocks(bytes, out, q8_0),
-        ElementType::Q4_0 => blocks(bytes, out, q4_0),
-        ElementType::Q5_0 => blocks(bytes, out, q5_0),
-        ElementType::Q5_1 => blocks(bytes, out, q5_1),
-        ElementType::Q4K => blocks(bytes, out, q4_k),
-        ElementType::Q5K => blocks(bytes, out, q5_k),
-        ElementType::Q6K => blocks(bytes, out, q6_k),
+        ElementType::F32 => each!(bytes, out, f32_le),
+        ElementType::F16 => each!(bytes, out, f16_le),
+        ElementType::Bf16 => each!(bytes, out, bf16_le),
+        ElementType::Q8_0 => each!(bytes, out, q8_0, black_box),
+        ElementType::Q4_0 => each!(bytes, out, q4_0, black_box),
+        ElementType::Q5_0 => each!(bytes, out, q5_0, black_box),
+        ElementType::Q5_1 => each!(bytes, out, q5_1, black_box),
+        ElementType::Q4K => each!(bytes, out, q4_k, black_box),
+        ElementType::Q5K => each!(bytes, out, q5_k, black_box),
+        ElementType::Q6K => each!(bytes, out, q6_k, black_box),
     }
 }
 
 #[inline(always)]
-fn blocks<const BYTES: usize, const VALUES: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    one: impl Fn(&[u8; BYTES], &mut [f32; VALUES]),
-) {
-    let (bytes, _) = bytes.as_chunks::<BYTES>();
-    let (out, _) = out.as_chunks_mut::<VALUES>();
-    for (bytes, out) in bytes.iter().zip(out) {
-        one(bytes, out);
-    }
+fn f32_le(bytes: &[u8; 4], out: &mut [f32; 1]) {
+    *out = [f32::from_le_bytes(*bytes)];
+}
+
+#[inline(always)]
+fn f16_le(bytes: &[u8; 2], out: &mut [f32; 1]) {
+    *out = [f16(u16::from_le_bytes(*bytes))];
+}
+
+#[inline(always)]
+fn bf16_le(bytes: &[u8; 2], out: &mut [f32; 1]) {
+    *out = [bf16(u16::from_le_bytes(*bytes))];
 }
 
 #[inline(always)]
@@ -57,10 +77,9 @@ fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
 fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
     let [d0, d1, q @ ..] = block;
     let d = scale([*d0, *d1]);
-    for l in 0..16 {
-        out[l] = f32::from(i16::from(q[l] & 15) - 8) * d;
-        out[l + 16] = f32::from(i16::from(q[l] >> 4) - 8) * d;
-    }
+    let (out, _) = out.as_chunks_mut::<16>();
+    out[0] = from_fn(|l| (f32::from(q[l] & 15) - 8.0) * d);
+    out[1] = from_fn(|l| (f32::from(q[l] >> 4) - 8.0) * d);
 }
 
 /// The fifth bit of value `at`, in place.
@@ -94,7 +113,7 @@ fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
 fn runs(d: [u8; 2], dmin: [u8; 2], packed: &[u8; 12]) -> [(f32, f32); 8] {
     let (d, dmin) = (scale(d), scale(dmin));
     let (scales, offsets) = unpack_scales(packed);
-    std::array::from_fn(|run| (d * f32::from(scales[run]), dmin * f32::from(offsets[run])))
+    from_fn(|run| (d * f32::from(scales[run]), dmin * f32::from(offsets[run])))
 }
 
 #[inline(always)]
@@ -104,13 +123,13 @@ fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
         return;
     };
     let runs = runs([*d0, *d1], [*m0, *m1], packed);
-    for pair in 0..4 {
+    let (nibbles, _) = nibbles.as_chunks::<16>();
+    let (out, _) = out.as_chunks_mut::<16>();
+    for (at, q) in nibbles.iter().enumerate() {
+        let (pair, part, q) = (at / 2, at % 2, black_box(q));
         let ((low, low_less), (high, high_less)) = (runs[2 * pair], runs[2 * pair + 1]);
-        for l in 0..32 {
-            let q = nibbles[32 * pair + l];
-            out[64 * pair + l] = low * f32::from(q & 15) - low_less;
-            out[64 * pair + 32 + l] = high * f32::from(q >> 4) - high_less;
-        }
+        out[4 * pair + part] = from_fn(|l| low * f32::from(q[l] & 15) - low_less);
+        out[4 * pair + 2 + part] = from_fn(|l| high * f32::from(q[l] >> 4) - high_less);
     }
 }
 
@@ -138,16 +157,18 @@ fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let d = scale([*d0, *d1]);
     let (nibbles, rest) = rest.split_at(128);
     let (pairs, scales) = rest.split_at(64);
-    for half in 0..2 {
-        let (nibbles, pairs) = (&nibbles[64 * half..][..64], &pairs[32 * half..][..32]);
-        let (scales, out) = (&scales[8 * half..][..8], &mut out[128 * half..][..128]);
-        for quarter in 0..4 {
-            for l in 0..32 {
-                let nibble = nibbles[32 * (quarter % 2) + l] >> (4 * (quarter / 2)) & 15;
-                let q = nibble | (pairs[l] >> (2 * quarter) & 3) << 4;
-                let d = d * f32::from(scales[2 * quarter + l / 16].cast_signed());
-                out[32 * quarter + l] = d * f32::from(i16::from(q) - 32);
-            }
-        }
+    let (nibbles, _) = nibbles.as_chunks::<16>();
+    let (pairs, _) = pairs.as_chunks::<16>();
+    let (out, _) = out.as_chunks_mut::<16>();
+    for (run, (out, scale)) in out.iter_mut().zip(scales).enumerate() {
+        let (half, quarter, part) = (run / 8, run / 2 % 4, run % 2);
+        let nibbles = black_box(&nibbles[4 * half + 2 * (quarter % 2) + part]);
+        let pairs = &pairs[2 * half + part];
+        let d = d * f32::from(scale.cast_signed());
+        *out = from_fn(|l| {
+            let nibble = nibbles[l] >> (4 * (quarter / 2)) & 15;
+            let q = nibble | (pairs[l] >> (2 * quarter) & 3) << 4;
+            d * f32::from(i16::from(q) - 32)
+        });
     }
 }
