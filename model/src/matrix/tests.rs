@@ -11,7 +11,7 @@ fn numbers(count: usize) -> Vec<f32> {
     (0..count)
         .map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            u16::try_from(state >> 48).unwrap() as f32 / 32_768.0 - 1.0
+            f32::from(u16::try_from(state >> 48).unwrap()) / 32_768.0 - 1.0
         })
         .collect()
 }
@@ -19,7 +19,7 @@ fn numbers(count: usize) -> Vec<f32> {
 /// Bytes of `(outputs, inner)` values whose scales are small numbers.
 fn stored(dtype: ElementType, outputs: usize, inner: usize) -> Vec<u8> {
     let blocks = outputs * inner / dtype.block_values();
-    let mut bytes: Vec<u8> = (0..blocks * dtype.block_bytes()).map(|at| (at * 37 % 251) as u8).collect();
+    let mut bytes: Vec<u8> = (0..blocks * dtype.block_bytes()).map(|at| u8::try_from(at * 37 % 251).unwrap()).collect();
     // Upper bytes of every 16 bits below 0x3c: f16 scales and offsets, f16, bf16 and f32 values are all below 1.
     bytes.iter_mut().skip(1).step_by(2).for_each(|byte| *byte &= 0x3b);
     bytes
