@@ -146,9 +146,10 @@ pub(crate) struct ServeArgs {
     /// The join token that the router's operator gave you
     #[arg(long, env = "COUNTERFOIL_JOIN_TOKEN", hide_env_values = true)]
     pub(crate) join_token: Option<String>,
-    /// A Hugging Face checkpoint folder with the model's weights [default: the embedded model `guide`]
-    #[arg(long, env = "COUNTERFOIL_MODEL")]
-    pub(crate) model: Option<PathBuf>,
+    /// The name of a model that the router offers, or a checkpoint folder with its weights; may be given several times
+    /// [default: the embedded model `guide`]
+    #[arg(long, env = "COUNTERFOIL_MODEL", value_name = "NAME|DIR")]
+    pub(crate) model: Vec<PathBuf>,
     /// Weights to hold at most, such as 8GB, 7.5GiB or a number of bytes [default: half of the available memory]
     #[arg(long, env = "COUNTERFOIL_MAX_MEMORY", value_name = "SIZE")]
     pub(crate) max_memory: Option<ByteSize>,

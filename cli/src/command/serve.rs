@@ -1,7 +1,8 @@
 //! `counterfoil serve`: a node on this machine.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_consent::Policy;
@@ -44,7 +45,7 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         ));
     }
     let max_memory = args.max_memory.map_or_else(|| share_of_memory(1), Ok)?;
-    let checkpoint = checkpoint(args.model.as_deref())?;
+    let (names, models) = models(&args.model)?;
     let identity = identity(home, &args).await?;
     let end = certificate_end(&identity.credentials.chain().leaf).map_err(Failure::store)?;
     let node_id = identity.key.public().node_id();
@@ -52,9 +53,9 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         home: home.to_owned(),
         identity,
         router,
-        policy: policy(&checkpoint, &args),
+        policy: policy(names, &args),
         epoch: 1,
-        models: vec![checkpoint],
+        models,
         max_weight_bytes: max_memory.0,
         currency: CURRENCY.to_owned(),
         now: clock::system(),
@@ -116,12 +117,29 @@ async fn identity(home: &Path, args: &ServeArgs) -> Result<NodeIdentity, Failure
     })
 }
 
-fn policy(checkpoint: &Checkpoint, args: &ServeArgs) -> Policy {
-    let mut policy = Policy {
-        accepted_notice: args.accept_notice,
-        models: vec![checkpoint.name().to_owned()],
-        ..Policy::default()
-    };
+/// The models' names, and their weights where they are here. A folder that is not there is a name.
+fn models(given: &[PathBuf]) -> Result<(Vec<String>, Vec<Arc<Checkpoint>>), Failure> {
+    if given.is_empty() {
+        let guide = checkpoint(None)?;
+        return Ok((vec![guide.name().to_owned()], vec![guide]));
+    }
+    let (mut names, mut models) = (Vec::new(), Vec::new());
+    for path in given {
+        if path.exists() {
+            let checkpoint = checkpoint(Some(path))?;
+            names.push(checkpoint.name().to_owned());
+            models.push(checkpoint);
+        } else if path.components().count() > 1 {
+            return Err(Failure::wrong_use(format!("there is no checkpoint folder {}", path.display())));
+        } else {
+            names.push(path.display().to_string());
+        }
+    }
+    Ok((names, models))
+}
+
+fn policy(names: Vec<String>, args: &ServeArgs) -> Policy {
+    let mut policy = Policy { accepted_notice: args.accept_notice, models: names, ..Policy::default() };
     policy.quota.concurrent = args.concurrent;
     policy
 }

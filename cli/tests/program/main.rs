@@ -14,6 +14,7 @@ mod crashes;
 mod harness;
 mod http;
 mod logits;
+mod networks;
 mod peers;
 mod record;
 mod settlement;
