@@ -15,6 +15,7 @@ mod harness;
 mod http;
 mod logits;
 mod networks;
+mod models;
 mod peers;
 mod record;
 mod settlement;
