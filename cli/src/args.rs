@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use counterfoil_node::HUB_ENDPOINT;
 
 use crate::catalogue::Use;
 use crate::size::ByteSize;
@@ -127,6 +128,9 @@ pub(crate) struct RouterArgs {
     /// How many nodes to wait for, five seconds at most, before experts are dealt out [default: none]
     #[arg(long, env = "COUNTERFOIL_EXPECT_NODES", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) expect_nodes: Option<u32>,
+    /// The repository that a model's files lie in, for nodes that fetch from there; once for each --model, in their order
+    #[arg(long, env = "COUNTERFOIL_HUB_REPOSITORY", value_name = "OWNER/NAME@COMMIT", value_delimiter = ',')]
+    pub(crate) hub_repository: Vec<String>,
     /// Serve callers without a key as the unmetered account `local`; refused unless --listen is a loopback address
     #[arg(long, env = "COUNTERFOIL_KEYLESS")]
     pub(crate) keyless: bool,
@@ -153,6 +157,8 @@ pub(crate) struct ServeArgs {
     /// Weights to hold at most, such as 8GB, 7.5GiB or a number of bytes [default: half of the available memory]
     #[arg(long, env = "COUNTERFOIL_MAX_MEMORY", value_name = "SIZE")]
     pub(crate) max_memory: Option<ByteSize>,
+    #[command(flatten)]
+    pub(crate) fetching: FetchingArgs,
     /// Requests to work on at one time
     #[arg(long, env = "COUNTERFOIL_CONCURRENT", default_value_t = 2)]
     pub(crate) concurrent: u32,
@@ -162,6 +168,36 @@ pub(crate) struct ServeArgs {
     /// End when the process that started this one ends
     #[arg(long, hide = true)]
     pub(crate) supervised: bool,
+}
+
+/// Where a node may get weights from, and how many.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct FetchingArgs {
+    /// Fetched weights to keep on disk at most, all models together, such as 100GB [default: as many as are assigned]
+    #[arg(long, env = "COUNTERFOIL_MAX_DISK", value_name = "SIZE")]
+    pub(crate) max_disk: Option<ByteSize>,
+    /// Whether to fetch from the repository that the router names, before the router itself is asked; the variable
+    /// COUNTERFOIL_HUB_TOKEN is sent there where it is set
+    #[arg(long, env = "COUNTERFOIL_HUB", value_name = "on|off", default_value = "on")]
+    pub(crate) hub: Switch,
+    /// Where repositories are
+    #[arg(long, env = "COUNTERFOIL_HUB_ENDPOINT", value_name = "URL", default_value = HUB_ENDPOINT)]
+    pub(crate) hub_endpoint: String,
+    /// Let the router name a branch of a repository, which may change, and not only a commit
+    #[arg(long, env = "COUNTERFOIL_HUB_ALLOW_BRANCH")]
+    pub(crate) hub_allow_branch: bool,
+    /// Whether to pass on weights that are served here to other nodes, through the router
+    #[arg(long, env = "COUNTERFOIL_SHARE_WEIGHTS", value_name = "on|off", default_value = "on")]
+    pub(crate) share_weights: Switch,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
 }
 
 #[derive(Debug, Args, Clone)]

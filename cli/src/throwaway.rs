@@ -48,6 +48,7 @@ impl Throwaway {
             enrol: loopback,
             dealing: Dealing::Fixed { nodes, by_expert },
             keyless: true,
+            repositories: Vec::new(),
             now: clock::system(),
         };
         let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(checkpoint), config))

@@ -33,6 +33,20 @@ pub struct ShardPart<'a> {
 }
 
 impl Shard<'_> {
+    /// At most so many of its bytes, gate ‖ up ‖ down, from one of them on.
+    #[must_use]
+    pub fn copy(&self, from: u64, length: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut skip = usize::try_from(from).unwrap_or(usize::MAX);
+        for part in &self.parts {
+            let bytes = part.bytes.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(part.bytes.len());
+            let left = length - out.len();
+            out.extend_from_slice(bytes.get(..left.min(bytes.len())).unwrap_or_default());
+        }
+        out
+    }
+
     /// Bytes of the three matrices.
     #[must_use]
     pub fn len(&self) -> u64 {

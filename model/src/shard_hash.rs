@@ -145,6 +145,14 @@ impl ShardVerifier {
     }
 }
 
+impl ExpertRecord {
+    /// Whether these bytes are that chunk of the shard.
+    #[must_use]
+    pub fn is_chunk(&self, index: usize, bytes: &[u8]) -> bool {
+        self.chunks.get(index) == Some(&chunk_hash(bytes))
+    }
+}
+
 /// Checks a whole shard that is at hand.
 ///
 /// # Errors

@@ -13,11 +13,12 @@ use counterfoil_session::EndpointError;
 use counterfoil_spec::time::Now;
 
 use crate::home::NodeIdentity;
+use crate::hub::{HubConfig, HubError};
 
 /// What a node is told.
 #[derive(Clone)]
 pub struct NodeConfig {
-    /// Its folder: `log/` and `unsettled/` lie in it.
+    /// Its folder: `log/`, `unsettled/` and `shards/` lie in it.
     pub home: PathBuf,
     /// Who it is and whom it trusts.
     pub identity: NodeIdentity,
@@ -31,6 +32,12 @@ pub struct NodeConfig {
     pub models: Vec<Arc<Checkpoint>>,
     /// Bytes of weights that it may hold.
     pub max_weight_bytes: u64,
+    /// Bytes that its store of fetched shards may take on disk.
+    pub max_disk_bytes: u64,
+    /// Whether it passes shards that it serves on to its router, for other nodes.
+    pub share_weights: bool,
+    /// The repositories that it may fetch from; none where it asks its router only.
+    pub hub: Option<HubConfig>,
     /// ISO 4217 code of the network's currency, for the first entry of its log.
     pub currency: String,
     /// The present.
@@ -52,6 +59,12 @@ pub enum NodeError {
     /// No socket.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// The repository endpoint.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// Its store of shards.
+    #[error("the node's store of shards: {0}")]
+    Store(String),
     /// Its folder cannot be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use counterfoil_consent::{Issuance, Permit, Policy, issue};
 use counterfoil_identity::{SecretKey, VerifiedPeer};
-use counterfoil_model::{Checkpoint, ExpertBank, LoadError};
+use counterfoil_model::{Checkpoint, ExpertBank, Manifest, ModelConfig};
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::message::Proposal;
 use counterfoil_spec::time::Seconds;
+use tokio::task::AbortHandle;
+
+use crate::fetch::Courier;
+use crate::gauge::Gauge;
 
 /// Proposals that may wait for the router's answer at one time.
 pub(crate) const MAX_PENDING_CONSENTS: usize = 64;
@@ -24,6 +28,8 @@ pub(crate) struct Hosted {
     /// The experts; nothing while they load.
     pub(crate) bank: Option<Arc<ExpertBank>>,
     pub(crate) withdrawn: bool,
+    /// Ends the task that fetches and loads them.
+    pub(crate) loading: AbortHandle,
 }
 
 /// A consent token that was sent and not answered yet.
@@ -32,10 +38,96 @@ pub(crate) struct Pending {
     pub(crate) proposal: Proposal,
 }
 
+/// A model whose experts can be had.
+#[derive(Clone)]
+pub(crate) enum Model {
+    /// Its weights are at hand.
+    Folder(Arc<Checkpoint>),
+    /// Its shards are in this node's store, or will be.
+    Stored { id: ManifestId, manifest: Arc<Manifest> },
+}
+
+impl Model {
+    pub(crate) fn id(&self) -> ManifestId {
+        match self {
+            Self::Folder(checkpoint) => checkpoint.manifest_id(),
+            Self::Stored { id, .. } => *id,
+        }
+    }
+
+    pub(crate) fn manifest(&self) -> &Manifest {
+        match self {
+            Self::Folder(checkpoint) => checkpoint.manifest(),
+            Self::Stored { manifest, .. } => manifest,
+        }
+    }
+
+    pub(crate) fn config(&self) -> &ModelConfig {
+        match self {
+            Self::Folder(checkpoint) => checkpoint.config(),
+            Self::Stored { manifest, .. } => manifest.config(),
+        }
+    }
+
+    /// Bytes of weights that one expert reads at most.
+    pub(crate) fn expert_bytes(&self) -> u64 {
+        match self {
+            Self::Folder(checkpoint) => checkpoint.expert_weight_bytes(),
+            Self::Stored { manifest, .. } => {
+                manifest.experts().map(|(_, record)| record.size).max().unwrap_or_default()
+            }
+        }
+    }
+
+    /// The experts of some ranges.
+    pub(crate) fn experts_of(&self, ranges: &[Range]) -> Vec<(u32, u16)> {
+        let id = self.id();
+        let named = |(layer, expert): &(u32, u16)| {
+            ranges.iter().any(|range| range.contains(&id, *layer, u32::from(*expert)))
+        };
+        self.config().all_experts().filter(named).collect()
+    }
+
+    /// Bytes of weights of some experts.
+    fn bytes_of(&self, experts: &[(u32, u16)]) -> u64 {
+        match self {
+            Self::Folder(checkpoint) => {
+                let count = u64::try_from(experts.len()).unwrap_or(u64::MAX);
+                count.saturating_mul(checkpoint.expert_weight_bytes())
+            }
+            Self::Stored { manifest, .. } => {
+                let sizes = experts.iter().filter_map(|(layer, expert)| manifest.expert(*layer, *expert));
+                sizes.map(|record| record.size).fold(0, u64::saturating_add)
+            }
+        }
+    }
+
+    /// Loads exactly the experts of some ranges; fetches first what is not at hand.
+    ///
+    /// # Errors
+    /// In words, what cannot be mended.
+    pub(crate) async fn load(
+        self,
+        ranges: &[Range],
+        courier: &Courier,
+        gauge: &Gauge,
+    ) -> Result<ExpertBank, String> {
+        let experts = self.experts_of(ranges);
+        match self {
+            Self::Folder(checkpoint) => {
+                let load = move || ExpertBank::load(&*checkpoint, experts).map_err(|e| e.to_string());
+                tokio::task::spawn_blocking(load).await.map_err(|e| e.to_string())?
+            }
+            Self::Stored { manifest, .. } => courier.bank(&manifest, experts, gauge).await,
+        }
+    }
+}
+
 /// What may be hosted, and what is loaded already; outlives lanes.
 pub(crate) struct Shelf {
-    models: Vec<Arc<Checkpoint>>,
+    models: Vec<Model>,
     max_weight_bytes: u64,
+    max_disk_bytes: u64,
     loaded: Vec<(Vec<Range>, Arc<ExpertBank>)>,
 }
 
@@ -43,17 +135,25 @@ pub(crate) struct Shelf {
 pub(crate) type Reason = String;
 
 impl Shelf {
-    pub(crate) const fn new(models: Vec<Arc<Checkpoint>>, max_weight_bytes: u64) -> Self {
-        Self { models, max_weight_bytes, loaded: Vec::new() }
+    pub(crate) fn new(models: Vec<Arc<Checkpoint>>, max_weight_bytes: u64, max_disk_bytes: u64) -> Self {
+        let models = models.into_iter().map(Model::Folder).collect();
+        Self { models, max_weight_bytes, max_disk_bytes, loaded: Vec::new() }
     }
 
-    /// The models that are at hand.
+    /// The models whose weights are at hand.
     pub(crate) fn manifests(&self) -> Vec<ManifestId> {
-        self.models.iter().map(|model| model.manifest_id()).collect()
+        self.models.iter().filter(|m| matches!(m, Model::Folder(_))).map(Model::id).collect()
     }
 
-    pub(crate) fn model(&self, manifest: &ManifestId) -> Option<&Arc<Checkpoint>> {
-        self.models.iter().find(|model| model.manifest_id() == *manifest)
+    pub(crate) fn model(&self, manifest: &ManifestId) -> Option<&Model> {
+        self.models.iter().find(|model| model.id() == *manifest)
+    }
+
+    /// A manifest came: its shards can be fetched.
+    pub(crate) fn learn(&mut self, id: ManifestId, manifest: Arc<Manifest>) {
+        if self.model(&id).is_none() {
+            self.models.push(Model::Stored { id, manifest });
+        }
     }
 
     /// The bank for some ranges, where it is loaded.
@@ -81,10 +181,17 @@ impl Shelf {
         }
         let model = self.model(&proposal.manifest);
         let model = model.ok_or_else(|| format!("no weights of model {} here", proposal.manifest))?;
-        let experts = experts_of(model, &proposal.ranges).len();
-        let bytes = u64::try_from(experts).unwrap_or(u64::MAX).saturating_mul(model.expert_weight_bytes());
+        let experts = model.experts_of(&proposal.ranges);
+        let bytes = model.bytes_of(&experts);
+        let experts = experts.len();
         if experts == 0 {
             return Err("the proposal names no expert of the model".to_owned());
+        }
+        if matches!(model, Model::Stored { .. }) && bytes > self.max_disk_bytes {
+            return Err(format!(
+                "{experts} experts take {bytes} bytes on disk, and {} are allowed",
+                self.max_disk_bytes
+            ));
         }
         if bytes > self.max_weight_bytes {
             return Err(format!(
@@ -97,20 +204,7 @@ impl Shelf {
     }
 }
 
-/// Loads exactly the experts of some ranges. Takes as long as the weights are large.
-pub(crate) fn load(model: &Checkpoint, ranges: &[Range]) -> Result<ExpertBank, LoadError> {
-    ExpertBank::load(model, experts_of(model, ranges))
-}
-
 /// Of these tokens, the one with this id.
 pub(crate) fn by_cti<'a>(hosted: &'a mut [Hosted], cti: &Serial) -> Option<&'a mut Hosted> {
     hosted.iter_mut().find(|h| h.permit.claims().cti == *cti)
-}
-
-fn experts_of(model: &Checkpoint, ranges: &[Range]) -> Vec<(u32, u16)> {
-    let manifest = model.manifest_id();
-    let named = |(layer, expert): &(u32, u16)| {
-        ranges.iter().any(|range| range.contains(&manifest, *layer, u32::from(*expert)))
-    };
-    model.config().all_experts().filter(named).collect()
 }

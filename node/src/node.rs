@@ -11,9 +11,11 @@ use tokio::sync::{mpsc, watch};
 use crate::backoff::Backoff;
 use crate::config::{NodeConfig, NodeError};
 use crate::hosting::Shelf;
+use crate::hub::Hub;
 use crate::log::{self, OwnLog};
 use crate::service::{Left, Service};
 use crate::status::{Stage, Status};
+use crate::store::Store;
 use crate::unsettled::Unsettled;
 use crate::work::Work;
 
@@ -27,6 +29,8 @@ pub struct Node {
     pub(crate) unsettled: Unsettled,
     pub(crate) shelf: Shelf,
     pub(crate) work: Work,
+    pub(crate) store: Arc<Store>,
+    pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
@@ -81,12 +85,15 @@ impl Node {
                 crate::unsettled::remove(&file);
             }
         }
-        let shelf = Shelf::new(config.models.clone(), config.max_weight_bytes);
+        let shelf = Shelf::new(config.models.clone(), config.max_weight_bytes, config.max_disk_bytes);
+        let store = Store::open(&config.home, config.max_disk_bytes);
+        let store = Arc::new(store.map_err(|e| NodeError::Store(e.to_string()))?);
+        let hub = config.hub.as_ref().map(Hub::new).transpose()?.map(Arc::new);
         let work = Work::new(config.identity.key.public().node_id());
         let (status, watching) = watch::channel(Status::default());
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
         let handle = NodeHandle { commands: sender, status: watching };
-        Ok((Self { config, log, unsettled, shelf, work, status, commands }, handle))
+        Ok((Self { config, log, unsettled, shelf, work, store, hub, status, commands }, handle))
     }
 
     /// Serves until `shutdown` resolves; then finishes what is open and leaves in good order.
@@ -116,6 +123,7 @@ impl Node {
             self.status.send_modify(|status| {
                 status.stage = Stage::Connecting(reason);
                 status.consents.clear();
+                status.fetches.clear();
             });
             tokio::select! {
                 biased;

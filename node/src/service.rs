@@ -1,25 +1,28 @@
 //! One lane from Hello to its end, in one task: a frame is read, judged, computed and answered before the next.
 
 mod consents;
+mod fetching;
 mod receipts;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use counterfoil_model::ExpertBank;
+use counterfoil_model::{ExpertBank, Manifest};
 use counterfoil_session::frame::Dispatch;
 use counterfoil_session::{Asked, LaneEnd, NodeLane, RouterFrame};
-use counterfoil_spec::ids::Serial;
-use counterfoil_spec::message::{CloseSlot, NodeMessage, RouterMessage, SignedOpen};
+use counterfoil_spec::ids::{ManifestId, Serial};
+use counterfoil_spec::message::{CloseSlot, NodeMessage, Proposal, RouterMessage, SignedOpen};
 use counterfoil_spec::refusal::Refusal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::compute::{answer, compute};
 use crate::config::NodeError;
+use crate::fetch::Courier;
 use crate::hosting::{Hosted, Pending};
 use crate::node::{Command, Node};
+use crate::sharing::Sharing;
 use crate::status::Stage;
 use crate::work::permit_for;
 
@@ -47,6 +50,13 @@ pub(crate) struct Service<'a> {
     /// When to renew which consent token, the next one first.
     renewals: Vec<(Instant, Serial)>,
     loading: JoinSet<(Serial, Result<Arc<ExpertBank>, String>)>,
+    courier: Courier,
+    sharing: Arc<Sharing>,
+    /// Proposals whose manifest is being fetched.
+    arriving: JoinSet<(Proposal, Result<Arc<Manifest>, String>)>,
+    arriving_ids: Vec<ManifestId>,
+    /// When to tell the router how far fetching is.
+    report: Option<Instant>,
     draining: Option<Instant>,
 }
 
@@ -54,6 +64,14 @@ type Step = Result<(), LaneEnd>;
 
 impl<'a> Service<'a> {
     pub(crate) fn new(node: &'a mut Node, lane: NodeLane) -> Self {
+        let (store, config) = (&node.store, &node.config);
+        let courier = Courier::new(Arc::clone(store), lane.fetcher(), node.hub.clone());
+        let id = config.identity.key.public().node_id();
+        let sharing = Sharing::new(id, config.share_weights, Arc::clone(store), Arc::clone(&config.now));
+        let sharing = Arc::new(sharing);
+        let own = Arc::clone(&sharing);
+        // Ends with the lane's connection.
+        tokio::spawn(lane.fetch_door().serve(move |asked, reply| Arc::clone(&own).answer(asked, reply)));
         Self {
             node,
             lane,
@@ -61,6 +79,11 @@ impl<'a> Service<'a> {
             pending: Vec::new(),
             renewals: Vec::new(),
             loading: JoinSet::new(),
+            courier,
+            sharing,
+            arriving: JoinSet::new(),
+            arriving_ids: Vec::new(),
+            report: None,
             draining: None,
         }
     }
@@ -101,7 +124,7 @@ impl<'a> Service<'a> {
     /// Waits for whatever comes first and deals with it.
     async fn step(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Step {
         let renewal = self.renewals.first().map(|(at, _)| *at);
-        let drained = self.draining;
+        let (drained, report) = (self.draining, self.report);
         tokio::select! {
             biased;
             frame = self.lane.next() => match frame? {
@@ -111,8 +134,15 @@ impl<'a> Service<'a> {
             () = shutdown, if drained.is_none() => self.drain(),
             Some(loaded) = self.loading.join_next() => match loaded {
                 Ok((cti, bank)) => self.loaded(&cti, bank),
+                // Its consent token was withdrawn.
+                Err(error) if error.is_cancelled() => Ok(()),
                 Err(error) => Err(self.lane.shut(Refusal::SessionInternal, &error.to_string())),
             },
+            Some(arrived) = self.arriving.join_next() => match arrived {
+                Ok((proposal, manifest)) => self.arrived(proposal, manifest),
+                Err(error) => Err(self.lane.shut(Refusal::SessionInternal, &error.to_string())),
+            },
+            () = until(report), if report.is_some() => self.report(),
             Some(command) = self.node.commands.recv() => match command {
                 Command::Revoke(cti) => self.revoke(&cti),
             },

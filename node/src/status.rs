@@ -26,8 +26,34 @@ pub struct Status {
     pub stage: Stage,
     /// Consent tokens in use on this lane, the oldest first.
     pub consents: Vec<ConsentStatus>,
+    /// How far shards that are fetched are, by model.
+    pub fetches: Vec<FetchStatus>,
     /// What was last declined or refused, in words.
     pub refused: Option<String>,
+}
+
+/// How far the shards of one model are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchStatus {
+    /// The model.
+    pub manifest: ManifestId,
+    /// Shards that are here and good.
+    pub shards: usize,
+    /// Shards that are to be here.
+    pub wanted_shards: usize,
+    /// Bytes that are here, of whole shards and of those that come.
+    pub bytes: u64,
+    /// Bytes that are to be here.
+    pub wanted_bytes: u64,
+    /// What is in the way, in words; it is tried again all the same.
+    pub trouble: Option<String>,
+}
+
+impl FetchStatus {
+    /// Nothing is known yet but the model.
+    pub(crate) const fn of(manifest: ManifestId) -> Self {
+        Self { manifest, shards: 0, wanted_shards: 0, bytes: 0, wanted_bytes: 0, trouble: None }
+    }
 }
 
 /// One consent token.

@@ -65,6 +65,8 @@ pub(crate) enum Event {
     Joined(Box<(RouterLane, NodeHello)>, Visit),
     /// A node sent a consent token.
     Answered(NodeId, Visit),
+    /// A node is fetching what it needs to answer.
+    Fetching(NodeId, Visit),
     /// A node may be asked for this, under a consent token that is in force.
     Ready(NodeId, Visit, Vec<Range>),
     /// A node wants none of a model: it declined, or withdrew its consent.
@@ -165,6 +167,11 @@ impl Task {
             Event::Answered(node, visit) => {
                 if let Some(seat) = self.here(&node, visit) {
                     seat.answer();
+                }
+            }
+            Event::Fetching(node, visit) => {
+                if let Some(seat) = self.here(&node, visit) {
+                    seat.wait_on();
                 }
             }
             Event::Ready(node, visit, ranges) => {

@@ -7,6 +7,7 @@ use counterfoil_spec::time::Millis;
 use tokio::sync::Semaphore;
 
 use crate::engine::Engine;
+use crate::fetch::Library;
 use crate::home::RouterHome;
 use crate::http::metrics::Metrics;
 use crate::office::Office;
@@ -24,6 +25,8 @@ pub(crate) struct Desk {
     pub(crate) office: Arc<Office>,
     /// One for each model, at least one, in the order in which they were named.
     pub(crate) engines: Vec<Arc<Engine>>,
+    /// What nodes may fetch.
+    pub(crate) library: Library,
     pub(crate) registry: Registry,
     pub(crate) vault: Vault,
     pub(crate) metrics: Metrics,

@@ -12,6 +12,7 @@ mod dealer;
 mod desk;
 mod engine;
 mod enrolment;
+mod fetch;
 mod generate;
 pub mod home;
 mod http;

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::dealer::{Dealer, Dealing, Event, Leave, Visit};
 use crate::desk::Desk;
+use crate::fetch::Entitled;
 use crate::office::{Office, entry};
 use crate::registry::{Host, LaneState};
 
@@ -52,7 +53,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
                 Ok(incoming) => {
                     let visit = dealer.visit();
                     let lane = incoming.lane.clone();
-                    Member { desk, dealer, lane, visit, shared: None }.run(incoming).await;
+                    Member { desk, dealer, lane, visit, entitled: Arc::default(), shared: None }.run(incoming).await;
                 }
                 Err(e) => {
                     desk.metrics.peers_refused.one();
@@ -68,6 +69,7 @@ struct Member {
     dealer: Arc<Dealer>,
     lane: RouterLane,
     visit: Visit,
+    entitled: Arc<Entitled>,
     /// What its tokens share; from the first one on.
     shared: Option<Arc<LaneState>>,
 }
@@ -84,6 +86,7 @@ impl Member {
             // It is back, so its old lane is dead, whatever QUIC's timers say; what waits there goes elsewhere now.
             old.shut(Refusal::SessionStream, "the node connected again");
         }
+        crate::fetch::serve(&self.desk, &self.lane, &self.entitled);
         let joined = Box::new((self.lane.clone(), incoming.hello.clone()));
         self.dealer.tell(Event::Joined(joined, self.visit)).await;
         // Permits that were welcomed and whose experts are being loaded.
@@ -125,6 +128,13 @@ impl Member {
                 NodeMessage::Hello(_) => {
                     self.lane.shut(Refusal::SessionOrder, "Hello is said once");
                     break;
+                }
+                NodeMessage::Progress(progress) => {
+                    tracing::info!(
+                        %node, manifest = %progress.manifest, shards = progress.shards,
+                        wanted = progress.wanted_shards, "a node is fetching"
+                    );
+                    self.dealer.tell(Event::Fetching(node, self.visit)).await;
                 }
                 NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
             }
@@ -178,6 +188,8 @@ impl Member {
         };
         let claims = permit.claims();
         let renew_after = claims.not_before.plus(claims.expires.0.saturating_sub(claims.not_before.0) / 2);
+        // Before the node knows, so that what it fetches then is allowed.
+        self.entitled.add(permit.clone(), self.desk.office.now().seconds());
         match self.lane.welcome(&permit, at.first, renew_after) {
             Ok(active) => {
                 let concurrent = claims.quota.concurrent;

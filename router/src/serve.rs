@@ -10,6 +10,7 @@ use counterfoil_model::{Checkpoint, LoadError};
 use counterfoil_session::enrol::EnrolEndpoint;
 use counterfoil_session::{Admission, EndpointError, RouterEndpoint};
 use counterfoil_spec::entry::Role;
+use counterfoil_spec::fetch::Repository;
 use counterfoil_spec::ids::{NetId, RouterId};
 use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
 use counterfoil_spec::refusal::Refusal;
@@ -22,6 +23,7 @@ use crate::admin::{key_hash, local_account};
 use crate::dealer::Dealing;
 use crate::desk::{Desk, MAX_RUNNING};
 use crate::engine::Engine;
+use crate::fetch::Library;
 use crate::home::{HomeError, RouterHome, admin_key};
 use crate::http;
 use crate::http::metrics::Metrics;
@@ -50,6 +52,8 @@ pub struct RouterConfig {
     pub dealing: Dealing,
     /// Whether callers without a key are served as the unmetered account `local`; loopback only.
     pub keyless: bool,
+    /// The repositories that the models' files lie in, in the order of the models, for nodes that fetch from there.
+    pub repositories: Vec<Repository>,
     /// The present.
     pub now: Now,
 }
@@ -242,6 +246,7 @@ fn open(
         );
     }
     let engines = engines(checkpoints)?;
+    let library = Library::of(checkpoints, &config.repositories);
     for engine in &engines {
         let published = office.books().roster.model(&engine.manifest()).cloned();
         if published.as_ref() != Some(&engine.published()) {
@@ -256,6 +261,7 @@ fn open(
     let desk = Desk {
         office,
         engines,
+        library,
         registry: Registry::default(),
         vault,
         metrics: Metrics::default(),

@@ -17,6 +17,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{mpsc, watch};
 
 use crate::end::{LaneEnd, code};
+use crate::fetch::Fetcher;
 use crate::frame::{Intake, Kind};
 use crate::lane::{Desk, Events, MAX_EVENTS, Reader, RouterLane, Shared, fill, hello};
 use crate::node_lane::NodeLane;
@@ -206,7 +207,8 @@ impl Arriving {
         guard.keep();
         let (tx, events) = mpsc::channel(MAX_EVENTS);
         let (ended, _) = watch::channel(None);
-        let shared = Shared { peer, connection, exporter, outbox, desk: Desk::default(), ended };
+        let fetcher = Fetcher::new(connection.clone());
+        let shared = Shared { peer, connection, fetcher, exporter, outbox, desk: Desk::default(), ended };
         let shared = Arc::new(shared);
         let lane = RouterLane::new(Arc::clone(&shared));
         let now = self.admission.now;

@@ -18,6 +18,7 @@ use counterfoil_spec::time::Seconds;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::end::{LaneEnd, LaneError};
+use crate::fetch::{FetchDoor, Fetcher};
 use crate::frame::{Combine, Dispatch, FrameHeader, HEADER_BYTES, Kind, encode_control};
 use crate::outbox::{Outbox, SendRefused};
 use crate::token::{Exporter, Seal};
@@ -82,6 +83,7 @@ impl std::ops::Deref for Held {
 pub(crate) struct Shared {
     pub(crate) peer: VerifiedPeer,
     pub(crate) connection: quinn::Connection,
+    pub(crate) fetcher: Fetcher,
     pub(crate) exporter: Exporter,
     pub(crate) outbox: Outbox,
     pub(crate) desk: Desk,
@@ -101,6 +103,18 @@ impl RouterLane {
     #[must_use]
     pub fn peer(&self) -> &VerifiedPeer {
         &self.shared.peer
+    }
+
+    /// Asks the node for shards that it hosts.
+    #[must_use]
+    pub fn fetcher(&self) -> Fetcher {
+        self.shared.fetcher.clone()
+    }
+
+    /// Where the node asks for manifests and shards.
+    #[must_use]
+    pub fn fetch_door(&self) -> FetchDoor {
+        FetchDoor::new(self.shared.connection.clone())
     }
 
     /// The id of the node at the other end.

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod end;
 pub mod endpoint;
 pub mod enrol;
+pub mod fetch;
 pub mod frame;
 pub mod lane;
 pub mod node_lane;
@@ -23,6 +24,7 @@ pub use end::{LaneEnd, LaneError};
 pub use endpoint::{
     Admission, Arriving, ConnectError, EndpointError, Incoming, NodeEndpoint, RouterEndpoint, Target,
 };
+pub use fetch::{FetchDoor, FetchError, Fetcher};
 pub use lane::{ActiveToken, Events, RouterLane};
 pub use node_lane::{Asked, NodeLane, RouterFrame};
 pub use transcript::Transcript;

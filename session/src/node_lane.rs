@@ -10,6 +10,7 @@ use counterfoil_spec::time::Now;
 use quinn::RecvStream;
 
 use crate::end::{LaneEnd, code};
+use crate::fetch::{FetchDoor, Fetcher};
 use crate::frame::{
     Combine, Dispatch, FrameHeader, HEADER_BYTES, Intake, Kind, decode_control, encode_control,
 };
@@ -79,6 +80,18 @@ impl NodeLane {
         };
         lane.send(&hello)?;
         Ok(lane)
+    }
+
+    /// Asks the router for manifests and shards; call it once and share it, because it counts the streams.
+    #[must_use]
+    pub fn fetcher(&self) -> Fetcher {
+        Fetcher::new(self.connection.clone())
+    }
+
+    /// Where the router asks for shards.
+    #[must_use]
+    pub fn fetch_door(&self) -> FetchDoor {
+        FetchDoor::new(self.connection.clone())
     }
 
     /// Who is at the other end.

@@ -1,6 +1,7 @@
 //! Lanes over real QUIC on loopback: who is let in, what a frame must carry, and what everybody learns at the end.
 
 mod admission;
+mod fetch;
 mod frames;
 mod requests;
 

@@ -1,14 +1,19 @@
-//! How quinn is set up for a lane: one bidirectional stream, long-lived, with small frames both ways.
+//! How quinn is set up for a lane: one bidirectional stream, long-lived, with small frames both ways, and a few fetch
+//! streams beside it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use counterfoil_spec::limits::{MAX_FETCH_CHUNKS_AHEAD, MAX_FETCH_STREAMS, SHARD_CHUNK_BYTES};
 use quinn::congestion::CubicConfig;
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 /// The bytes that one lane may have in flight or unread in one direction.
 pub const LANE_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+/// The bytes that all fetch streams of one side may have in flight or unread, beside the lane's.
+const FETCH_WINDOW_BYTES: u32 = FETCH_STREAMS * (MAX_FETCH_CHUNKS_AHEAD * SHARD_CHUNK_BYTES) as u32;
+const FETCH_STREAMS: u32 = MAX_FETCH_STREAMS as u32;
 /// How long a silent peer is waited for, in milliseconds.
 pub const IDLE_TIMEOUT_MS: u32 = 5_000;
 /// How often a node makes itself heard, in milliseconds.
@@ -34,9 +39,9 @@ impl Distance {
 /// Which side of a lane is being set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// It takes connections and lets the node open one stream.
+    /// It takes connections and lets the node open the lane.
     Router,
-    /// It connects and takes no stream.
+    /// It connects and opens the lane.
     Node,
 }
 
@@ -44,8 +49,8 @@ pub(crate) enum Side {
 pub(crate) fn transport(side: Side, distance: Distance) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     let (streams, keep_alive) = match side {
-        Side::Router => (1_u8, None),
-        Side::Node => (0, Some(Duration::from_millis(KEEP_ALIVE_MS))),
+        Side::Router => (1 + FETCH_STREAMS, None),
+        Side::Node => (FETCH_STREAMS, Some(Duration::from_millis(KEEP_ALIVE_MS))),
     };
     config
         .max_concurrent_bidi_streams(VarInt::from(streams))
@@ -54,8 +59,8 @@ pub(crate) fn transport(side: Side, distance: Distance) -> Arc<TransportConfig> 
         .keep_alive_interval(keep_alive)
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from(IDLE_TIMEOUT_MS))))
         .stream_receive_window(VarInt::from(LANE_WINDOW_BYTES))
-        .receive_window(VarInt::from(LANE_WINDOW_BYTES))
-        .send_window(u64::from(LANE_WINDOW_BYTES))
+        .receive_window(VarInt::from(LANE_WINDOW_BYTES + FETCH_WINDOW_BYTES))
+        .send_window(u64::from(LANE_WINDOW_BYTES + FETCH_WINDOW_BYTES))
         .mtu_discovery_config(Some(mtu_discovery()))
         .congestion_controller_factory(congestion());
     if distance == Distance::Loopback {

@@ -204,6 +204,14 @@ fixed_bytes!(
     Signature, 64, "signature", text_hex
 );
 
+impl RouterId {
+    /// The same 32 bytes read as a node's id, where a source of weights may be either.
+    #[must_use]
+    pub const fn as_node(&self) -> NodeId {
+        NodeId(self.0)
+    }
+}
+
 impl NodeId {
     /// The same 32 bytes read as a router's id; both are derived alike and told apart by role.
     #[must_use]

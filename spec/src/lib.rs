@@ -8,6 +8,7 @@ pub mod amount;
 pub mod claims;
 pub mod encode;
 pub mod entry;
+pub mod fetch;
 pub mod ids;
 pub mod limits;
 pub mod message;

@@ -26,6 +26,20 @@ pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 pub const MAX_FRAME_ROWS: usize = 512;
 /// Experts that one row may name on one node.
 pub const MAX_ROW_EXPERTS: usize = 64;
+/// Fetch streams that one side may have open on a connection at a time.
+pub const MAX_FETCH_STREAMS: usize = 4;
+/// A request on a fetch stream, in bytes.
+pub const MAX_FETCH_REQUEST_BYTES: usize = 1024;
+/// The header of an answer on a fetch stream, in bytes.
+pub const MAX_FETCH_HEADER_BYTES: usize = 1024;
+/// Sources that one request may exclude.
+pub const MAX_FETCH_NOT_FROM: usize = 16;
+/// Chunks of one answer that may be under way and not yet taken.
+pub const MAX_FETCH_CHUNKS_AHEAD: usize = 4;
+/// How long either side of a fetch stream waits for a byte of the other, in milliseconds.
+pub const FETCH_IDLE_MS: u64 = 10_000;
+/// The name of a repository or of its revision, in bytes.
+pub const MAX_REPOSITORY_BYTES: usize = 200;
 /// Requests open on one lane at a time.
 pub const MAX_OPEN_REQUESTS: usize = 256;
 /// The width of the replay window of a lane's counters.

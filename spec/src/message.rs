@@ -58,6 +58,9 @@ pub enum NodeMessage {
     /// The node wants no more work and will leave once nothing is open.
     #[n(9)]
     Drain,
+    /// How far the node is with fetching what it was proposed or welcomed to host.
+    #[n(10)]
+    Progress(#[n(0)] Progress),
 }
 
 /// What a router says.
@@ -116,6 +119,27 @@ pub struct NodeHello {
     /// A node that does not say is proposed any.
     #[n(6)]
     pub wants: Option<Vec<String>>,
+}
+
+/// How far a node is with the shards of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Progress {
+    /// The model.
+    #[n(1)]
+    pub manifest: ManifestId,
+    /// Shards that are at hand.
+    #[n(2)]
+    pub shards: u64,
+    /// Shards that are to be at hand; 0 while the manifest comes.
+    #[n(3)]
+    pub wanted_shards: u64,
+    /// Bytes of shards that are at hand, those that have begun to come included.
+    #[n(4)]
+    pub bytes: u64,
+    /// Bytes that are to be at hand.
+    #[n(5)]
+    pub wanted_bytes: u64,
 }
 
 /// What a router proposes; the node's policy decides.

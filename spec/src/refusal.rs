@@ -1,6 +1,6 @@
 //! Every refusal by its number and code; `spec/refusals.json` is the same table for other implementations.
 //!
-//! `C` certificates, `E` enrolment, `T` consent tokens, `R` grants and work, `S` sessions. Numbers are never reused.
+//! `C` certificates, `E` enrolment, `T` consent tokens, `R` grants and work, `S` sessions, `F` fetching. Numbers are never reused.
 
 use serde::Serialize;
 
@@ -161,6 +161,17 @@ refusals! {
     SessionDrain = 408, "S_DRAIN";
     /// A fault on the refuser's own side.
     SessionInternal = 409, "S_INTERNAL";
+
+    /// A model that is not published here.
+    FetchModel = 501, "F_MODEL";
+    /// An expert or a chunk that the model does not have.
+    FetchShard = 502, "F_SHARD";
+    /// No consent token in force covers the expert, or its operator does not share weights.
+    FetchConsent = 503, "F_CONSENT";
+    /// No source is left that has it.
+    FetchSource = 504, "F_SOURCE";
+    /// Bytes whose hash is not the one in the manifest.
+    FetchHash = 505, "F_HASH";
 }
 
 impl Serialize for Refusal {

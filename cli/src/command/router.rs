@@ -6,6 +6,7 @@ use std::sync::Arc;
 use counterfoil_model::Checkpoint;
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{Dealing, OfficeError, RouterConfig, RunningRouter, StartError, clock};
+use counterfoil_spec::fetch::Repository;
 use serde_json::json;
 
 use crate::args::RouterArgs;
@@ -28,12 +29,11 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         enrol: args.enrol_listen,
         dealing: Dealing::Placed { replicas: args.replicas, expect: args.expect_nodes },
         keyless: args.keyless,
+        repositories: args.hub_repository.iter().map(|text| repository(text)).collect::<Result<_, _>>()?,
         now: clock::system(),
     };
     let router =
         Box::pin(RunningRouter::start(router_home, &checkpoints, config)).await.map_err(start_failure)?;
-    // The dense weights are loaded; the mapped files are not needed any more.
-    drop(checkpoints);
     let url = format!("http://{}", router.http_addr());
     if json {
         output::json(&json!({
@@ -95,6 +95,14 @@ pub(crate) fn checkpoint(folder: Option<&Path>) -> Result<Arc<Checkpoint>, Failu
         None => Checkpoint::guide(),
     };
     opened.map(Arc::new).map_err(Failure::store)
+}
+
+/// Reads `OWNER/NAME@COMMIT`.
+fn repository(text: &str) -> Result<Repository, Failure> {
+    let named = text.split_once('@').filter(|(repo, revision)| repo.contains('/') && !revision.is_empty());
+    let (repo, revision) =
+        named.ok_or_else(|| Failure::wrong_use(format!("{text:?} is not OWNER/NAME@COMMIT")))?;
+    Ok(Repository { repo: repo.to_owned(), revision: revision.to_owned() })
 }
 
 fn start_failure(e: StartError) -> Failure {

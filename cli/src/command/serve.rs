@@ -9,13 +9,15 @@ use counterfoil_consent::Policy;
 use counterfoil_identity::certificate_end;
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_model::Checkpoint;
-use counterfoil_node::{EnrolError, HomeError, Node, NodeConfig, NodeHandle, NodeIdentity, Stage, enrol};
+use counterfoil_node::{
+    EnrolError, FetchStatus, HomeError, HubConfig, Node, NodeConfig, NodeHandle, NodeIdentity, Stage, enrol,
+};
 use counterfoil_router::{CURRENCY, clock};
 use counterfoil_session::ConnectError;
 use counterfoil_spec::time::Seconds;
 use serde_json::json;
 
-use crate::args::ServeArgs;
+use crate::args::{FetchingArgs, ServeArgs, Switch};
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
 use crate::machine::share_of_memory;
@@ -57,6 +59,9 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         epoch: 1,
         models,
         max_weight_bytes: max_memory.0,
+        max_disk_bytes: args.fetching.max_disk.map_or(u64::MAX, |size| size.0),
+        share_weights: args.fetching.share_weights == Switch::On,
+        hub: hub(&args.fetching),
         currency: CURRENCY.to_owned(),
         now: clock::system(),
     };
@@ -138,6 +143,13 @@ fn models(given: &[PathBuf]) -> Result<(Vec<String>, Vec<Arc<Checkpoint>>), Fail
     Ok((names, models))
 }
 
+fn hub(args: &FetchingArgs) -> Option<HubConfig> {
+    // Not a flag, because a flag can be read in the list of processes.
+    let token = std::env::var("COUNTERFOIL_HUB_TOKEN").ok();
+    let endpoint = args.hub_endpoint.clone();
+    (args.hub == Switch::On).then_some(HubConfig { endpoint, token, allow_branch: args.hub_allow_branch })
+}
+
 fn policy(names: Vec<String>, args: &ServeArgs) -> Policy {
     let mut policy = Policy { accepted_notice: args.accept_notice, models: names, ..Policy::default() };
     policy.quota.concurrent = args.concurrent;
@@ -176,6 +188,9 @@ async fn tell(handle: NodeHandle, (node_id, max_memory): (String, ByteSize), jso
                 Stage::Serving => format!("serving {experts} experts"),
                 Stage::Draining => "finishing what is open".to_owned(),
             });
+            for fetch in seen.fetches.iter().filter(|f| f.shards < f.wanted_shards || f.trouble.is_some()) {
+                output::line(&fetched(fetch));
+            }
             if let Some(refused) = &seen.refused {
                 output::line(&format!("refused: {refused}"));
             }
@@ -183,5 +198,15 @@ async fn tell(handle: NodeHandle, (node_id, max_memory): (String, ByteSize), jso
         if status.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// How far fetching is, in one line.
+fn fetched(fetch: &FetchStatus) -> String {
+    let FetchStatus { shards, wanted_shards, bytes, wanted_bytes, trouble, .. } = fetch;
+    let far = format!("fetched {shards} of {wanted_shards} shards ({bytes} of {wanted_bytes} bytes)");
+    match trouble {
+        Some(why) => format!("{far}; held up: {why}"),
+        None => far,
     }
 }

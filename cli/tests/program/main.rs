@@ -11,6 +11,7 @@ mod answers;
 mod bad_requests;
 mod commands;
 mod crashes;
+mod fetching;
 mod harness;
 mod http;
 mod logits;

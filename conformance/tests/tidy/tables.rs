@@ -186,7 +186,9 @@ fn named_codes(tree: &Tree) -> Vec<Finding> {
             let shaped = |p: &&str| {
                 let (head, rest) = p.split_at_checked(2).unwrap_or_default();
                 let upper = |c: char| c.is_ascii_uppercase() || c == '_';
-                ["C_", "E_", "T_", "R_", "S_"].contains(&head) && !rest.is_empty() && rest.chars().all(upper)
+                ["C_", "E_", "T_", "R_", "S_", "F_"].contains(&head)
+                    && !rest.is_empty()
+                    && rest.chars().all(upper)
             };
             for code in parts.filter(shaped).filter(|p| !codes.contains(p)) {
                 findings.push(Finding::new(&file.path, n, format!("{code} is no refusal of {REFUSALS}")));

@@ -13,14 +13,24 @@ use counterfoil_spec::refusal::Refusal;
 use tokio::time::Instant;
 
 use super::{Service, Step};
-use crate::hosting::{Hosted, MAX_PENDING_CONSENTS, Pending, by_cti, load};
+use crate::gauge::Gauge;
+use crate::hosting::{Hosted, MAX_PENDING_CONSENTS, Pending, by_cti};
 use crate::status::{ConsentStatus, Stage};
 
 impl Service<'_> {
     pub(super) fn proposed(&mut self, proposal: Proposal) -> Step {
-        if self.pending.len() >= MAX_PENDING_CONSENTS {
+        if self.pending.len() + self.arriving.len() >= MAX_PENDING_CONSENTS {
             return Err(self.lane.shut(Refusal::SessionOrder, "too many proposals at a time"));
         }
+        if self.is_worth_fetching(&proposal) {
+            self.fetch_manifest(proposal);
+            return Ok(());
+        }
+        self.decide(proposal)
+    }
+
+    /// Consents to a proposal, or declines.
+    pub(super) fn decide(&mut self, proposal: Proposal) -> Step {
         let config = &self.node.config;
         let at = ((config.now)().seconds(), config.epoch);
         let considered =
@@ -28,6 +38,7 @@ impl Service<'_> {
         match considered {
             Ok((token, permit)) => {
                 self.pending.push(Pending { permit, proposal });
+                self.cover();
                 self.lane.send(&NodeMessage::Consent(token))
             }
             Err(reason) => {
@@ -53,18 +64,24 @@ impl Service<'_> {
         self.renewals.sort();
         let ranges = proposal.ranges.clone();
         let (log, loaded) = (self.node.log.clone(), self.node.shelf.bank(&ranges));
+        let gauge = Gauge::new(proposal.manifest, self.node.status.clone());
+        let courier = self.courier.clone();
         let (cti, node) = (welcome.cti, self.node.config.identity.key.public().node_id());
         let granted = ConsentGranted { node, cti, token: permit.token_bytes().to_vec() };
-        let (hidden, expert_bytes) = (model.config().hidden, model.expert_weight_bytes());
-        self.hosted.push(Hosted { permit, proposal, hidden, expert_bytes, bank: None, withdrawn: false });
-        self.loading.spawn_blocking(move || {
-            let bank = log.append(NewEntry::new(cti, granted)).map_err(|e| e.to_string());
-            let bank = bank.and_then(|()| match loaded {
-                Some(bank) => Ok(bank),
-                None => load(&model, &ranges).map(Arc::new).map_err(|e| e.to_string()),
-            });
+        let (hidden, expert_bytes) = (model.config().hidden, model.expert_bytes());
+        let loading = self.loading.spawn(async move {
+            let entry = move || log.append(NewEntry::new(cti, granted)).map_err(|e| e.to_string());
+            let logged = tokio::task::spawn_blocking(entry).await.unwrap_or_else(|e| Err(e.to_string()));
+            let bank = match (logged, loaded) {
+                (Err(error), _) => Err(error),
+                (Ok(()), Some(bank)) => Ok(bank),
+                (Ok(()), None) => model.load(&ranges, &courier, &gauge).await.map(Arc::new),
+            };
             (cti, bank)
         });
+        let hosted = Hosted { permit, proposal, hidden, expert_bytes, bank: None, withdrawn: false, loading };
+        self.hosted.push(hosted);
+        self.report_soon();
         self.show();
         Ok(())
     }
@@ -85,12 +102,14 @@ impl Service<'_> {
         // First what is hosted, then that it is served: whoever watches never sees a serving node without experts.
         self.show();
         self.node.status.send_modify(|status| status.stage = Stage::Serving);
+        self.report()?;
         self.lane.send(&NodeMessage::Ready(*cti))
     }
 
     pub(super) fn revoke(&mut self, cti: &Serial) -> Step {
         let Some(hosted) = by_cti(&mut self.hosted, cti) else { return Ok(()) };
         hosted.withdrawn = true;
+        hosted.loading.abort();
         let min_epoch = hosted.permit.claims().epoch;
         self.renewals.retain(|(_, renewing)| renewing != cti);
         let node = self.node.config.identity.key.public().node_id();
@@ -117,6 +136,7 @@ impl Service<'_> {
             experts: hosted.bank.as_ref().map(|bank| bank.experts().count()),
         });
         let consents = consents.collect();
+        self.cover();
         self.node.status.send_modify(|status| status.consents = consents);
     }
 }

@@ -25,7 +25,7 @@ async fn a_withdrawn_consent_serves_nothing_more() {
 
 #[tokio::test]
 async fn a_model_that_is_not_here_is_declined() {
-    let scene = Scene::new();
+    let scene = Scene::with(|config| config.max_disk_bytes = 0);
     let mut lane = scene.lane().await;
     lane.lane.propose(scene.net.proposal(NOT_HERE, "guide")).unwrap();
     let want = format!("no weights of model {NOT_HERE} here");

@@ -9,6 +9,7 @@
 mod consents;
 mod dispatches;
 mod enrolment;
+mod fetching;
 mod fixture;
 mod orders;
 mod receipts;

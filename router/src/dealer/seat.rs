@@ -131,6 +131,15 @@ impl Seat {
         self.answer_until = None;
     }
 
+    /// It is at work on its answer: it has as long again.
+    pub(super) fn wait_on(&mut self) {
+        //= spec/session.md#control-messages
+        //# a router MUST NOT end the lane of a node for want of a consent token or of `Ready` within 60 seconds of a `Progress`.
+        if let Some(until) = &mut self.answer_until {
+            *until = Instant::now() + CONSENT_TIMEOUT;
+        }
+    }
+
     pub(super) const fn answer_until(&self) -> Option<Instant> {
         self.answer_until
     }

@@ -1,0 +1,274 @@
+//! What nodes fetch: manifests of published models, and shards out of files at hand or from nodes that host them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use counterfoil_consent::Permit;
+use counterfoil_model::{Checkpoint, ExpertRecord, Manifest};
+use counterfoil_session::fetch::{Answer, Body, Reply};
+use counterfoil_session::{FetchError, RouterLane};
+use counterfoil_spec::encode::to_canonical;
+use counterfoil_spec::fetch::{FetchRequest, Repository, ShardRequest};
+use counterfoil_spec::ids::{ManifestId, NodeId};
+use counterfoil_spec::limits::SHARD_CHUNK_BYTES;
+use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Seconds;
+
+use crate::desk::Desk;
+use crate::registry::Host;
+
+/// How long a node may take to offer what is to be relayed.
+const RELAY_PATIENCE: Duration = Duration::from_secs(4);
+/// Nodes that are asked for one relay, so that whoever waits for it is answered in time.
+const MAX_RELAY_TRIES: usize = 2;
+
+/// The models that are published here, with their files.
+pub(crate) struct Library {
+    models: Vec<Shelved>,
+}
+
+/// One published model.
+struct Shelved {
+    id: ManifestId,
+    checkpoint: Arc<Checkpoint>,
+    repository: Option<Repository>,
+}
+
+impl Library {
+    /// Takes models, and for the first ones the repositories that their files lie in.
+    pub(crate) fn of(checkpoints: &[Arc<Checkpoint>], repositories: &[Repository]) -> Self {
+        let repositories = repositories.iter().cloned().map(Some).chain(std::iter::repeat(None));
+        let models = checkpoints.iter().zip(repositories).map(|(checkpoint, repository)| Shelved {
+            id: checkpoint.manifest_id(),
+            checkpoint: Arc::clone(checkpoint),
+            repository,
+        });
+        Self { models: models.collect() }
+    }
+
+    fn find(&self, id: &ManifestId) -> Option<&Shelved> {
+        self.models.iter().find(|model| model.id == *id)
+    }
+}
+
+impl std::fmt::Debug for Library {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Library({} models)", self.models.len())
+    }
+}
+
+/// The consent tokens that were welcomed on one lane.
+#[derive(Debug, Default)]
+pub(crate) struct Entitled {
+    /// Guards the list; read once per request.
+    permits: Mutex<Vec<Permit>>,
+}
+
+impl Entitled {
+    /// One more was welcomed; those that ended are forgotten.
+    pub(crate) fn add(&self, permit: Permit, now: Seconds) {
+        let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        permits.retain(|known| known.in_force(now));
+        permits.push(permit);
+    }
+
+    fn covers(&self, asked: &ShardRequest, now: Seconds, withdrawn: impl Fn(&Permit) -> bool) -> bool {
+        let permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        permits.iter().filter(|p| p.in_force(now) && !withdrawn(p)).any(|permit| {
+            permit.claims().ranges.iter().any(|r| r.contains(&asked.manifest, asked.layer, asked.expert))
+        })
+    }
+}
+
+/// Where one node asks.
+struct Counter {
+    desk: Arc<Desk>,
+    asker: NodeId,
+    entitled: Arc<Entitled>,
+}
+
+type No = (Refusal, String);
+
+/// Answers one node until its lane ends.
+pub(crate) fn serve(desk: &Arc<Desk>, lane: &RouterLane, entitled: &Arc<Entitled>) {
+    let counter = Counter { desk: Arc::clone(desk), asker: lane.node(), entitled: Arc::clone(entitled) };
+    let counter = Arc::new(counter);
+    tokio::spawn(lane.fetch_door().serve(move |asked, reply| {
+        let counter = Arc::clone(&counter);
+        async move {
+            if let Err(error) = counter.answer(asked, reply).await {
+                tracing::debug!(node = %counter.asker, %error, "a fetch was not answered to its end");
+            }
+        }
+    }));
+}
+
+impl Counter {
+    async fn answer(&self, asked: FetchRequest, reply: Reply) -> Result<(), FetchError> {
+        let own = self.desk.home.router_id().as_node();
+        let shelved = |id| self.desk.library.find(id);
+        match asked {
+            FetchRequest::Manifest(id) => match shelved(&id) {
+                Some(model) => reply.whole(own, &model.checkpoint.manifest().to_bytes()).await,
+                None => refuse(reply, unpublished(&id)).await,
+            },
+            FetchRequest::Repository(id) => match shelved(&id).map(|model| &model.repository) {
+                Some(Some(repository)) => reply.whole(own, &to_canonical(repository)).await,
+                Some(None) => {
+                    let words = "this router names no repository for it".to_owned();
+                    refuse(reply, (Refusal::FetchSource, words)).await
+                }
+                None => refuse(reply, unpublished(&id)).await,
+            },
+            FetchRequest::Shard(asked) => match self.allowed(&asked) {
+                Ok((checkpoint, expert)) => self.shard(&asked, (checkpoint, expert), reply).await,
+                Err(no) => refuse(reply, no).await,
+            },
+        }
+    }
+
+    /// Whether this node may have this shard, and that the model has it.
+    fn allowed(&self, asked: &ShardRequest) -> Result<(Arc<Checkpoint>, u16), No> {
+        //= spec/session.md#fetching
+        //# A router MUST refuse a manifest that it does not publish (`F_MODEL`), an expert or chunk that the model does not have
+        //# (`F_SHARD`), an expert that no consent token of the asker in force on this lane covers (`F_CONSENT`), and a shard of
+        //# which no source is left (`F_SOURCE`).
+        let model = self.desk.library.find(&asked.manifest).ok_or_else(|| unpublished(&asked.manifest))?;
+        let unknown = || (Refusal::FetchShard, "the model has no such expert or chunk".to_owned());
+        let expert = u16::try_from(asked.expert).map_err(|_| unknown())?;
+        let manifest: &Manifest = model.checkpoint.manifest();
+        let record = manifest.expert(asked.layer, expert).ok_or_else(unknown)?;
+        if u64::from(asked.first_chunk) * CHUNK >= record.size {
+            return Err(unknown());
+        }
+        let now = self.desk.office.now().seconds();
+        let withdrawn = |permit: &Permit| self.desk.office.books().roster.is_withdrawn(&permit.claims().cti);
+        if !self.entitled.covers(asked, now, withdrawn) {
+            let words = "no consent token of this node in force covers this expert".to_owned();
+            return Err((Refusal::FetchConsent, words));
+        }
+        Ok((Arc::clone(&model.checkpoint), expert))
+    }
+
+    async fn shard(
+        &self,
+        asked: &ShardRequest,
+        (checkpoint, expert): (Arc<Checkpoint>, u16),
+        reply: Reply,
+    ) -> Result<(), FetchError> {
+        let Some(record) = checkpoint.manifest().expert(asked.layer, expert).cloned() else { return Ok(()) };
+        let own = self.desk.home.router_id().as_node();
+        let at_hand = !asked.not_from.contains(&own) && checkpoint.shard(asked.layer, expert).is_ok();
+        if at_hand {
+            return self.send(asked, (checkpoint, expert), record.size, reply).await;
+        }
+        match self.relayed(asked, &record).await {
+            Some(answer) => pass(answer, reply, &record, asked.first_chunk).await,
+            None => {
+                let words = "neither this router nor a node that may be asked has it now".to_owned();
+                refuse(reply, (Refusal::FetchSource, words)).await
+            }
+        }
+    }
+
+    /// Sends out of files at hand.
+    async fn send(
+        &self,
+        asked: &ShardRequest,
+        (checkpoint, expert): (Arc<Checkpoint>, u16),
+        size: u64,
+        reply: Reply,
+    ) -> Result<(), FetchError> {
+        let mut at = u64::from(asked.first_chunk) * CHUNK;
+        let layer = asked.layer;
+        let mut body = reply.offer(self.desk.home.router_id().as_node(), size - at).await?;
+        while at < size {
+            let files = Arc::clone(&checkpoint);
+            // Pages that are not in memory yet are read here.
+            let read = tokio::task::spawn_blocking(move || {
+                files.shard(layer, expert).map(|shard| shard.copy(at, SHARD_CHUNK_BYTES))
+            });
+            let Ok(Ok(chunk)) = read.await else {
+                body.give_up(Refusal::SessionInternal);
+                return Ok(());
+            };
+            body.chunk(&chunk).await?;
+            at += CHUNK;
+        }
+        body.finish().await
+    }
+
+    /// Asks nodes that serve the expert until one offers it.
+    async fn relayed(&self, asked: &ShardRequest, record: &ExpertRecord) -> Option<Answer> {
+        //= spec/session.md#fetching
+        //# A router MUST NOT relay from the asker, nor from a source in `not_from`, nor answer from its own files where its own id
+        //# stands there.
+        let has = |host: &Arc<Host>| {
+            let ranges = host.ranges(&asked.manifest);
+            host.node() != self.asker
+                && !asked.not_from.contains(&host.node())
+                && ranges.iter().any(|r| r.contains(&asked.manifest, asked.layer, asked.expert))
+        };
+        let now = self.desk.office.now().seconds();
+        let mut hosts: Vec<_> =
+            self.desk.registry.ready(&asked.manifest, now).into_iter().filter(has).collect();
+        // Those that pass something on already come last.
+        hosts.sort_by_key(|host| !host.lane.fetcher().is_free());
+        let request = FetchRequest::Shard(ShardRequest { not_from: Vec::new(), ..asked.clone() });
+        let wanted = record.size - u64::from(asked.first_chunk) * CHUNK;
+        for host in hosts.into_iter().take(MAX_RELAY_TRIES) {
+            let fetcher = host.lane.fetcher();
+            match tokio::time::timeout(RELAY_PATIENCE, fetcher.ask(&request)).await {
+                Ok(Ok(answer)) if answer.from() == host.node() && answer.length() == wanted => {
+                    return Some(answer);
+                }
+                Ok(Ok(answer)) => answer.give_up(Refusal::SessionLength),
+                Ok(Err(error)) => tracing::debug!(node = %host.node(), %error, "a node passes nothing on"),
+                Err(_) => tracing::debug!(node = %host.node(), "a node offers nothing in time"),
+            }
+        }
+        None
+    }
+}
+
+/// Passes on what a node sends, chunk by chunk, each compared with the manifest first.
+async fn pass(
+    mut answer: Answer,
+    reply: Reply,
+    record: &ExpertRecord,
+    first_chunk: u32,
+) -> Result<(), FetchError> {
+    let mut body: Body = reply.offer(answer.from(), answer.length()).await?;
+    let mut index = usize::try_from(first_chunk).unwrap_or(usize::MAX);
+    loop {
+        let chunk = match answer.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return body.finish().await,
+            Err(error) => {
+                body.give_up(Refusal::FetchSource);
+                return Err(error);
+            }
+        };
+        let own = record.clone();
+        let judged = tokio::task::spawn_blocking(move || (own.is_chunk(index, &chunk), chunk)).await;
+        let Ok((true, chunk)) = judged else {
+            tracing::warn!(node = %answer.from(), "a node passes on what is not the shard");
+            answer.give_up(Refusal::FetchHash);
+            body.give_up(Refusal::FetchHash);
+            return Ok(());
+        };
+        body.chunk(&chunk).await?;
+        index += 1;
+    }
+}
+
+async fn refuse(reply: Reply, (refusal, words): No) -> Result<(), FetchError> {
+    reply.refuse(refusal, &words).await;
+    Ok(())
+}
+
+fn unpublished(id: &ManifestId) -> No {
+    (Refusal::FetchModel, format!("model {id} is not published here"))
+}
+
+const CHUNK: u64 = SHARD_CHUNK_BYTES as u64;
