@@ -11,6 +11,7 @@ use crate::error::LoadError;
 use crate::expert::{ExpertPart, ExpertSource};
 use crate::gguf::{self, Opened};
 use crate::manifest::{Manifest, Progress};
+use crate::matrix::resident_bytes;
 use crate::names::{Naming, Role, Tensor};
 use crate::safetensors;
 use crate::shard::{Shard, ShardPart};
@@ -170,12 +171,17 @@ impl Checkpoint {
         Ok(Shard { parts: [part(gate)?, part(up)?, part(down)?] })
     }
 
-    /// Bytes of one expert's weights as they are computed with (f32).
+    /// Bytes that one expert's weights take in memory, mapped ones too; of experts that differ, the most. Shards that
+    /// are not here are not counted.
     #[must_use]
     pub fn expert_weight_bytes(&self) -> u64 {
-        let values =
-            self.config.hidden.saturating_mul(self.config.inner).saturating_mul(3 * size_of::<f32>());
-        u64::try_from(values).unwrap_or(u64::MAX)
+        let bytes = |part: &ShardPart<'_>| {
+            let shape = [part.outputs, part.inner];
+            resident_bytes(part.dtype, shape, part.bytes.len(), part.transposed)
+        };
+        let shards = self.config.all_experts().filter_map(|(layer, expert)| self.shard(layer, expert).ok());
+        let most = shards.map(|shard| shard.parts.iter().map(bytes).sum::<usize>()).max();
+        u64::try_from(most.unwrap_or(0)).unwrap_or(u64::MAX)
     }
 
     /// Gives it its manifest now, on all cores; gives it back at once where it has one.

@@ -40,7 +40,7 @@ impl Matrix {
     fn of(laid: Laid) -> Self {
         let Laid { dtype, shape: [outputs, inner], bytes } = laid;
         let in_place = dtype == ElementType::F32 && as_floats(bytes.bytes()).is_some();
-        let values = if dtype.is_float() && !in_place && outputs * inner <= MAX_WIDENED_VALUES {
+        let values = if !in_place && is_widened(dtype, outputs * inner) {
             Values::Wide(widened(dtype, bytes.bytes(), outputs * inner))
         } else {
             Values::Stored { dtype, bytes }
@@ -120,6 +120,27 @@ impl Matrix {
     }
 }
 
+/// Bytes that a matrix stored in so many takes in memory, mapped or not.
+pub(crate) fn resident_bytes(
+    dtype: ElementType,
+    [outputs, inner]: [usize; 2],
+    stored: usize,
+    transposed: bool,
+) -> usize {
+    let values = outputs.saturating_mul(inner);
+    // A quantised matrix is widened to be turned.
+    if is_widened(dtype, values) || (transposed && !dtype.is_float()) {
+        values.saturating_mul(size_of::<f32>())
+    } else {
+        stored
+    }
+}
+
+/// Whether a matrix is widened when it is loaded: 16-bit floats, where that takes little.
+const fn is_widened(dtype: ElementType, values: usize) -> bool {
+    dtype.is_float() && values <= MAX_WIDENED_VALUES
+}
+
 /// A tensor's values, widened to f32 and found finite.
 pub(crate) fn floats(found: &Located<'_>) -> Result<Vec<f32>, LoadError> {
     let Laid { dtype, shape: [outputs, inner], bytes } = lay(found)?;
@@ -147,7 +168,7 @@ fn as_floats(bytes: &[u8]) -> Option<&[f32]> {
     (before.is_empty() && after.is_empty()).then_some(values)
 }
 
-/// A matrix of 16-bit floats with up to so many values is widened when it is loaded: 4 MiB.
+/// Up to so many values are widened when they are loaded: 4 MiB.
 const MAX_WIDENED_VALUES: usize = 1 << 20;
 
 #[cfg(test)]

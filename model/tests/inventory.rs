@@ -1,5 +1,4 @@
 //! What is said of a model before it is loaded, whole or not.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::path::{Path, PathBuf};
 

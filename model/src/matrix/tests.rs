@@ -19,7 +19,8 @@ fn numbers(count: usize) -> Vec<f32> {
 /// Bytes of `(outputs, inner)` values whose scales are small numbers.
 fn stored(dtype: ElementType, outputs: usize, inner: usize) -> Vec<u8> {
     let blocks = outputs * inner / dtype.block_values();
-    let mut bytes: Vec<u8> = (0..blocks * dtype.block_bytes()).map(|at| u8::try_from(at * 37 % 251).unwrap()).collect();
+    let mut bytes: Vec<u8> =
+        (0..blocks * dtype.block_bytes()).map(|at| u8::try_from(at * 37 % 251).unwrap()).collect();
     // Upper bytes of every 16 bits below 0x3c: f16 scales and offsets, f16, bf16 and f32 values are all below 1.
     bytes.iter_mut().skip(1).step_by(2).for_each(|byte| *byte &= 0x3b);
     bytes
@@ -109,8 +110,11 @@ fn a_row_is_what_was_stored() {
 #[test]
 fn memory_holds_no_more_than_the_file_but_for_small_floats() {
     let loaded = |dtype: ElementType, outputs, inner| {
-        let bytes = Span::owned(stored(dtype, outputs, inner));
-        Matrix::of(Laid { dtype, shape: [outputs, inner], bytes }).bytes()
+        let bytes = stored(dtype, outputs, inner);
+        let told = resident_bytes(dtype, [outputs, inner], bytes.len(), false);
+        let bytes = Matrix::of(Laid { dtype, shape: [outputs, inner], bytes: Span::owned(bytes) }).bytes();
+        assert_eq!(told, bytes);
+        bytes
     };
     assert_eq!(loaded(ElementType::F16, 1024, 1024), 4 << 20);
     assert_eq!(loaded(ElementType::F16, 1025, 1024), 2 * 1025 * 1024);
