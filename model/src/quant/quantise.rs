@@ -4,6 +4,10 @@
 //! step around the one that covers its range, for each the least squares of scale and offset, greater values weighing
 //! more); its bytes are our own and the same on every machine, for nothing in it is fused or left to a library.
 
+#![expect(clippy::indexing_slicing, reason = "lanes of arrays of constant length")]
+
+use std::array::from_fn;
+
 use half::f16;
 
 use super::pack_scales;
@@ -187,15 +191,14 @@ fn fitted_run(x: &[f32; 32]) -> Run {
 
 /// For the steps that `per_step` gives each value: the scale and offset of least weighted error, and that error.
 fn least_squares(x: &[f32; 32], weights: &[f32; 32], low: f32, per_step: f32) -> (f32, Run) {
-    let q: [f32; 32] = x.map(|v| nearest((v - low) * per_step).clamp(0.0, 15.0));
-    let (mut w, mut wq, mut wqq, mut wx, mut wxq) = (0f32, 0f32, 0f32, 0f32, 0f32);
-    for ((x, weight), q) in x.iter().zip(weights).zip(&q) {
-        w += weight;
-        wq += weight * q;
-        wqq += weight * q * q;
-        wx += weight * x;
-        wxq += weight * x * q;
+    let (x, weights) = (x.as_chunks::<LANES>().0, weights.as_chunks::<LANES>().0);
+    let mut q = [[0f32; LANES]; 32 / LANES];
+    let mut sums = Sums::default();
+    for (q, (x, weights)) in q.iter_mut().zip(x.iter().zip(weights)) {
+        *q = from_fn(|l| nearest((x[l] - low) * per_step).clamp(0.0, 15.0));
+        sums = sums.and(x, weights, q);
     }
+    let [w, wq, wqq, wx, wxq] = [sums.w, sums.wq, sums.wqq, sums.wx, sums.wxq].map(tree);
     let determinant = w * wqq - wq * wq;
     let unusable = (f32::INFINITY, Run { scale: 0.0, offset: -low });
     let (mut scale, mut offset) = (wxq / wqq, 0.0);
@@ -206,12 +209,44 @@ fn least_squares(x: &[f32; 32], weights: &[f32; 32], low: f32, per_step: f32) ->
             (scale, offset) = with_offset;
         }
     }
-    let mut error = 0f32;
-    for ((x, weight), q) in x.iter().zip(weights).zip(&q) {
-        let off = scale * q - offset - x;
-        error += weight * off * off;
+    let mut errors = [0f32; LANES];
+    for (q, (x, weights)) in q.iter().zip(x.iter().zip(weights)) {
+        let off: [f32; LANES] = from_fn(|l| scale * q[l] - offset - x[l]);
+        errors = from_fn(|l| errors[l] + weights[l] * off[l] * off[l]);
     }
+    let error = tree(errors);
     if scale > 0.0 && scale.is_finite() { (error, Run { scale, offset }) } else { unusable }
+}
+
+/// Weighted sums over the values of a run, lane by lane.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    w: [f32; LANES],
+    wq: [f32; LANES],
+    wqq: [f32; LANES],
+    wx: [f32; LANES],
+    wxq: [f32; LANES],
+}
+
+impl Sums {
+    #[inline(always)]
+    fn and(self, x: &[f32; LANES], weights: &[f32; LANES], q: &[f32; LANES]) -> Self {
+        let by_q: [f32; LANES] = from_fn(|l| weights[l] * q[l]);
+        Self {
+            w: from_fn(|l| self.w[l] + weights[l]),
+            wq: from_fn(|l| self.wq[l] + by_q[l]),
+            wqq: from_fn(|l| self.wqq[l] + by_q[l] * q[l]),
+            wx: from_fn(|l| self.wx[l] + weights[l] * x[l]),
+            wxq: from_fn(|l| self.wxq[l] + by_q[l] * x[l]),
+        }
+    }
+}
+
+/// The sum of the lanes.
+#[inline(always)]
+fn tree(lanes: [f32; LANES]) -> f32 {
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// The nearest integer, ties to even, for values well inside 2^22.
@@ -220,6 +255,8 @@ fn nearest(v: f32) -> f32 {
     (v + ROUNDING) - ROUNDING
 }
 
+/// Independent accumulators of a sum.
+const LANES: usize = 8;
 /// A range above which `15 · 63` steps of the greatest f16 end.
 const TOO_WIDE: f32 = 1e9;
 /// A range below which an f16 scale is 0.
