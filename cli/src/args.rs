@@ -9,11 +9,13 @@ use counterfoil_node::HUB_ENDPOINT;
 use crate::catalogue::Use;
 use crate::size::ByteSize;
 
+mod model;
 mod subcommand;
 
+pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use subcommand::{
     AccountCommand, AuditCommand, BenchCommand, ConsentCommand, EarningsCommand, IdentityCommand, KeyCommand,
-    LogArgs, ModelCommand, ProviderCommand, QuarterArgs, Spread,
+    LogArgs, ProviderCommand, QuarterArgs,
 };
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.

@@ -57,6 +57,16 @@ pub(crate) fn progress(what: &'static str) -> indicatif::ProgressBar {
     bar
 }
 
+/// The same of bytes.
+pub(crate) fn byte_progress(what: &'static str) -> indicatif::ProgressBar {
+    let bar = progress(what);
+    let template = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} ({eta})";
+    if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// Micro-units as a decimal amount, such as `12.345678`.
 pub(crate) fn micro(amount: i128) -> String {
     let sign = if amount < 0 { "-" } else { "" };

@@ -115,6 +115,8 @@ fn model() -> ModelPublished {
         moe_layers: vec![0, 1, 2, 3, 4],
         experts: 8,
         top_k: 2,
+        source: None,
+        size: None,
     }
 }
 

@@ -171,8 +171,8 @@ impl Checkpoint {
         Ok(Shard { parts: [part(gate)?, part(up)?, part(down)?] })
     }
 
-    /// Bytes that one expert's weights take in memory, mapped ones too; of experts that differ, the most. Shards that
-    /// are not here are not counted.
+    /// Bytes that one expert's weights take in memory, mapped ones too; of experts that differ, the most. Where no shard
+    /// is here, the bytes that the manifest gives them.
     #[must_use]
     pub fn expert_weight_bytes(&self) -> u64 {
         let bytes = |part: &ShardPart<'_>| {
@@ -181,7 +181,8 @@ impl Checkpoint {
         };
         let shards = self.config.all_experts().filter_map(|(layer, expert)| self.shard(layer, expert).ok());
         let most = shards.map(|shard| shard.parts.iter().map(bytes).sum::<usize>()).max();
-        u64::try_from(most.unwrap_or(0)).unwrap_or(u64::MAX)
+        let recorded = || self.manifest.get()?.0.experts().map(|(_, record)| record.size).max();
+        most.and_then(|most| u64::try_from(most).ok()).or_else(recorded).unwrap_or(0)
     }
 
     /// Gives it its manifest now, on all cores; gives it back at once where it has one.

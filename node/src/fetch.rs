@@ -63,7 +63,8 @@ impl Courier {
     /// In words, what was wrong.
     pub(crate) async fn manifest(&self, id: ManifestId) -> Result<Arc<Manifest>, String> {
         let store = Arc::clone(&self.store);
-        let kept = tokio::task::spawn_blocking(move || store.manifest(&id)).await.map_err(|e| e.to_string())?;
+        let kept =
+            tokio::task::spawn_blocking(move || store.manifest(&id)).await.map_err(|e| e.to_string())?;
         if let Some(manifest) = kept {
             return Ok(Arc::new(manifest));
         }

@@ -178,7 +178,8 @@ fn tls() -> Result<Arc<rustls::ClientConfig>, String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        let why = "this machine lists no certificate authorities; install ca-certificates or set SSL_CERT_FILE";
+        let why =
+            "this machine lists no certificate authorities; install ca-certificates or set SSL_CERT_FILE";
         return Err(why.to_owned());
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -24,8 +24,8 @@ use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::limits::MAX_MANIFEST_BYTES;
 
 pub(crate) use part::{Part, TakeError};
-pub(crate) use room::Room;
 use room::Books;
+pub(crate) use room::Room;
 
 /// Why something could not be kept. Nothing that was good is lost by it.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +159,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreFault`].
-    pub(crate) fn part_of(self: &Arc<Self>, key: &Key, record: &ExpertRecord) -> Result<(Part, Room), StoreFault> {
+    pub(crate) fn part_of(
+        self: &Arc<Self>,
+        key: &Key,
+        record: &ExpertRecord,
+    ) -> Result<(Part, Room), StoreFault> {
         let (part, folder) = (self.part(key), self.folder(&key.manifest));
         fs::create_dir_all(&folder).map_err(|e| StoreFault::io(&folder, e))?;
         let here = fs::metadata(&part).map_or(0, |file| file.len());

@@ -6,7 +6,7 @@ use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::random;
 use counterfoil_ledger::grant::{self, Funding, PlanPeriod};
-use counterfoil_spec::ids::{AccountId, Hash, NodeId, ProviderId, Serial};
+use counterfoil_spec::ids::{AccountId, Hash, ManifestId, NodeId, ProviderId, Serial};
 use counterfoil_spec::payload::{
     AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, ProviderRegistered,
 };
@@ -71,6 +71,15 @@ pub enum AdminCommand {
         /// Whether to log nothing.
         dry_run: bool,
     },
+    /// Log that a model may be asked for; its manifest lies in the home.
+    ModelPublish {
+        /// Which.
+        manifest: ManifestId,
+        /// What clients call it.
+        name: String,
+        /// `OWNER/REPO@COMMIT` where nodes may fetch it.
+        source: Option<String>,
+    },
     /// Record a payout identity.
     ProviderRegister {
         /// Its nodes.
@@ -115,6 +124,9 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::KeyRevoke { key_id } => revoke_key(office, key_id),
         AdminCommand::NodeList {} => Ok(nodes(office)),
         AdminCommand::Settle { quarter, dry_run } => settlement::settle(office, home, &quarter, dry_run),
+        AdminCommand::ModelPublish { manifest, name, source } => {
+            crate::publish::publish(office, home, (manifest, name), source.as_deref())
+        }
         AdminCommand::ProviderRegister { nodes, accounts, affiliated } => {
             register(office, nodes, accounts, affiliated)
         }

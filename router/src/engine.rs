@@ -7,6 +7,7 @@ use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::payload::ModelPublished;
 
 use crate::placement::Shape;
+use crate::publish;
 
 /// From this many bytes of dense weights on, arithmetic is kept off the threads that answer sockets.
 const HEAVY_BYTES: u64 = 64 * 1024 * 1024;
@@ -21,6 +22,7 @@ pub(crate) struct Engine {
     expert_bytes: Vec<u64>,
     /// Requests for it since the router began.
     asked: AtomicU32,
+    facts: ModelPublished,
     heavy: bool,
 }
 
@@ -41,8 +43,13 @@ impl Engine {
             name: checkpoint.name().to_owned(),
             manifest: checkpoint.manifest_id(),
             vocabulary: vocabulary(checkpoint)?,
-            expert_bytes: vec![checkpoint.expert_weight_bytes(); config.all_experts().count()],
+            expert_bytes: checkpoint.manifest().experts().map(|(_, record)| record.size).collect(),
             asked: AtomicU32::new(0),
+            facts: publish::facts(
+                checkpoint.manifest(),
+                checkpoint.manifest_id(),
+                checkpoint.name().to_owned(),
+            ),
             shape,
             heavy: decoder.weight_bytes() > HEAVY_BYTES,
             decoder,
@@ -102,19 +109,18 @@ impl Engine {
         self.asked.load(Ordering::Relaxed).saturating_add(1)
     }
 
-    /// What the log says of it.
-    #[must_use]
-    pub(crate) fn published(&self) -> ModelPublished {
-        let config = self.config();
-        ModelPublished {
-            manifest: self.manifest,
-            name: self.name.clone(),
-            family: config.family.name().to_owned(),
-            layers: config.layers,
-            moe_layers: self.shape.moe_layers.clone(),
-            experts: config.experts,
-            top_k: u32::try_from(config.top_k).unwrap_or(u32::MAX),
+    /// What the log is to say of it; nothing where it says it already. A model that was published under a name keeps
+    /// that name, wherever its files lie.
+    pub(crate) fn publish(&mut self, known: Option<&ModelPublished>) -> Option<ModelPublished> {
+        if let Some(known) = known {
+            self.name.clone_from(&known.name);
         }
+        let fresh = ModelPublished {
+            source: known.and_then(|known| known.source.clone()),
+            name: self.name.clone(),
+            ..self.facts.clone()
+        };
+        (known != Some(&fresh)).then_some(fresh)
     }
 
     /// Runs arithmetic where it does not hold up other requests.

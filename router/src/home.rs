@@ -8,6 +8,8 @@
 //! identity/router.key       the router identity key: signs entries, orders and receipts
 //! identity/log.key          signs the log's checkpoints
 //! identity/admin.key        the bearer key of the admin calls, on loopback only
+//! models/<manifest id>/manifest.cbor   manifests of models that were published
+//! manifests/                manifests of checkpoints that were opened here
 //! log/  projections/  vault/
 //! ```
 
@@ -17,7 +19,8 @@ use std::sync::Arc;
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::key_file::{self, KeyFileFault};
 use counterfoil_identity::{CaFault, IssuingCa, Refused, Root, SecretKey, TrustDomain, random};
-use counterfoil_spec::ids::{Hash, NetId, RouterId};
+use counterfoil_model::Manifest;
+use counterfoil_spec::ids::{Hash, ManifestId, NetId, RouterId};
 use counterfoil_spec::time::Seconds;
 use data_encoding::HEXLOWER;
 
@@ -73,6 +76,9 @@ pub enum HomeError {
         /// What it says.
         found: String,
     },
+    /// A manifest that is not the one of its folder's name.
+    #[error("{0} is not the manifest that its folder is named for; publish the model again")]
+    Manifest(String),
     /// Not a router's home.
     #[error("{0} is not there; `counterfoil identity init` or `counterfoil run` makes a router's home")]
     Missing(String),
@@ -179,6 +185,31 @@ impl RouterHome {
     #[must_use]
     pub const fn root_key(&self) -> &Arc<SecretKey> {
         &self.root_key
+    }
+
+    /// Keeps a manifest, so that it can be published.
+    ///
+    /// # Errors
+    /// [`HomeError::Io`] names the file.
+    pub fn keep_manifest(&self, manifest: &Manifest) -> Result<(), HomeError> {
+        let path = self.manifest_path(&manifest.id());
+        make_folder(path.parent().unwrap_or(&self.path))?;
+        replace(&path, &manifest.to_bytes())
+    }
+
+    /// A manifest that is kept here.
+    ///
+    /// # Errors
+    /// [`HomeError`] where it is not, or is not itself.
+    pub fn manifest(&self, id: &ManifestId) -> Result<Manifest, HomeError> {
+        let path = self.manifest_path(id);
+        let bytes = std::fs::read(&path).map_err(io_error(&path))?;
+        let manifest = Manifest::from_bytes(&bytes).ok().filter(|manifest| manifest.id() == *id);
+        manifest.ok_or_else(|| HomeError::Manifest(path.display().to_string()))
+    }
+
+    fn manifest_path(&self, id: &ManifestId) -> PathBuf {
+        self.path.join("models").join(id.to_string()).join("manifest.cbor")
     }
 
     /// What the first entry commits to.

@@ -20,6 +20,7 @@ mod member;
 pub mod office;
 pub mod placement;
 mod projection;
+mod publish;
 mod registry;
 mod roster;
 mod serve;

@@ -53,7 +53,9 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
                 Ok(incoming) => {
                     let visit = dealer.visit();
                     let lane = incoming.lane.clone();
-                    Member { desk, dealer, lane, visit, entitled: Arc::default(), shared: None }.run(incoming).await;
+                    Member { desk, dealer, lane, visit, entitled: Arc::default(), shared: None }
+                        .run(incoming)
+                        .await;
                 }
                 Err(e) => {
                     desk.metrics.peers_refused.one();

@@ -13,6 +13,7 @@ use counterfoil_spec::entry::Role;
 use counterfoil_spec::fetch::Repository;
 use counterfoil_spec::ids::{NetId, RouterId};
 use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
+use counterfoil_spec::payload::ModelPublished;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Now;
 use tokio::net::TcpListener;
@@ -245,13 +246,10 @@ fn open(
             "TornTail: the end of the log was not committed and is cut off"
         );
     }
-    let engines = engines(checkpoints)?;
+    let (engines, fresh) = engines(&office, checkpoints)?;
     let library = Library::of(checkpoints, &config.repositories);
-    for engine in &engines {
-        let published = office.books().roster.model(&engine.manifest()).cloned();
-        if published.as_ref() != Some(&engine.published()) {
-            office.append_blocking(vec![entry(engine.published())])?;
-        }
+    if !fresh.is_empty() {
+        office.append_blocking(fresh.into_iter().map(entry).collect())?;
     }
     let keyless = if config.keyless { Some(local_account(&office)?) } else { None };
     let vault = Vault::open(&home.path().join("vault"))?;
@@ -276,15 +274,22 @@ fn open(
 }
 
 /// Loads all models, each under a name of its own.
-fn engines(checkpoints: &[Arc<Checkpoint>]) -> Result<Vec<Arc<Engine>>, StartError> {
+fn engines(
+    office: &Office,
+    checkpoints: &[Arc<Checkpoint>],
+) -> Result<(Vec<Arc<Engine>>, Vec<ModelPublished>), StartError> {
     let mut engines: Vec<Arc<Engine>> = Vec::with_capacity(checkpoints.len());
+    let mut fresh = Vec::new();
     for checkpoint in checkpoints {
-        if engines.iter().any(|engine| engine.name() == checkpoint.name()) {
-            return Err(StartError::SameName(checkpoint.name().to_owned()));
+        let mut engine = Engine::load(checkpoint)?;
+        let known = office.books().roster.model(&engine.manifest()).cloned();
+        fresh.extend(engine.publish(known.as_ref()));
+        if engines.iter().any(|other| other.name() == engine.name()) {
+            return Err(StartError::SameName(engine.name().to_owned()));
         }
-        engines.push(Arc::new(Engine::load(checkpoint)?));
+        engines.push(Arc::new(engine));
     }
-    if engines.is_empty() { Err(StartError::NoModel) } else { Ok(engines) }
+    if engines.is_empty() { Err(StartError::NoModel) } else { Ok((engines, fresh)) }
 }
 
 /// A certificate for this run; its TLS key never touches the disk.

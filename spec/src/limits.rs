@@ -112,6 +112,8 @@ pub const MAX_WEIGHTS_HEADER_BYTES: usize = 32 * 1024 * 1024;
 pub const MAX_CHECKPOINT_TEXT_BYTES: u64 = 64 * 1024 * 1024;
 /// A model's manifest, in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 32 * 1024 * 1024;
+/// The name of a model, and each part of the name of a repository, in bytes.
+pub const MAX_MODEL_NAME_BYTES: usize = 100;
 /// Files that a model's manifest names.
 pub const MAX_MANIFEST_FILES: usize = 65_536;
 /// Experts of all layers together that a model's manifest names.

@@ -16,7 +16,7 @@ pub use money::{
 };
 pub use network::{
     CaIssued, CapacityAttested, ConsentGranted, ConsentRevoked, Genesis, JoinToken, ModelPublished,
-    NodeEnrolled, PeerAnchor, RefusalSeen,
+    ModelSize, ModelSource, NodeEnrolled, PeerAnchor, RefusalSeen,
 };
 pub use work::{Credit, Debit, FinishReason, Inference, NodeUptime, Uptime, Work};
 

@@ -1,9 +1,9 @@
-//! The commands below `identity`, `consent`, `audit`, `account`, `earnings`, `provider`, `model` and `bench`.
+//! The commands below `identity`, `consent`, `audit`, `account`, `earnings`, `provider` and `bench`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IdentityCommand {
@@ -184,38 +184,6 @@ pub(crate) enum ProviderCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum ModelCommand {
-    /// Print the logits of every position for given token ids
-    Logits {
-        /// A Hugging Face checkpoint folder
-        dir: PathBuf,
-        /// Token ids, separated by commas
-        #[arg(long, value_delimiter = ',', required = true)]
-        tokens: Vec<u32>,
-        /// Compute through this many real local nodes over QUIC instead of in this process
-        #[arg(long)]
-        nodes: Option<u32>,
-        /// Experts on each node are a whole layer's, or every n-th one
-        #[arg(long, value_enum, default_value_t = Spread::Layers)]
-        spread: Spread,
-    },
-    /// Print family, shapes and sizes
-    Inspect {
-        /// A Hugging Face checkpoint folder [default: the embedded model `guide`]
-        dir: Option<PathBuf>,
-    },
-}
-
-/// How experts are dealt out among the nodes of `model logits`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Spread {
-    /// Whole layers in turn
-    Layers,
-    /// The experts of every layer in turn
-    Experts,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// One layer's dispatch to a node against a raw QUIC echo of the same bytes
     Dispatch {
@@ -229,7 +197,7 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 1)]
         rows: u16,
     },
-    /// Tokens per second of the embedded model: in this process, and through local nodes
+    /// Tokens per second of a model: in this process, and through local nodes
     Decode {
         /// Tokens of each repeat
         #[arg(long, default_value_t = 200)]
@@ -240,5 +208,8 @@ pub(crate) enum BenchCommand {
         /// Local nodes
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
         nodes: u32,
+        /// A checkpoint folder, split folder or GGUF file [default: the embedded model `guide`]
+        #[arg(long, value_name = "PATH")]
+        model: Option<PathBuf>,
     },
 }

@@ -1,5 +1,6 @@
 //! `counterfoil bench …`: what this machine does, measured against a baseline in the same run.
 
+use std::path::Path;
 use std::time::Instant;
 
 use counterfoil_model::{Checkpoint, Decoder, ExpertBank, bench};
@@ -12,7 +13,7 @@ use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::throwaway::Throwaway;
 
-/// What is continued; any ids of the embedded model's vocabulary do.
+/// What is continued; any ids of a vocabulary do.
 const PROMPT: [u32; 8] = [2, 100, 101, 102, 103, 104, 4, 3];
 
 /// Carries out one of them.
@@ -21,8 +22,8 @@ pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
         BenchCommand::Dispatch { rounds, hidden, rows } => {
             dispatch(Plan { rows, hidden, count: rounds }, json).await
         }
-        BenchCommand::Decode { tokens, repeats, nodes } => {
-            Box::pin(decode(tokens, repeats, nodes, json)).await
+        BenchCommand::Decode { tokens, repeats, nodes, model } => {
+            Box::pin(decode(model.as_deref(), (tokens, repeats, nodes), json)).await
         }
     }
 }
@@ -49,9 +50,13 @@ async fn dispatch(plan: Plan, json: bool) -> Outcome {
     Ok(())
 }
 
-async fn decode(tokens: u32, repeats: u32, nodes: u32, json: bool) -> Outcome {
-    let checkpoint = checkpoint(None)?;
-    let network = Box::pin(Throwaway::start(None, &checkpoint, nodes, false)).await?;
+async fn decode(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32), json: bool) -> Outcome {
+    let checkpoint = checkpoint(model)?;
+    let known = checkpoint.config().vocab;
+    if PROMPT.iter().any(|id| usize::try_from(*id).is_ok_and(|id| id >= known)) {
+        return Err(Failure::wrong_use(format!("a vocabulary of {known} has not the ids of the prompt")));
+    }
+    let network = Box::pin(Throwaway::start(model, &checkpoint, nodes, false)).await?;
     let (mut alone, mut through) = (Vec::new(), Vec::new());
     for _ in 0..repeats.max(1) {
         alone.push(local(&checkpoint, tokens)?);

@@ -1,23 +1,37 @@
-//! `counterfoil model …`: checkpoint folders, their logits and sizes.
+//! `counterfoil model …`: what a model is, its logits, cutting, making and publishing it.
+
+mod inspect;
+mod make;
+mod publish;
 
 use std::path::Path;
 
-use counterfoil_model::{Checkpoint, Decoder, ExpertBank, Rows, reference};
+use counterfoil_model::{Checkpoint, Decoder, ExpertBank, Rows, Synthetic, reference};
 use serde_json::json;
 
-use crate::args::{ModelCommand, Spread};
+use crate::args::{ModelCommand, SplitQuant, Spread};
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::throwaway::{MAX_NODES, Throwaway};
 
 /// Carries out one of them.
-pub(crate) async fn run(command: ModelCommand, json: bool) -> Outcome {
+pub(crate) async fn run(home: &Path, command: ModelCommand, json: bool) -> Outcome {
     match command {
         ModelCommand::Logits { dir, tokens, nodes, spread } => {
             logits(&dir, &tokens, nodes, spread, json).await
         }
-        ModelCommand::Inspect { dir } => inspect(dir.as_deref(), json),
+        ModelCommand::Inspect { dir, hash } => inspect::run(dir.as_deref(), hash, json),
+        ModelCommand::Split { source, out, quant, force } => {
+            make::split(&source, (&out, force), SplitQuant::quant(quant), json)
+        }
+        ModelCommand::Publish { path, name, source } => {
+            publish::run(home, &path, name, source.as_deref(), json).await
+        }
+        ModelCommand::Synth { like, layers, quant, seed, out, force } => {
+            let model = Synthetic::new(like.like(), layers, quant.dtype(), seed);
+            make::synth(&model.map_err(Failure::wrong_use)?, (&out, force), json)
+        }
     }
 }
 
@@ -56,28 +70,4 @@ fn local(checkpoint: &Checkpoint, tokens: &[u32]) -> Result<Rows, Failure> {
     let decoder = Decoder::load(checkpoint).map_err(Failure::store)?;
     let bank = ExpertBank::load(checkpoint, checkpoint.config().all_experts()).map_err(Failure::store)?;
     reference::logits(&decoder, &mut &bank, tokens).map_err(Failure::wrong_use)
-}
-
-fn inspect(dir: Option<&Path>, json: bool) -> Outcome {
-    let checkpoint = checkpoint(dir)?;
-    let config = checkpoint.config();
-    let decoder = Decoder::load(&checkpoint).map_err(Failure::store)?;
-    let expert = checkpoint.expert_weight_bytes();
-    let experts = config.all_experts().count();
-    let value = json!({
-        "name": checkpoint.name(), "manifest": checkpoint.manifest_id(), "family": config.family.name(),
-        "hidden": config.hidden, "inner": config.inner, "layers": config.layers, "heads": config.attention.heads(),
-        "kv_heads": config.attention.kv_heads(), "experts": config.experts, "top_k": config.top_k, "vocab": config.vocab,
-        "context": config.context, "expert_bytes_f32": expert, "experts_in_all": experts,
-        "dense_bytes_f32": decoder.weight_bytes(),
-    });
-    if json {
-        output::json(&value);
-        return Ok(());
-    }
-    for (key, member) in value.as_object().into_iter().flatten() {
-        let member = member.as_str().map_or_else(|| member.to_string(), str::to_owned);
-        output::line(&format!("{key:<18} {member}"));
-    }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use counterfoil_model::Checkpoint;
+use counterfoil_model::{Checkpoint, KeptManifests};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{Dealing, OfficeError, RouterConfig, RunningRouter, StartError, clock};
 use counterfoil_spec::fetch::Repository;
@@ -23,6 +23,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
     }
     let checkpoints = checkpoints(&args.model)?;
     let router_home = RouterHome::open_or_create(home, clock::now().seconds()).map_err(Failure::store)?;
+    checkpoints.iter().for_each(|checkpoint| describe(home, checkpoint));
     let config = RouterConfig {
         http: args.listen,
         nodes: args.node_listen,
@@ -86,6 +87,19 @@ fn checkpoints(folders: &[PathBuf]) -> Result<Vec<Arc<Checkpoint>>, Failure> {
         })?;
     }
     Ok(opened)
+}
+
+/// Hashes the model, or finds what was hashed before. That it cannot be kept costs time at the next start and no more.
+fn describe(home: &Path, checkpoint: &Checkpoint) {
+    let bar = output::byte_progress("hashing");
+    let kept = KeptManifests::in_folder(home.join("manifests")).describe(checkpoint, &|done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    if let Err(e) = kept {
+        tracing::warn!(error = %e, "the model's manifest is not kept");
+    }
 }
 
 /// Opens a checkpoint folder, or the embedded model where none is named.

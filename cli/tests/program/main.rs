@@ -9,14 +9,15 @@
 mod accounts;
 mod answers;
 mod bad_requests;
+mod checkpoints;
 mod commands;
 mod crashes;
 mod fetching;
 mod harness;
 mod http;
 mod logits;
-mod networks;
 mod models;
+mod networks;
 mod peers;
 mod record;
 mod settlement;

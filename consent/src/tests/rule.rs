@@ -51,6 +51,8 @@ fn published() -> Payload {
         moe_layers: vec![0, 1, 2, 3],
         experts: 8,
         top_k: 2,
+        source: None,
+        size: None,
     }
     .into()
 }

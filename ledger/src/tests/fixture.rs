@@ -67,6 +67,8 @@ impl Log {
             moe_layers: vec![0, 1],
             experts: 8,
             top_k: 2,
+            source: None,
+            size: None,
         });
         log
     }

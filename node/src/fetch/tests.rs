@@ -12,8 +12,8 @@ use counterfoil_spec::refusal::Refusal;
 use tokio::sync::watch;
 
 use super::*;
-use crate::hub::{HubConfig, PinnedRepository};
 use crate::hub::tests::{Lie, Web};
+use crate::hub::{HubConfig, PinnedRepository};
 use crate::status::Status;
 
 pub(crate) const MIB: usize = 1_048_576;
@@ -29,7 +29,13 @@ pub(crate) fn bytes() -> Vec<u8> {
 pub(crate) fn record(bytes: &[u8]) -> ExpertRecord {
     let hash = |context, bytes: &[u8]| Hash::from_bytes(blake3::derive_key(context, bytes));
     let size = u64::try_from(bytes.len()).unwrap();
-    let part = |file, offset, length| PartRecord { dtype: ElementType::F32, file, offset, length, transposed: false };
+    let part = |file, offset, length| PartRecord {
+        dtype: ElementType::F32,
+        file,
+        offset,
+        length,
+        transposed: false,
+    };
     ExpertRecord {
         size,
         hash: hash("counterfoil v1 shard", bytes),
@@ -281,7 +287,8 @@ async fn the_quota_is_kept_and_what_no_consent_covers_makes_room_oldest_first() 
     let covered = |experts| Range { manifest: MODEL, layers: (3, 3), experts };
     scene.courier.store.cover(vec![covered((0, 2))]);
     let fault = scene.fetch(2).await.unwrap_err().to_string();
-    let want = format!("{size} bytes more are needed on disk and {} of {} are taken", 2 * size, 2 * size + 10);
+    let want =
+        format!("{size} bytes more are needed on disk and {} of {} are taken", 2 * size, 2 * size + 10);
     assert!(fault.starts_with(&want), "{fault}");
     scene.assert_whole(0);
     scene.assert_whole(1);

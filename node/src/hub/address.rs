@@ -98,9 +98,7 @@ impl fmt::Display for Address {
 /// A file's name as a path: everything but letters, digits and `-._~/` as `%` and two digits.
 pub(crate) fn encoded(name: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
-    name.bytes()
-        .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect()
+    name.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 fn host_and_port(authority: &str, default: u16) -> Option<(String, u16)> {

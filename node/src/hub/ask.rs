@@ -111,7 +111,8 @@ fn judge(at: &Address, response: &Response<Incoming>, (first, length): (u64, u64
     let status = response.status();
     match status {
         StatusCode::PARTIAL_CONTENT => {
-            let found = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+            let found =
+                response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
             let wanted = format!("bytes {first}-{}/", first + length - 1);
             if found.starts_with(&wanted) {
                 return Ok(());
@@ -142,7 +143,8 @@ impl RangeBody {
     /// The next piece, of at most so many bytes; nothing once all of the range has come.
     pub(super) async fn piece(&mut self, most: usize) -> Result<Option<Bytes>, HubError> {
         while self.held.is_empty() && self.left > 0 {
-            let broken = |why: &str| HubError::Broken { url: self.url.clone(), why: why.to_owned(), after_s: None };
+            let broken =
+                |why: &str| HubError::Broken { url: self.url.clone(), why: why.to_owned(), after_s: None };
             let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
             let frame = frame.map_err(|_| broken("no byte for too long"))?;
             let frame = frame.ok_or_else(|| broken("it ended early"))?;

@@ -264,7 +264,10 @@ fn a_revision_is_a_commit_unless_a_branch_is_allowed() {
     assert!(hub(true).repository(&at("a/b", "main")).is_ok());
     assert!(hub(true).repository(&at("a/b", "refs/pr/1")).is_err());
     for repo in ["a", "a/b/c", "/b", "a/", "../b", "a/..", "a/b?x", "a b/c"] {
-        assert_eq!(hub(true).repository(&at(repo, COMMIT)).unwrap_err(), HubError::Repo { repo: repo.into() });
+        assert_eq!(
+            hub(true).repository(&at(repo, COMMIT)).unwrap_err(),
+            HubError::Repo { repo: repo.into() }
+        );
     }
 }
 

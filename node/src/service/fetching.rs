@@ -64,8 +64,7 @@ impl Service<'_> {
     /// Tells the router how far fetching is, and goes on telling while anything is to come.
     pub(super) fn report(&mut self) -> Step {
         let loading = self.hosted.iter().any(|hosted| hosted.bank.is_none() && !hosted.withdrawn);
-        self.report =
-            (loading || !self.arriving_ids.is_empty()).then(|| Instant::now() + REPORT_EVERY);
+        self.report = (loading || !self.arriving_ids.is_empty()).then(|| Instant::now() + REPORT_EVERY);
         let known = self.node.status.borrow().fetches.clone();
         let awaited = self.arriving_ids.iter().map(|id| FetchStatus::of(*id));
         let fetches: Vec<_> = known.into_iter().chain(awaited).collect();

@@ -88,7 +88,8 @@ pub(super) fn remove(books: &mut Books, path: &Path) {
     let folder = path.parent().unwrap_or(path);
     let left = entries(folder).unwrap_or_default();
     if left.iter().all(|file| file.file_name().is_some_and(|name| name == super::MANIFEST)) {
-        let bytes = left.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.len()).sum::<u64>();
+        let bytes =
+            left.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.len()).sum::<u64>();
         // A manifest without shards is fetched again when it is wanted.
         if fs::remove_dir_all(folder).is_ok() {
             books.used = books.used.saturating_sub(bytes);
@@ -127,7 +128,9 @@ fn name(path: &Path) -> Option<&str> {
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(all) => all.map(|entry| entry.map(|e| e.path())).collect(),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
         Err(e) => Err(e),
     }
 }

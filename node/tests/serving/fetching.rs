@@ -73,8 +73,7 @@ async fn a_node_without_weights_fetches_them_serves_them_and_passes_them_on() {
     lane.lane.propose(scene.proposal()).unwrap();
     let NodeMessage::Consent(token) = event(&mut lane).await else { panic!("no consent") };
     let permit = scene.net.check(&token, &scene.member).unwrap();
-    let active =
-        lane.lane.welcome(&permit, 0, counterfoil_spec::time::Seconds(u64::MAX)).unwrap();
+    let active = lane.lane.welcome(&permit, 0, counterfoil_spec::time::Seconds(u64::MAX)).unwrap();
     let all = scene.model.config().all_experts().count();
     let bytes = scene.model.manifest().shard_bytes();
     let progress = loop {

@@ -145,6 +145,37 @@ pub struct ModelPublished {
     /// Experts per token.
     #[n(7)]
     pub top_k: u32,
+    /// Where nodes may fetch the same files.
+    #[n(8)]
+    pub source: Option<ModelSource>,
+    /// How large it is.
+    #[n(9)]
+    pub size: Option<ModelSize>,
+}
+
+/// A repository that holds the files which a manifest names.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct ModelSource {
+    /// Owner and name, with a slash between them.
+    #[n(0)]
+    pub repository: String,
+    /// One commit of it, in hexadecimal.
+    #[n(1)]
+    pub revision: String,
+}
+
+/// How large a model is.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct ModelSize {
+    /// Bytes of all its weights files.
+    #[n(0)]
+    pub file_bytes: u64,
+    /// Bytes of all its shards.
+    #[n(1)]
+    pub shard_bytes: u64,
+    /// Element types of its experts, by name.
+    #[n(2)]
+    pub expert_types: Vec<String>,
 }
 
 /// `capacity-attested`: the router measured it.
