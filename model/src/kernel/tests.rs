@@ -189,3 +189,31 @@ fn the_specification_s_example() {
     assert_eq!(in_a_row.to_bits(), 0xc173_41a8);
     assert_eq!(bits(&[exp(1.0), exp(-87.0), exp(-1e9)]), [0x402d_f854, 0x00b3_3687, 0x00b3_3687]);
 }
+
+#[test]
+fn values_may_be_narrower_than_keys_and_lie_within_them() {
+    // As in latent attention: a key is (latent, rotated), the value is the latent. The weights are 3/4 and 1/4.
+    let cache = [4.0, 0.0, 3f32.ln(), 0.0, 8.0, 0.0];
+    let (mut scores, mut out) = ([0.0; 2], [0.0; 2]);
+    for path in Path::available() {
+        let (query, keys, values) = (&[0.0, 0.0, 1.0], &cache, &cache);
+        let (scores, out) = (&mut scores, &mut out);
+        attend(path, Attend { query, keys, values, stride: 3, scale: 1.0, scores, out });
+        assert!((out[0] - 3.0).abs() < 1e-6 && (out[1] - 2.0).abs() < 1e-6, "{out:?}");
+    }
+}
+
+#[test]
+fn a_sum_has_the_order_of_products_with_one() {
+    let x = numbers(57, 10);
+    assert_eq!(sum(&x).to_bits(), stated(&x, &[1.0; 57]).to_bits());
+    assert_eq!(sum(&[]).to_bits(), 0);
+}
+
+#[test]
+fn sigmoid_is_a_half_at_zero_and_ends_at_zero_and_one() {
+    assert_eq!(sigmoid(0.0).to_bits(), 0.5f32.to_bits());
+    assert_eq!(sigmoid(100.0).to_bits(), 1f32.to_bits());
+    assert!(sigmoid(-100.0) > 0.0 && sigmoid(-100.0) < 1e-37);
+    assert!((sigmoid(3f32.ln()) - 0.75).abs() < 1e-7);
+}
