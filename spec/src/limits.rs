@@ -129,7 +129,7 @@ pub const MAX_STOPS: usize = 4;
 /// Steps of a chat template.
 pub const MAX_TEMPLATE_STEPS: u64 = 4_000_000;
 /// The head of a GGUF file (settings, tokenizer, tensor table), in bytes.
-pub const MAX_GGUF_HEADER_BYTES: usize = 64 * 1024 * 1024;
+pub const MAX_GGUF_HEADER_BYTES: usize = 32 * 1024 * 1024;
 /// Settings of a GGUF file.
 pub const MAX_GGUF_SETTINGS: usize = 65_536;
 /// Tensors of a GGUF file.

@@ -25,6 +25,9 @@ impl<'a> Gguf<'a> {
     /// # Errors
     /// [`LoadError`] names the file, the key or tensor, and the reason. What a tensor's type is does not matter here.
     pub fn parse(path: &Path, bytes: &'a [u8]) -> Result<Self, LoadError> {
+        //= spec/model.md#weights
+        //# A header of more than 32 MiB MUST be refused before it is parsed, and every length and offset in it MUST be
+        //# compared with the file before it is used.
         let head = bytes.get(..MAX_GGUF_HEADER_BYTES).unwrap_or(bytes);
         let mut reader = Reader { path, whole: bytes.len(), head, at: 0 };
         let (tensors, settings) = reader.counts()?;
