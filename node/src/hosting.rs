@@ -10,6 +10,7 @@ use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::message::Proposal;
 use counterfoil_spec::time::Seconds;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::fetch::Courier;
 use crate::gauge::Gauge;
@@ -30,6 +31,9 @@ pub(crate) struct Hosted {
     pub(crate) withdrawn: bool,
     /// Ends the task that fetches and loads them.
     pub(crate) loading: AbortHandle,
+    /// From when on its experts are let go of, once no request uses them: it was withdrawn, or another token of the
+    /// same model took its place.
+    pub(crate) let_go: Option<Instant>,
 }
 
 /// A consent token that was sent and not answered yet.
@@ -88,18 +92,11 @@ impl Model {
         self.config().all_experts().filter(named).collect()
     }
 
-    /// Bytes of weights of some experts.
+    /// Bytes of weights of some experts, as the router counts them too: the sizes of their shards.
     fn bytes_of(&self, experts: &[(u32, u16)]) -> u64 {
-        match self {
-            Self::Folder(checkpoint) => {
-                let count = u64::try_from(experts.len()).unwrap_or(u64::MAX);
-                count.saturating_mul(checkpoint.expert_weight_bytes())
-            }
-            Self::Stored { manifest, .. } => {
-                let sizes = experts.iter().filter_map(|(layer, expert)| manifest.expert(*layer, *expert));
-                sizes.map(|record| record.size).fold(0, u64::saturating_add)
-            }
-        }
+        let manifest = self.manifest();
+        let sizes = experts.iter().filter_map(|(layer, expert)| manifest.expert(*layer, *expert));
+        sizes.map(|record| record.size).fold(0, u64::saturating_add)
     }
 
     /// Loads exactly the experts of some ranges; fetches first what is not at hand.
@@ -167,14 +164,24 @@ impl Shelf {
         self.loaded.push((ranges, bank));
     }
 
-    /// Decides on a proposal by what is at hand and by the operator's policy.
+    /// Lets go of the banks that no token uses.
+    pub(crate) fn sweep(&mut self) {
+        self.loaded.retain(|(_, bank)| Arc::strong_count(bank) > 1);
+    }
+
+    /// Bytes of the experts of some ranges of a model that is at hand.
+    pub(crate) fn bytes_of(&self, manifest: &ManifestId, ranges: &[Range]) -> u64 {
+        self.model(manifest).map_or(0, |model| model.bytes_of(&model.experts_of(ranges)))
+    }
+
+    /// Decides on a proposal by what is at hand, by what other models hold, and by the operator's policy.
     pub(crate) fn consider(
         &self,
         proposal: &Proposal,
         policy: &Policy,
         key: &SecretKey,
         router: &VerifiedPeer,
-        (now, epoch): (Seconds, u64),
+        (now, epoch, others): (Seconds, u64, u64),
     ) -> Result<(Vec<u8>, Permit), Reason> {
         if proposal.router != router.id().as_router() {
             return Err("the proposal names another router than the one that made it".to_owned());
@@ -193,11 +200,9 @@ impl Shelf {
                 self.max_disk_bytes
             ));
         }
-        if bytes > self.max_weight_bytes {
-            return Err(format!(
-                "{experts} experts take {bytes} bytes, and {} are offered",
-                self.max_weight_bytes
-            ));
+        let offered = self.max_weight_bytes.saturating_sub(others);
+        if bytes > offered {
+            return Err(format!("{experts} experts take {bytes} bytes, and {offered} are offered"));
         }
         let issuance = Issuance::fresh(router.net_id(), now, epoch);
         issue(policy, proposal, key, &issuance).map_err(|declined| declined.to_string())

@@ -125,6 +125,7 @@ impl<'a> Service<'a> {
     async fn step(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Step {
         let renewal = self.renewals.first().map(|(at, _)| *at);
         let (drained, report) = (self.draining, self.report);
+        let release = self.next_release();
         tokio::select! {
             biased;
             frame = self.lane.next() => match frame? {
@@ -147,6 +148,10 @@ impl<'a> Service<'a> {
                 Command::Revoke(cti) => self.revoke(&cti),
             },
             () = until(renewal), if renewal.is_some() => self.renew(),
+            () = until(release), if release.is_some() => {
+                self.release();
+                Ok(())
+            }
             () = until(drained), if drained.is_some() => {
                 Err(self.lane.shut(Refusal::SessionDrain, "the node does not wait any longer"))
             }

@@ -187,6 +187,11 @@ impl Work {
         self.owed.is_empty() && !self.slots.values().any(|slot| matches!(slot, Slot::Open(_)))
     }
 
+    /// Whether a request under the consent token of this slot is open.
+    pub(crate) fn uses(&self, token_slot: u16) -> bool {
+        self.slots.values().any(|slot| matches!(slot, Slot::Open(r) if r.token_slot == token_slot))
+    }
+
     /// Whether the request of this order is open, so that its receipts so far are not the last.
     pub(crate) fn is_open(&self, serial: &Serial) -> bool {
         self.slots.values().any(|slot| matches!(slot, Slot::Open(r) if r.grant.serial() == *serial))
@@ -289,6 +294,7 @@ fn no(refusal: Refusal, detail: impl Into<String>) -> Refused {
 
 /// The permit of a consent token, where it is the one that a grant names.
 pub(crate) fn permit_for<'a>(hosted: &'a [Hosted], cti: &Serial) -> Option<(u16, &'a Hosted)> {
-    let at = hosted.iter().position(|h| h.bank.is_some() && h.permit.claims().cti == *cti)?;
+    let at =
+        hosted.iter().position(|h| (h.bank.is_some() || h.withdrawn) && h.permit.claims().cti == *cti)?;
     Some((u16::try_from(at).ok()?, hosted.get(at)?))
 }

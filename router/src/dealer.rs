@@ -249,7 +249,7 @@ impl Task {
         let complete = expect.is_some_and(|expect| self.has_come(expect));
         let now = Instant::now();
         let before = self.seats.len();
-        self.seats.retain(|_, seat| !seat.is_over(now) && !(complete && seat.is_remembered()));
+        self.seats.retain(|_, seat| !(seat.is_over(now) || complete && seat.is_remembered()));
         self.stale |= before != self.seats.len();
         if !self.gathered() {
             return;

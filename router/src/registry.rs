@@ -139,6 +139,12 @@ impl Host {
         self.permit.claims().ranges.iter().filter(|r| r.manifest == *manifest).copied().collect()
     }
 
+    /// Whether it consented to all of these experts.
+    pub(crate) fn hosts_all(&self, manifest: &ManifestId, layer: u32, experts: &[u16]) -> bool {
+        let ranges = &self.permit.claims().ranges;
+        experts.iter().all(|e| ranges.iter().any(|r| r.contains(manifest, layer, u32::from(*e))))
+    }
+
     fn is_ready(&self, now: Seconds) -> bool {
         self.lane.end().is_none() && self.permit.in_force(now)
     }
@@ -183,6 +189,15 @@ impl Registry {
             own.iter().rev().find(|h| h.models.contains(manifest) && h.is_ready(now)).map(Arc::clone)
         };
         hosts.values().filter_map(last).collect()
+    }
+
+    /// The host that took the place of one of its lane's for a model; `None` where it still is the one, or is gone.
+    pub(crate) fn latest(&self, host: &Arc<Host>, manifest: &ManifestId) -> Option<Arc<Host>> {
+        let hosts = self.hosts();
+        let own = hosts.get(&host.node())?.iter().rev();
+        let latest =
+            own.filter(|h| Arc::ptr_eq(&h.shared, &host.shared)).find(|h| h.models.contains(manifest))?;
+        (!Arc::ptr_eq(latest, host)).then(|| Arc::clone(latest))
     }
 
     /// Takes out whoever's consent has ended; its uptime ends with it, whatever its lane does.

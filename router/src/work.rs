@@ -158,6 +158,9 @@ impl<'a> Work<'a> {
     ) -> Result<Vec<Sent>, WorkError> {
         for expert in routing.experts() {
             if self.choice(layer, expert).is_none() {
+                self.plan_again();
+            }
+            if self.choice(layer, expert).is_none() {
                 if self.crowded {
                     return Err(WorkError::NoPlace);
                 }
@@ -177,6 +180,21 @@ impl<'a> Work<'a> {
             out.push(Sent { party, part, forwards });
         }
         Ok(out)
+    }
+
+    /// Looks who hosts the model by now: nodes may have come, or experts moved, since the request began.
+    fn plan_again(&mut self) {
+        let Ok((hosts, mut plan)) = self.desk.plan(self.engine) else { return };
+        let mut places = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            let known = self.parties.iter().position(|p| Arc::ptr_eq(&p.host, &host));
+            places.push(known.unwrap_or(self.parties.len()));
+            if known.is_none() {
+                self.parties.push(Party { host, order: None, gone: None, usable: true, place: None });
+            }
+        }
+        plan.rename(|host| places.get(usize::from(host)).and_then(|at| u16::try_from(*at).ok()));
+        self.plan = plan;
     }
 
     /// The party that answers for an expert now.
@@ -237,6 +255,14 @@ impl<'a> Work<'a> {
         let slot = match &party.order {
             Some(order) => order.slot,
             None => {
+                let manifest = self.engine.manifest();
+                // The node may host under another token by now; one that had its time is not ordered under.
+                if let Some(latest) = desk.registry.latest(&party.host, &manifest) {
+                    if !latest.hosts_all(&manifest, layer, &sent.part.routing.experts()) {
+                        return Err(Unserved::Moved);
+                    }
+                    party.host = latest;
+                }
                 let order = open(desk, self.engine, &party.host, bounds)?;
                 party.order.insert(order).slot
             }
@@ -264,6 +290,8 @@ enum Unserved {
     Lane(#[from] LaneError),
     #[error("refused with {0}")]
     Refused(Refusal),
+    #[error("it no longer hosts the expert")]
+    Moved,
     #[error("no answer in time")]
     Late,
     #[error("an answer that does not fit the question")]

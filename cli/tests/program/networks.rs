@@ -122,8 +122,8 @@ fn a_node_that_falls_is_made_up_for() {
 fn a_node_hosts_what_its_memory_holds_and_the_rest_is_named() {
     let home = Home::new();
     let router = router(&home, &[]);
-    // An expert of the embedded model takes 393,216 bytes.
-    let small = node(&home, "small", &router, &["--max-memory", "2MB"]);
+    // An expert of the embedded model takes 196,608 bytes.
+    let small = node(&home, "small", &router, &["--max-memory", "1MB"]);
     wait_until(&router, &[(&id(&small), 5)]);
     let seen = model(&router, "guide");
     assert_eq!(seen["available"], false);

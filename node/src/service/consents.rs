@@ -1,12 +1,13 @@
 //! Consent on a lane: proposed, signed, welcomed, loaded, renewed, withdrawn.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_audit::NewEntry;
 use counterfoil_identity::random;
 use counterfoil_model::ExpertBank;
-use counterfoil_spec::ids::Serial;
+use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::message::{NodeMessage, Proposal, Welcome};
 use counterfoil_spec::payload::{ConsentGranted, ConsentRevoked};
 use counterfoil_spec::refusal::Refusal;
@@ -17,10 +18,16 @@ use crate::gauge::Gauge;
 use crate::hosting::{Hosted, MAX_PENDING_CONSENTS, Pending, by_cti};
 use crate::status::{ConsentStatus, Stage};
 
+/// How long orders under a token may still come after the router was told that it has had its time.
+const GRACE: Duration = Duration::from_secs(5);
+
 impl Service<'_> {
     pub(super) fn proposed(&mut self, proposal: Proposal) -> Step {
         if self.pending.len() + self.arriving.len() >= MAX_PENDING_CONSENTS {
             return Err(self.lane.shut(Refusal::SessionOrder, "too many proposals at a time"));
+        }
+        if proposal.ranges.is_empty() {
+            return self.let_model_go(&proposal.manifest);
         }
         if self.is_worth_fetching(&proposal) {
             self.fetch_manifest(proposal);
@@ -31,8 +38,9 @@ impl Service<'_> {
 
     /// Consents to a proposal, or declines.
     pub(super) fn decide(&mut self, proposal: Proposal) -> Step {
+        let others = self.bytes_besides(&proposal.manifest);
         let config = &self.node.config;
-        let at = ((config.now)().seconds(), config.epoch);
+        let at = ((config.now)().seconds(), config.epoch, others);
         let considered =
             self.node.shelf.consider(&proposal, &config.policy, &config.identity.key, self.lane.router(), at);
         match considered {
@@ -79,7 +87,16 @@ impl Service<'_> {
             };
             (cti, bank)
         });
-        let hosted = Hosted { permit, proposal, hidden, expert_bytes, bank: None, withdrawn: false, loading };
+        let hosted = Hosted {
+            permit,
+            proposal,
+            hidden,
+            expert_bytes,
+            bank: None,
+            withdrawn: false,
+            loading,
+            let_go: None,
+        };
         self.hosted.push(hosted);
         self.report_soon();
         self.show();
@@ -94,6 +111,7 @@ impl Service<'_> {
         if let Some(hosted) = by_cti(&mut self.hosted, cti) {
             hosted.bank = Some(Arc::clone(&bank));
             self.node.shelf.put(hosted.proposal.ranges.clone(), bank);
+            self.supersede(cti);
         }
         self.ready(cti)
     }
@@ -110,6 +128,7 @@ impl Service<'_> {
         let Some(hosted) = by_cti(&mut self.hosted, cti) else { return Ok(()) };
         hosted.withdrawn = true;
         hosted.loading.abort();
+        hosted.let_go = Some(Instant::now() + GRACE);
         let min_epoch = hosted.permit.claims().epoch;
         self.renewals.retain(|(_, renewing)| renewing != cti);
         let node = self.node.config.identity.key.public().node_id();
@@ -117,6 +136,59 @@ impl Service<'_> {
         self.node.log.append_then(entry, || {});
         self.show();
         self.lane.send(&NodeMessage::Revoke(*cti))
+    }
+
+    /// The router wants nothing more of a model here.
+    fn let_model_go(&mut self, manifest: &ManifestId) -> Step {
+        let tokens = self.hosted.iter().filter(|h| h.proposal.manifest == *manifest && !h.withdrawn);
+        let tokens: Vec<Serial> = tokens.map(|h| h.permit.claims().cti).collect();
+        tokens.iter().try_for_each(|cti| self.revoke(cti))
+    }
+
+    /// Bytes of weights that are promised to other models than this one.
+    fn bytes_besides(&self, manifest: &ManifestId) -> u64 {
+        let hosted = self.hosted.iter().filter(|h| h.let_go.is_none() && !h.withdrawn).map(|h| &h.proposal);
+        let all = hosted.chain(self.pending.iter().map(|p| &p.proposal));
+        // Of a model's several tokens the last one holds from now on.
+        let last: BTreeMap<ManifestId, &Proposal> = all.map(|p| (p.manifest, p)).collect();
+        let others = last.values().filter(|p| p.manifest != *manifest);
+        others.map(|p| self.node.shelf.bytes_of(&p.manifest, &p.ranges)).fold(0, u64::saturating_add)
+    }
+
+    /// A token is ready, so those of the same model before it are not ordered under any more.
+    fn supersede(&mut self, cti: &Serial) {
+        let Some(at) = self.hosted.iter().position(|h| h.permit.claims().cti == *cti) else { return };
+        let Some(manifest) = self.hosted.get(at).map(|h| h.proposal.manifest) else { return };
+        let before = self.hosted.iter_mut().take(at).filter(|h| h.proposal.manifest == manifest);
+        for hosted in before {
+            if hosted.bank.is_none() {
+                hosted.loading.abort();
+            }
+            hosted.let_go.get_or_insert_with(|| Instant::now() + GRACE);
+        }
+        self.renewals.retain(|(_, renewing)| {
+            renewing == cti
+                || !self.hosted.iter().any(|h| h.let_go.is_some() && h.permit.claims().cti == *renewing)
+        });
+    }
+
+    /// When experts may be let go of next that no request uses.
+    pub(super) fn next_release(&self) -> Option<Instant> {
+        let idle =
+            (0..).zip(&self.hosted).filter(|(slot, h)| h.bank.is_some() && !self.node.work.uses(*slot));
+        idle.filter_map(|(_, h)| h.let_go).min()
+    }
+
+    /// Lets go of experts whose token's time is over and that no request uses.
+    pub(super) fn release(&mut self) {
+        let now = Instant::now();
+        for (slot, hosted) in (0..).zip(&mut self.hosted) {
+            if hosted.let_go.is_some_and(|at| at <= now) && !self.node.work.uses(slot) {
+                hosted.bank = None;
+            }
+        }
+        self.node.shelf.sweep();
+        self.show();
     }
 
     /// Sends the next consent token for what is hosted under the one whose time has come.
@@ -129,12 +201,15 @@ impl Service<'_> {
     }
 
     pub(super) fn show(&self) {
-        let consents = self.hosted.iter().filter(|hosted| !hosted.withdrawn).map(|hosted| ConsentStatus {
-            cti: hosted.permit.claims().cti,
-            manifest: hosted.proposal.manifest,
-            expires: hosted.permit.claims().expires,
-            experts: hosted.bank.as_ref().map(|bank| bank.experts().count()),
-        });
+        let consents =
+            self.hosted.iter().filter(|hosted| !hosted.withdrawn && hosted.let_go.is_none()).map(|hosted| {
+                ConsentStatus {
+                    cti: hosted.permit.claims().cti,
+                    manifest: hosted.proposal.manifest,
+                    expires: hosted.permit.claims().expires,
+                    experts: hosted.bank.as_ref().map(|bank| bank.experts().count()),
+                }
+            });
         let consents = consents.collect();
         self.cover();
         self.node.status.send_modify(|status| status.consents = consents);

@@ -73,7 +73,7 @@ impl Service<'_> {
 
     /// Says what is covered by consent tokens: shards of the rest may make room, and shards of these may be passed on.
     pub(super) fn cover(&self) {
-        let own = self.hosted.iter().filter(|hosted| !hosted.withdrawn);
+        let own = self.hosted.iter().filter(|h| !h.withdrawn && (h.let_go.is_none() || h.bank.is_some()));
         let awaited = self.pending.iter().map(|pending| &pending.proposal);
         let covered = own.clone().map(|hosted| &hosted.proposal).chain(awaited);
         let covered: Vec<Range> = covered.flat_map(|proposal| proposal.ranges.clone()).collect();

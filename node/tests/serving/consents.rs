@@ -44,8 +44,9 @@ async fn nothing_is_consented_to_before_the_notice_is_accepted() {
 
 #[tokio::test]
 async fn more_weights_than_offered_are_declined() {
-    let all = Scene::new().model.config().all_experts().count();
-    let bytes = u64::try_from(all).unwrap() * Scene::new().model.expert_weight_bytes();
+    let model = Scene::new().model;
+    let all = model.config().all_experts().count();
+    let bytes: u64 = model.manifest().experts().map(|(_, record)| record.size).sum();
     let scene = Scene::with(|config| config.max_weight_bytes = bytes - 1);
     let mut lane = scene.lane().await;
     lane.lane.propose(scene.proposal()).unwrap();

@@ -119,11 +119,13 @@ impl Seat {
         narrowed
     }
 
-    /// It hosts nothing of a model and will not, as long as it stays.
+    /// It hosts nothing of a model; and will not, as long as it stays, unless that is what it was asked for.
     pub(super) fn decline(&mut self, manifest: ManifestId) {
         self.answer_until = None;
-        self.declined.insert(manifest);
-        self.standings.remove(&manifest);
+        let asked = self.standings.remove(&manifest).is_some_and(|s| s.proposed.is_empty());
+        if !asked {
+            self.declined.insert(manifest);
+        }
     }
 
     /// It sent a consent token.
@@ -202,7 +204,9 @@ impl Seat {
         let Some(lane) = self.lane() else { return };
         match lane.propose(proposal) {
             Ok(()) => {
-                self.answer_until.get_or_insert_with(|| Instant::now() + CONSENT_TIMEOUT);
+                if !ranges.is_empty() {
+                    self.answer_until.get_or_insert_with(|| Instant::now() + CONSENT_TIMEOUT);
+                }
                 self.standings.entry(manifest).or_default().proposed = ranges;
             }
             Err(e) => tracing::warn!(node = %lane.node(), error = %e, "a proposal could not be sent"),

@@ -133,7 +133,7 @@ fn trim(table: &mut Table<'_>) {
             });
             for (layer, experts) in parts {
                 let spare = experts.iter().all(|e| table.copies(m, layer, e) > wanted);
-                if spare && table.may_give(r, m, layer, &experts) && !table.is_last(r, m, layer, &experts) {
+                if spare && table.may_give(r, m, layer, &experts) {
                     table.remove(r, m, layer, &experts);
                 }
             }
@@ -226,7 +226,6 @@ fn gift_of(table: &Table<'_>, giver: usize, taker: usize) -> Option<(usize, usiz
                 && taking.strain(load) <= giving.relief(load)
                 && table.can_take(taker, m, *layer, experts)
                 && table.may_give(giver, m, *layer, experts)
-                && !table.is_last(giver, m, *layer, experts)
             {
                 best = Some((score, m, *layer, experts));
             }

@@ -27,7 +27,7 @@ pub struct Move {
     pub node: NodeId,
     /// Which model.
     pub manifest: ManifestId,
-    /// All that it is to host of the model from then on.
+    /// All that it is to host of the model from then on; where that is nothing, it is asked to let the model go.
     pub ranges: Vec<Range>,
 }
 
@@ -52,7 +52,7 @@ pub fn moves(models: &[Needs], standings: &Standings, target: &BTreeMap<NodeId, 
                 working = true;
                 continue;
             }
-            if want == have || want.is_empty() {
+            if want == have {
                 continue;
             }
             let others = models.iter().filter(|m| m.shape != needs.shape);

@@ -62,6 +62,13 @@ impl Plan {
         self.hosts.get(at * self.experts + expert).map_or(&[], Vec::as_slice)
     }
 
+    /// Calls hosts by other numbers; those without one are left out.
+    pub fn rename(&mut self, name: impl Fn(u16) -> Option<u16>) {
+        for order in &mut self.hosts {
+            *order = order.iter().filter_map(|host| name(*host)).collect();
+        }
+    }
+
     /// The hosts that are first choice for at least one expert, ascending.
     #[must_use]
     pub fn first_choices(&self) -> Vec<u16> {

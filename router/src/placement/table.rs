@@ -148,12 +148,6 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Whether this is all that a node holds of a model; what is proposed to a node is never nothing.
-    pub(super) fn is_last(&self, r: usize, m: usize, layer: usize, experts: &Bits) -> bool {
-        let held = &self.rooms[r].held[m].0;
-        held.len() == 1 && held.get(&layer) == Some(experts)
-    }
-
     /// Whether a change of these experts leaves a node's ranges few enough in any case.
     fn within_ranges(&self, r: usize, m: usize, experts: &Bits) -> bool {
         self.rooms[r].ranges[m] + RANGES_PER_RUN * experts.runs().len() <= MAX_CONSENT_RANGES

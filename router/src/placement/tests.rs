@@ -307,12 +307,7 @@ fn follow(models: &[Needs], offers: &[Offer], current: &Current, target: &Curren
             for (id, (_, own)) in &standings {
                 let has: BTreeSet<Shard> = own.values().flat_map(|s| shards(&s.ready, models)).collect();
                 let want = shards(target.get(id).map_or(&[], Vec::as_slice), models);
-                // A node cannot be told to host nothing of a model; what it then holds may be in the way.
-                let stuck = models
-                    .iter()
-                    .map(|m| m.shape.manifest)
-                    .any(|m| has.iter().any(|s| s.0 == m) && !want.iter().any(|s| s.0 == m));
-                assert!(stuck || has == want, "{id} stops short");
+                assert!(has == want, "{id} stops short");
             }
             return;
         };
