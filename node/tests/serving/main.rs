@@ -12,6 +12,7 @@ mod enrolment;
 mod fetching;
 mod fixture;
 mod orders;
+mod placing;
 mod receipts;
 
 use counterfoil_consent::check_node_half;
