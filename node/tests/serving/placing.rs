@@ -8,7 +8,7 @@ use counterfoil_spec::message::NodeMessage;
 use super::fixture::Scene;
 
 fn bytes(model: &Checkpoint) -> u64 {
-    model.config().all_experts().map(|(layer, expert)| model.shard_bytes(layer, expert)).sum()
+    model.manifest().experts().map(|(_, record)| record.size).sum()
 }
 
 #[tokio::test]
