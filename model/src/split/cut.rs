@@ -147,3 +147,30 @@ fn requantise(laid: &Laid, dtype: ElementType, sink: Sink<'_>) -> Result<(), Fau
 
 /// How much is handed over at once.
 const PIECE_BYTES: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::split::{MANIFEST_FILE, SHARDS_FOLDER, shard_name};
+
+    #[test]
+    fn interrupted_work_goes_on_with_the_shards_that_are_whole() {
+        let guide = Checkpoint::guide().unwrap();
+        let at = tempfile::tempdir().unwrap();
+        let cut = || split(&guide, Quant::Q8_0, (at.path(), Existing::Refuse), &|_, _| ()).unwrap().0;
+        let id = cut();
+        let shard = |expert| at.path().join(SHARDS_FOLDER).join(shard_name(0, expert));
+        let before = std::fs::metadata(shard(0)).unwrap().ino();
+        // As an interruption leaves it: no manifest, a shard of which only the beginning came, the mark of the work.
+        std::fs::remove_file(at.path().join(MANIFEST_FILE)).unwrap();
+        std::fs::rename(shard(1), shard(1).with_extension("shard.part")).unwrap();
+        let job = Cut { checkpoint: &guide, quant: Quant::Q8_0 }.job();
+        std::fs::write(at.path().join(".counterfoil-split"), job).unwrap();
+        assert_eq!(cut(), id);
+        assert_eq!(std::fs::metadata(shard(0)).unwrap().ino(), before);
+        assert!(!shard(1).with_extension("shard.part").exists());
+        assert_eq!(Checkpoint::open(at.path()).unwrap().manifest_id(), id);
+    }
+}

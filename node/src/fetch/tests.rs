@@ -58,11 +58,14 @@ enum Give {
     No(Refusal),
 }
 
+/// The first chunk and the excluded sources of one request.
+type Asked = (u32, Vec<NodeId>);
+
 /// A node's end of a lane with a store, and a router that follows a script.
 struct Scene {
     home: tempfile::TempDir,
     courier: Courier,
-    asked: Arc<Mutex<Vec<(u32, Vec<NodeId>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     status: watch::Receiver<Status>,
     gauge: Gauge,
     _ends: (Sandbox, Member, RouterEndpoint, NodeEndpoint, RouterLane, NodeLane),
@@ -80,7 +83,7 @@ impl Scene {
         let admitting = async { endpoint.accept().await.unwrap().admit().await };
         let (there, here) = tokio::join!(admitting, ours.connect(&target, tls, hello((net.now)())));
         let (router, node) = (there.unwrap().lane, here.unwrap());
-        let asked: Arc<Mutex<Vec<_>>> = Arc::default();
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
         let (seen, script) = (Arc::clone(&asked), Arc::new(Mutex::new(VecDeque::from(script))));
         tokio::spawn(router.fetch_door().serve(move |request, reply| {
             let FetchRequest::Shard(shard) = request else { panic!("{request:?}") };
@@ -104,7 +107,7 @@ impl Scene {
         self.courier.one(key(expert), &record(&bytes()), &self.sources(), &self.gauge).await
     }
 
-    fn asked(&self) -> Vec<(u32, Vec<NodeId>)> {
+    fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 

@@ -38,16 +38,19 @@ pub(crate) enum Lie {
     Broken,
 }
 
+/// Path, range and whether the token came, of one request.
+type Asked = (String, String, bool);
+
 /// A server of two files, of which one expert has a part, another part and a third one.
 pub(crate) struct Web {
     addr: SocketAddr,
-    asked: Arc<Mutex<Vec<(String, String, bool)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 #[derive(Clone)]
 struct Shop {
     lie: Lie,
-    asked: Arc<Mutex<Vec<(String, String, bool)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Web {
@@ -69,8 +72,8 @@ impl Web {
         Repository { repo: "owner/model-1.5".to_owned(), revision: COMMIT.to_owned() }
     }
 
-    /// Path, range and whether the token came, of every request.
-    fn asked(&self) -> Vec<(String, String, bool)> {
+    /// Every request.
+    fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
