@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use counterfoil_model::Checkpoint;
 use counterfoil_session::FetchError;
-use counterfoil_session::fetch::{Body, Reply};
+use counterfoil_session::fetch::Reply;
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::fetch::{FetchRequest, ShardRequest};
 use counterfoil_spec::ids::NodeId;
@@ -110,21 +110,19 @@ impl Sharing {
             let length = usize::try_from((size - at).min(CHUNK)).unwrap_or(SHARD_CHUNK_BYTES);
             let from = Arc::clone(&place);
             let read = tokio::task::spawn_blocking(move || from.read(at, length)).await;
-            let chunk = match read {
-                Ok(Ok(chunk)) => chunk,
-                Ok(Err(error)) => return Ok(failed(body, &error.to_string())),
-                Err(error) => return Ok(failed(body, &error.to_string())),
+            let chunk = match read.map_err(io::Error::other).flatten() {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    tracing::error!(%error, "a shard that is hosted here cannot be read");
+                    body.give_up(Refusal::SessionInternal);
+                    return Ok(());
+                }
             };
             body.chunk(&chunk).await?;
             at += CHUNK;
         }
         body.finish().await
     }
-}
-
-fn failed(body: Body, why: &str) {
-    tracing::error!(why, "a shard that is hosted here cannot be read");
-    body.give_up(Refusal::SessionInternal);
 }
 
 impl Place {

@@ -11,9 +11,6 @@ use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, Va
 
 /// The bytes that one lane may have in flight or unread in one direction.
 pub const LANE_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
-/// The bytes that all fetch streams of one side may have in flight or unread, beside the lane's.
-const FETCH_WINDOW_BYTES: u32 = FETCH_STREAMS * (MAX_FETCH_CHUNKS_AHEAD * SHARD_CHUNK_BYTES) as u32;
-const FETCH_STREAMS: u32 = MAX_FETCH_STREAMS as u32;
 /// How long a silent peer is waited for, in milliseconds.
 pub const IDLE_TIMEOUT_MS: u32 = 5_000;
 /// How often a node makes itself heard, in milliseconds.
@@ -48,9 +45,12 @@ pub(crate) enum Side {
 /// The transport of a lane.
 pub(crate) fn transport(side: Side, distance: Distance) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
+    let fetches = narrow(MAX_FETCH_STREAMS);
+    // The bytes that all fetch streams of one side may have in flight or unread stand beside the lane's.
+    let window = LANE_WINDOW_BYTES + fetches * narrow(MAX_FETCH_CHUNKS_AHEAD * SHARD_CHUNK_BYTES);
     let (streams, keep_alive) = match side {
-        Side::Router => (1 + FETCH_STREAMS, None),
-        Side::Node => (FETCH_STREAMS, Some(Duration::from_millis(KEEP_ALIVE_MS))),
+        Side::Router => (1 + fetches, None),
+        Side::Node => (fetches, Some(Duration::from_millis(KEEP_ALIVE_MS))),
     };
     config
         .max_concurrent_bidi_streams(VarInt::from(streams))
@@ -59,8 +59,8 @@ pub(crate) fn transport(side: Side, distance: Distance) -> Arc<TransportConfig> 
         .keep_alive_interval(keep_alive)
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from(IDLE_TIMEOUT_MS))))
         .stream_receive_window(VarInt::from(LANE_WINDOW_BYTES))
-        .receive_window(VarInt::from(LANE_WINDOW_BYTES + FETCH_WINDOW_BYTES))
-        .send_window(u64::from(LANE_WINDOW_BYTES + FETCH_WINDOW_BYTES))
+        .receive_window(VarInt::from(window))
+        .send_window(u64::from(window))
         .mtu_discovery_config(Some(mtu_discovery()))
         .congestion_controller_factory(congestion());
     if distance == Distance::Loopback {
@@ -88,6 +88,11 @@ pub(crate) fn endpoint() -> EndpointConfig {
     // The constant lies within the range that quinn takes; were it not, its default would stay.
     let _ = config.max_udp_payload_size(MAX_UDP_PAYLOAD_BYTES);
     config
+}
+
+/// A limit as QUIC counts it; all of them are small.
+fn narrow(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
 }
 
 fn mtu_discovery() -> MtuDiscoveryConfig {

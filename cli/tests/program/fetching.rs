@@ -21,7 +21,7 @@ fn parrot(home: &Home) -> PathBuf {
 
 fn router(home: &Home, model: &Path) -> Program {
     let model = model.display().to_string();
-    let flags = ["--listen", "127.0.0.1:0", "--expect-nodes", "2", "--replicas", "2", "--model", &model];
+    let flags = ["--listen", "127.0.0.1:0", "--replicas", "2", "--model", &model];
     Program::start(&home.path(), &[&["router", "--json"][..], &flags].concat())
 }
 

@@ -1,9 +1,13 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, Response, StatusCode, Uri};
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 
 use super::*;
 use crate::fetch::tests::{MIB, bytes, record};
@@ -59,8 +63,17 @@ impl Web {
         let addr = listener.local_addr().unwrap();
         let asked = Arc::default();
         let shop = Shop { lie, asked: Arc::clone(&asked) };
-        let app = axum::Router::new().fallback(answer).with_state(shop);
-        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let shop = shop.clone();
+                let answer = service_fn(move |request| {
+                    let response = shop.answer(&request);
+                    async move { Ok::<_, std::convert::Infallible>(response) }
+                });
+                let served = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(served.serve_connection(TokioIo::new(stream), answer));
+            }
+        });
         Self { addr, asked }
     }
 
@@ -111,52 +124,64 @@ fn file(path: &str) -> Vec<u8> {
     file
 }
 
-async fn answer(State(shop): State<Shop>, uri: Uri, headers: HeaderMap) -> Response<Body> {
-    let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
-    let (range, token) = (text("range"), text("authorization"));
-    assert!(token.is_empty() || token == format!("Bearer {TOKEN}"));
-    let nth = {
-        let mut asked = shop.asked.lock().unwrap();
-        asked.push((uri.to_string(), range.clone(), !token.is_empty()));
-        asked.len()
-    };
-    let plain = |status: u16| Response::builder().status(status);
-    let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
-    let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
-    let mut file = file(uri.path());
-    if shop.lie == Lie::WrongByte && !uri.path().contains("b%20c") {
-        // Byte 1,400,000 of the shard, in its second chunk.
-        file[900_000] ^= 1;
-    }
-    let total = file.len();
-    let part = file[first..=last].to_vec();
-    let partial = |first: usize| {
-        let range = format!("bytes {first}-{last}/{total}");
-        plain(206).header("content-range", range)
-    };
-    let cut = |part: Vec<u8>| {
-        let pieces = [Ok(axum::body::Bytes::from(part[..5].to_vec())), Err(std::io::Error::other("cut"))];
-        Body::from_stream(futures_util::stream::iter(pieces))
-    };
-    match shop.lie {
-        Lie::Whole => plain(200).body(Body::from(file)).unwrap(),
-        Lie::OtherRange => partial(first + 1).body(Body::from(part)).unwrap(),
-        Lie::Missing => plain(404).body(Body::empty()).unwrap(),
-        Lie::Denied => plain(401).body(Body::empty()).unwrap(),
-        Lie::Busy if nth <= 2 => plain(429).header("retry-after", "0").body(Body::empty()).unwrap(),
-        Lie::Short if nth <= 2 => partial(first).body(Body::from(part[..5].to_vec())).unwrap(),
-        Lie::Cut if nth <= 2 => partial(first).body(cut(part)).unwrap(),
-        Lie::Broken => plain(StatusCode::BAD_GATEWAY.as_u16()).body(Body::empty()).unwrap(),
-        Lie::Loop => plain(302).header("location", uri.to_string()).body(Body::empty()).unwrap(),
-        Lie::Elsewhere(_) if !uri.path().starts_with("/cache") => {
-            let to = format!("/cache{}?sig=x%2Fy", uri.path());
-            plain(307).header("location", to).body(Body::empty()).unwrap()
+type Body = BoxBody<Bytes, std::io::Error>;
+
+fn body(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed()
+}
+
+/// The beginning, and then a connection that breaks.
+fn cut(bytes: &[u8]) -> Body {
+    let begun = Frame::data(Bytes::from(bytes[..5].to_vec()));
+    let pieces = [Ok(begun), Err(std::io::Error::other("cut"))];
+    BodyExt::boxed(StreamBody::new(futures_util::stream::iter(pieces)))
+}
+
+impl Shop {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        let (shop, uri, headers) = (self, request.uri(), request.headers());
+        let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
+        let (range, token) = (text("range"), text("authorization"));
+        assert!(token.is_empty() || token == format!("Bearer {TOKEN}"));
+        let nth = {
+            let mut asked = shop.asked.lock().unwrap();
+            asked.push((uri.to_string(), range.clone(), !token.is_empty()));
+            asked.len()
+        };
+        let plain = |status: u16| Response::builder().status(status);
+        let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+        let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+        let mut file = file(uri.path());
+        if shop.lie == Lie::WrongByte && !uri.path().contains("b%20c") {
+            // Byte 1,400,000 of the shard, in its second chunk.
+            file[900_000] ^= 1;
         }
-        Lie::Elsewhere(other) => {
-            let to = format!("http://{other}{}", uri.path());
-            plain(302).header("location", to).body(Body::empty()).unwrap()
+        let total = file.len();
+        let part = file[first..=last].to_vec();
+        let partial = |first: usize| {
+            let range = format!("bytes {first}-{last}/{total}");
+            plain(206).header("content-range", range)
+        };
+        match shop.lie {
+            Lie::Whole => plain(200).body(body(file)).unwrap(),
+            Lie::OtherRange => partial(first + 1).body(body(part)).unwrap(),
+            Lie::Missing => plain(404).body(body(Vec::new())).unwrap(),
+            Lie::Denied => plain(401).body(body(Vec::new())).unwrap(),
+            Lie::Busy if nth <= 2 => plain(429).header("retry-after", "0").body(body(Vec::new())).unwrap(),
+            Lie::Short if nth <= 2 => partial(first).body(body(part[..5].to_vec())).unwrap(),
+            Lie::Cut if nth <= 2 => partial(first).body(cut(&part)).unwrap(),
+            Lie::Broken => plain(StatusCode::BAD_GATEWAY.as_u16()).body(body(Vec::new())).unwrap(),
+            Lie::Loop => plain(302).header("location", uri.to_string()).body(body(Vec::new())).unwrap(),
+            Lie::Elsewhere(_) if !uri.path().starts_with("/cache") => {
+                let to = format!("/cache{}?sig=x%2Fy", uri.path());
+                plain(307).header("location", to).body(body(Vec::new())).unwrap()
+            }
+            Lie::Elsewhere(other) => {
+                let to = format!("http://{other}{}", uri.path());
+                plain(302).header("location", to).body(body(Vec::new())).unwrap()
+            }
+            _ => partial(first).body(body(part)).unwrap(),
         }
-        _ => partial(first).body(Body::from(part)).unwrap(),
     }
 }
 

@@ -140,7 +140,7 @@ fn most_covered(models: &[Needs], offers: &[Offer], one: u64) -> usize {
     let allowed: Vec<_> = offers.iter().map(|o| shards(&o.allowed, models)).collect();
     let can: Vec<Vec<usize>> =
         all(models).iter().map(|s| (0..offers.len()).filter(|n| allowed[*n].contains(s)).collect()).collect();
-    let room: Vec<usize> = offers.iter().map(|o| (o.bytes / one) as usize).collect();
+    let room: Vec<usize> = offers.iter().map(|o| usize::try_from(o.bytes / one).unwrap()).collect();
     let mut seats = vec![Vec::new(); offers.len()];
     (0..can.len()).filter(|s| place(*s, &can, &mut seats, &room, &mut vec![false; offers.len()])).count()
 }
@@ -350,7 +350,7 @@ fn replicas_go_to_the_model_that_is_asked_for_most() {
     let offers: Vec<Offer> = (0..3).map(|i| offer(i, 80, &[1, 2])).collect();
     let found = assign(&models, &offers, &Current::new());
     let copies =
-        |m| found.nodes.values().map(|r| shards(r, &models)).flatten().filter(|s| s.0 == model(m)).count();
+        |m| found.nodes.values().flat_map(|r| shards(r, &models)).filter(|s| s.0 == model(m)).count();
     assert_eq!((copies(1), copies(2)), (8, 16));
 }
 

@@ -199,8 +199,6 @@ fn attention(config: &ModelConfig) -> String {
 
 #[cfg(test)]
 mod tests {
-    use counterfoil_model::Checkpoint;
-
     use super::*;
 
     #[test]
