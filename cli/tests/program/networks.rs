@@ -59,6 +59,14 @@ fn wait_until(at: &Program, wanted: &[(&str, u64)]) {
     panic!("{seen:?} is not {wanted:?}");
 }
 
+/// How many experts of which models a node hosts.
+fn models(at: &Program, node: &str) -> Vec<(String, u64)> {
+    let health = fetch(at.address(), "/health").json();
+    let nodes = health["nodes"].as_array().unwrap();
+    let models = nodes.iter().find(|n| n["id"] == node).unwrap()["models"].as_array().unwrap();
+    models.iter().map(|m| (text(&m["id"]), m["experts"].as_u64().unwrap())).collect()
+}
+
 fn answer(at: &Program, model: &str) -> String {
     let reply = ask(at.address(), None, &question(&json!({ "model": model, "max_tokens": 24 })));
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -149,16 +157,14 @@ fn one_router_offers_two_models_and_one_node_hosts_both() {
     let (endless, roomy) = (home.endless_model(), home.roomy_model());
     let router = router(&home, &["--model", &endless, "--model", &roomy]);
     let both = node(&home, "both", &router, &["--model", &endless, "--model", &roomy]);
+    wait_until(&router, &[(&id(&both), 2 * ALL)]);
+    let each = |n| vec![("endless".to_owned(), ALL), ("roomy".to_owned(), n)];
+    assert_eq!(models(&router, &id(&both)), each(ALL));
+    // The other one takes all of its model over, and the first is asked to let that go.
     let one = node(&home, "one", &router, &["--model", &roomy]);
-    // The one that hosts a single model takes three of that model's four layers over.
-    wait_until(&router, &[(&id(&both), ALL + ALL / 4), (&id(&one), 3 * ALL / 4)]);
-    let health = fetch(router.address(), "/health").json();
-    let models = health["nodes"].as_array().unwrap().iter().find(|n| n["id"] == id(&both).as_str()).unwrap()
-        ["models"]
-        .clone();
-    let names: Vec<_> =
-        models.as_array().unwrap().iter().map(|m| (text(&m["id"]), m["experts"].as_u64().unwrap())).collect();
-    assert_eq!(names, [("endless".to_owned(), ALL), ("roomy".to_owned(), ALL / 4)]);
+    wait_until(&router, &[(&id(&both), ALL), (&id(&one), ALL)]);
+    assert_eq!(models(&router, &id(&both)), each(ALL)[..1]);
+    assert_eq!(models(&router, &id(&one)), each(ALL)[1..]);
     let listed = fetch(router.address(), "/v1/models").json();
     let listed: Vec<_> =
         listed["data"].as_array().unwrap().iter().map(|m| (text(&m["id"]), m["available"].clone())).collect();
