@@ -190,12 +190,17 @@ impl Fleet {
         )
     }
 
+    /// Every expert is hosted, and the router has heard of all its nodes that they host something: a node says so to
+    /// whoever started it a moment before the router knows.
     async fn wait_until_available(&self) -> Outcome {
         let deadline = Instant::now() + AVAILABLE;
+        let wanted = usize::try_from(self.args.nodes).unwrap_or(usize::MAX);
         loop {
             let health = self.admin.json(Method::GET, "/health", None).await?;
             let models = health.get("models").and_then(Value::as_array).cloned().unwrap_or_default();
-            if !models.is_empty() && models.iter().all(|m| m.get("available") == Some(&Value::Bool(true))) {
+            let nodes = health.get("nodes").and_then(Value::as_array).map_or(0, Vec::len);
+            let available = models.iter().all(|m| m.get("available") == Some(&Value::Bool(true)));
+            if !models.is_empty() && available && nodes >= wanted {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -203,7 +208,7 @@ impl Fleet {
                     .first()
                     .and_then(|m| m.get("reason"))
                     .and_then(Value::as_str)
-                    .unwrap_or("no model");
+                    .unwrap_or("the router has not heard of all its nodes");
                 return Err(Failure::store(anyhow::anyhow!(
                     "the model did not become available within {AVAILABLE:?}: {why}; see the files under {}",
                     self.home.join("run").display()
