@@ -1,5 +1,5 @@
 //! A model cut into shards is the same model; what was changed in it is found out, and work that broke off goes on.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
