@@ -89,7 +89,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args, Clone)]
 pub(crate) struct RunArgs {
-    /// A Hugging Face checkpoint folder [default: the embedded model `guide`]
+    /// A checkpoint folder, split folder or GGUF file [default: the embedded model `guide`]
     pub(crate) model: Option<PathBuf>,
     /// Where clients connect
     #[arg(long, env = "COUNTERFOIL_LISTEN", default_value = "127.0.0.1:8000")]
@@ -111,8 +111,8 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args, Clone)]
 pub(crate) struct RouterArgs {
-    /// A Hugging Face checkpoint folder; may be given several times, and is a list in `config.toml` then [default: the
-    /// embedded model `guide`]
+    /// A checkpoint folder, split folder or GGUF file; may be given several times, and is a list in `config.toml` then
+    /// [default: the embedded model `guide`]
     #[arg(long, env = "COUNTERFOIL_MODEL")]
     pub(crate) model: Vec<PathBuf>,
     /// Where clients connect (HTTP)
@@ -152,7 +152,7 @@ pub(crate) struct ServeArgs {
     /// The join token that the router's operator gave you
     #[arg(long, env = "COUNTERFOIL_JOIN_TOKEN", hide_env_values = true)]
     pub(crate) join_token: Option<String>,
-    /// The name of a model that the router offers, or a checkpoint folder with its weights; may be given several times
+    /// The name of a model that the router offers, or a folder or GGUF file with its weights; may be given several times
     /// [default: the embedded model `guide`]
     #[arg(long, env = "COUNTERFOIL_MODEL", value_name = "NAME|DIR")]
     pub(crate) model: Vec<PathBuf>,
