@@ -30,6 +30,41 @@ fn are_the_same_with_experts_dealt_to_one_two_and_three_nodes() {
     assert_nodes_agree("experts");
 }
 
+/// One test for each model, so that they run side by side and a failure names its model.
+macro_rules! same_through_nodes {
+    ($($test:ident: $path:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            let want = logits($path, &[]);
+            assert_eq!(want["logits"].as_array().unwrap().len(), 7);
+            for (nodes, spread) in [("1", "layers"), ("2", "experts"), ("4", "experts")] {
+                assert_eq!(logits($path, &["--nodes", nodes, "--spread", spread]), want, "{nodes} nodes");
+            }
+        })*
+    };
+}
+
+same_through_nodes! {
+    dbrx: "model/fixtures/families/dbrx",
+    dbrx_plain: "model/fixtures/families/dbrx-plain",
+    deepseek_groups: "model/fixtures/families/deepseek-groups",
+    deepseek_lite: "model/fixtures/families/deepseek-lite",
+    mixtral: "model/fixtures/families/mixtral",
+    mixtral_tied: "model/fixtures/families/mixtral-tied",
+    qwen: "model/fixtures/families/qwen",
+    qwen_renormalised: "model/fixtures/families/qwen-renormalised",
+    gguf_dbrx: "model/fixtures/gguf/dbrx.gguf",
+    gguf_dbrx_quantised: "model/fixtures/gguf/dbrx-quantised.gguf",
+    gguf_deepseek_lite: "model/fixtures/gguf/deepseek-lite.gguf",
+    gguf_deepseek_old: "model/fixtures/gguf/deepseek-old.gguf",
+    gguf_deepseek_quantised: "model/fixtures/gguf/deepseek-quantised.gguf",
+    gguf_mixtral: "model/fixtures/gguf/mixtral.gguf",
+    gguf_mixtral_old: "model/fixtures/gguf/mixtral-old.gguf",
+    gguf_mixtral_quantised: "model/fixtures/gguf/mixtral-quantised.gguf",
+    gguf_qwen: "model/fixtures/gguf/qwen.gguf",
+    gguf_qwen_quantised: "model/fixtures/gguf/qwen-quantised.gguf",
+}
+
 #[test]
 fn differ_between_models_and_refuse_what_is_not_in_the_vocabulary() {
     let guide = logits("model/guide/checkpoint", &[]);
