@@ -25,6 +25,7 @@ trap 'rm -rf "$scratch"' EXIT
 for source in src/bin/*.rs; do
     name=$(basename "$source" .rs)
     mkdir -p "artifacts/$name" "../../target/fuzz/corpus/$name"
+    [ -n "$(ls -A "corpus/$name")" ] || { echo "fuzz: model/fuzz/corpus/$name is empty" >&2; exit 1; }
     TMPDIR=$scratch "../../target/fuzz/$TARGET/debug/$name" "../../target/fuzz/corpus/$name" "corpus/$name" \
         -artifact_prefix="artifacts/$name/" -max_total_time="$SECONDS_EACH" -timeout=10 -rss_limit_mb=2048 \
         -max_len=65536 -verbosity=0 -print_final_stats=1 2>"../../target/fuzz/$name.log" || {

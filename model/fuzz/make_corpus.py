@@ -1,12 +1,15 @@
 """Makes `seed/` and `corpus/`: the smallest files of each kind that are right, for the fuzzer to change.
 
-    pip install -r ../fixtures/requirements.txt; python make_corpus.py
+    pip install -r ../fixtures/requirements.txt; python make_corpus.py PROGRAM
 
-The model has one layer of two experts; all values are a fixed ramp. The corpus of `manifest` comes from `counterfoil model split`.
+The model has one layer of two experts; all values are a fixed ramp. The corpus of `manifest` is what PROGRAM, a built `counterfoil`, writes.
 """
 
 import json
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import gguf
@@ -89,7 +92,16 @@ def make_gguf(name, quantised):
     writer.close()
 
 
+def make_manifests(program, sources):
+    for name, source in sources.items():
+        with tempfile.TemporaryDirectory() as out:
+            subprocess.run([program, "model", "split", source, "--out", f"{out}/split"], check=True, stdout=subprocess.DEVNULL)
+            write("manifest", name, Path(out, "split", "manifest.cbor").read_bytes())
+
+
 def main():
+    if len(sys.argv) != 2:
+        sys.exit("use: python make_corpus.py PROGRAM, where PROGRAM is a built counterfoil")
     for folder in ("seed", "corpus"):
         shutil.rmtree(HERE / folder, ignore_errors=True)
     seed = HERE / "seed"
@@ -110,6 +122,9 @@ def main():
     settings = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "chat_template": "{{ bos_token }}"}
     template = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content | trim }}{% else %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
     write("vocabulary", "whole", b"\xff".join([json.dumps(tokenizer).encode(), json.dumps(settings).encode(), template.encode()]))
+    files = fixtures.parent / "gguf"
+    make_manifests(sys.argv[1], {"seed": seed, "deepseek": fixtures / "deepseek-lite", "qwen": fixtures / "qwen",
+                                 "dbrx": files / "dbrx-quantised.gguf", "mixtral": files / "mixtral-quantised.gguf"})
 
 
 if __name__ == "__main__":
