@@ -13,6 +13,8 @@ pub enum Stage {
     Connecting(String),
     /// The lane stands; no consent is active yet.
     Connected,
+    /// Connected, and the router has nothing for it to host now.
+    Idle,
     /// Experts are loaded under consent.
     Serving,
     /// Finishing what is open.

@@ -264,6 +264,20 @@ impl Task {
         for next in placement::moves(&needs, &standings, &self.target) {
             self.propose(&next);
         }
+        self.tell_idle();
+    }
+
+    /// Says so to those who came and get nothing.
+    fn tell_idle(&mut self) {
+        let Some(manifest) = self.desk.engines.first().map(|engine| engine.manifest()) else { return };
+        let idle = self.seats.keys().filter(|node| self.target.get(node).is_none_or(Vec::is_empty));
+        let idle: Vec<NodeId> = idle.copied().collect();
+        for node in idle {
+            let Some(nothing) = self.proposal(&Move { node, manifest, ranges: Vec::new() }) else { continue };
+            if let Some(seat) = self.seats.get_mut(&node) {
+                seat.tell_idle(nothing);
+            }
+        }
     }
 
     /// Decides anew what nodes are to host.
@@ -333,23 +347,24 @@ impl Task {
     }
 
     fn propose(&mut self, next: &Move) {
-        let Some(engine) = self.desk.engine_of(&next.manifest) else { return };
-        let Some(seat) = self.seats.get_mut(&next.node) else { return };
-        let (list_price_micro_per_1k, min_epoch) = {
-            let books = self.desk.office.books();
-            let min_epoch = books.roster.member(&next.node).map_or(1, |m| m.min_epoch.max(1));
-            (books.ledger.rules().list_price_micro_per_1k, min_epoch)
-        };
-        let proposal = Proposal {
+        let Some(proposal) = self.proposal(next) else { return };
+        if let Some(seat) = self.seats.get_mut(&next.node) {
+            seat.propose(proposal);
+        }
+    }
+
+    fn proposal(&self, next: &Move) -> Option<Proposal> {
+        let engine = self.desk.engine_of(&next.manifest)?;
+        let books = self.desk.office.books();
+        Some(Proposal {
             manifest: next.manifest,
             name: engine.name().to_owned(),
             ranges: next.ranges.clone(),
-            list_price_micro_per_1k,
+            list_price_micro_per_1k: books.ledger.rules().list_price_micro_per_1k,
             currency: crate::office::CURRENCY.to_owned(),
             router: self.desk.home.router_id(),
-            min_epoch,
-        };
-        seat.propose(proposal);
+            min_epoch: books.roster.member(&next.node).map_or(1, |m| m.min_epoch.max(1)),
+        })
     }
 }
 

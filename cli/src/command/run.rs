@@ -112,11 +112,14 @@ async fn start(home: &Path, args: RunArgs, log: &str) -> Result<(Fleet, Process,
     for number in 1..=fleet.args.nodes {
         nodes.push((number, fleet.start_node(number).await?, String::new()));
     }
+    let mut hosting = 0;
     for (_, node, id) in &mut nodes {
         let line = node.ready().await?;
+        // One for which there is nothing to host is ready too.
+        hosting += usize::from(line.get("experts").and_then(Value::as_u64) != Some(0));
         *id = line.get("node_id").and_then(Value::as_str).unwrap_or_default().to_owned();
     }
-    fleet.wait_until_available().await?;
+    fleet.wait_until_available(hosting).await?;
     Ok((fleet, router, nodes))
 }
 
@@ -190,17 +193,16 @@ impl Fleet {
         )
     }
 
-    /// Every expert is hosted, and the router has heard of all its nodes that they host something: a node says so to
-    /// whoever started it a moment before the router knows.
-    async fn wait_until_available(&self) -> Outcome {
+    /// Every expert is hosted, and the router has heard of all `hosting` nodes that they host something: a node says so
+    /// to whoever started it a moment before the router knows.
+    async fn wait_until_available(&self, hosting: usize) -> Outcome {
         let deadline = Instant::now() + AVAILABLE;
-        let wanted = usize::try_from(self.args.nodes).unwrap_or(usize::MAX);
         loop {
             let health = self.admin.json(Method::GET, "/health", None).await?;
             let models = health.get("models").and_then(Value::as_array).cloned().unwrap_or_default();
             let nodes = health.get("nodes").and_then(Value::as_array).map_or(0, Vec::len);
             let available = models.iter().all(|m| m.get("available") == Some(&Value::Bool(true)));
-            if !models.is_empty() && available && nodes >= wanted {
+            if !models.is_empty() && available && nodes >= hosting {
                 return Ok(());
             }
             if Instant::now() > deadline {

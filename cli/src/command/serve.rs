@@ -171,7 +171,7 @@ async fn tell(handle: NodeHandle, (node_id, max_memory): (String, ByteSize), jso
     loop {
         let seen = status.borrow_and_update().clone();
         let experts: usize = seen.consents.iter().filter_map(|c| c.experts).sum();
-        if seen.stage == Stage::Serving && !ready {
+        if matches!(seen.stage, Stage::Serving | Stage::Idle) && !ready {
             ready = true;
             if json {
                 let max_bytes = max_memory.0;
@@ -185,6 +185,10 @@ async fn tell(handle: NodeHandle, (node_id, max_memory): (String, ByteSize), jso
                 Stage::Starting => "starting".to_owned(),
                 Stage::Connecting(why) => format!("connecting again: {why}"),
                 Stage::Connected => "connected; waiting for a proposal".to_owned(),
+                Stage::Idle => {
+                    "nothing to host now: the models that this node may serve are hosted, or do not fit here"
+                        .to_owned()
+                }
                 Stage::Serving => format!("serving {experts} experts"),
                 Stage::Draining => "finishing what is open".to_owned(),
             });

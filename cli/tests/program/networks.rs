@@ -111,6 +111,26 @@ fn layers_move_to_a_node_that_joins_and_back_when_it_leaves() {
 }
 
 #[test]
+fn a_node_with_nothing_to_host_is_ready_too() {
+    let home = Home::new();
+    let program = home.run(&["--nodes", "5", "--replicas", "1"]);
+    assert_eq!(program.ready["nodes"].as_array().unwrap().len(), 5);
+    // Four layers, so that one of five nodes has none.
+    let health = fetch(program.address(), "/health").json();
+    assert_eq!(health["nodes"].as_array().unwrap().len(), 4);
+    program.stop();
+
+    let router = router(&home, &[]);
+    let small = node(&home, "small", &router, &["--max-memory", "1kB"]);
+    assert_eq!(small.ready["experts"], 0);
+    let large = node(&home, "large", &router, &[]);
+    wait_until(&router, &[(&id(&large), ALL)]);
+    large.stop();
+    small.stop();
+    router.stop();
+}
+
+#[test]
 fn a_node_that_falls_is_made_up_for() {
     let home = Home::new();
     let router = router(&home, &[]);

@@ -142,7 +142,12 @@ impl Service<'_> {
     fn let_model_go(&mut self, manifest: &ManifestId) -> Step {
         let tokens = self.hosted.iter().filter(|h| h.proposal.manifest == *manifest && !h.withdrawn);
         let tokens: Vec<Serial> = tokens.map(|h| h.permit.claims().cti).collect();
-        tokens.iter().try_for_each(|cti| self.revoke(cti))
+        tokens.iter().try_for_each(|cti| self.revoke(cti))?;
+        let hosts = self.hosted.iter().any(|h| !h.withdrawn && h.let_go.is_none());
+        if !hosts && self.pending.is_empty() && self.arriving.is_empty() && self.draining.is_none() {
+            self.node.status.send_modify(|status| status.stage = Stage::Idle);
+        }
+        Ok(())
     }
 
     /// Bytes of weights that are promised to other models than this one.

@@ -34,6 +34,8 @@ pub(super) struct Seat {
     answer_until: Option<Instant>,
     /// Whether nothing was decided about it since it came.
     fresh: bool,
+    /// Whether it was told that there is nothing for it.
+    told_idle: bool,
 }
 
 #[derive(Debug, Default)]
@@ -196,6 +198,19 @@ impl Seat {
     /// The same of one that is not here: what it hosted, and no more.
     pub(super) fn memory(node: NodeId, hosted: Vec<Range>, speed: u32) -> Offer {
         Offer { node, bytes: u64::MAX, allowed: hosted, speed }
+    }
+
+    /// Tells a node to which nothing was ever proposed that there is nothing for it, once, so that its operator does
+    /// not wait.
+    pub(super) fn tell_idle(&mut self, nothing: Proposal) {
+        if self.told_idle || !self.standings.is_empty() {
+            return;
+        }
+        let Some(lane) = self.lane() else { return };
+        match lane.propose(nothing) {
+            Ok(()) => self.told_idle = true,
+            Err(e) => tracing::warn!(node = %lane.node(), error = %e, "a proposal could not be sent"),
+        }
     }
 
     /// Proposes; what is on its way counts as proposed.
