@@ -163,7 +163,12 @@ impl<'a> Service<'a> {
             RouterMessage::Propose(proposal) => self.proposed(proposal),
             RouterMessage::Welcome(welcome) => self.welcomed(&welcome),
             RouterMessage::Refused(refusal, detail) => {
-                self.pending.clear();
+                //= spec/session.md#control-messages
+                //# A router MUST answer the consent tokens of a lane in the order in which they came
+                if !self.pending.is_empty() {
+                    self.pending.remove(0);
+                }
+                self.cover();
                 tracing::warn!(%refusal, detail, "the router refused a consent token");
                 self.node.status.send_modify(|s| s.refused = Some(format!("{refusal}: {detail}")));
                 Ok(())

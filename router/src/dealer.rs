@@ -7,22 +7,25 @@
 //! has on its disk.
 
 mod chairs;
+mod event;
 mod seat;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use counterfoil_session::RouterLane;
 use counterfoil_spec::claims::Range;
-use counterfoil_spec::ids::{ManifestId, NodeId};
-use counterfoil_spec::message::{NodeHello, Proposal};
+use counterfoil_spec::ids::NodeId;
+use counterfoil_spec::message::Proposal;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::desk::Desk;
 use crate::placement::{self, Move, Needs, Offer, dealt};
+
+pub(crate) use event::{Event, Leave, Visit};
 
 use chairs::Chairs;
 use seat::Seat;
@@ -53,35 +56,6 @@ pub enum Dealing {
         /// Whether the experts of every layer are dealt out singly instead of whole layers.
         by_expert: bool,
     },
-}
-
-/// One stay of a node: it tells a lane from the one after it.
-pub(crate) type Visit = u64;
-
-/// What members tell.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A node said Hello.
-    Joined(Box<(RouterLane, NodeHello)>, Visit),
-    /// A node sent a consent token.
-    Answered(NodeId, Visit),
-    /// A node is fetching what it needs to answer.
-    Fetching(NodeId, Visit),
-    /// A node may be asked for this, under a consent token that is in force.
-    Ready(NodeId, Visit, Vec<Range>),
-    /// A node wants none of a model: it declined, or withdrew its consent.
-    Declined(NodeId, Visit, ManifestId),
-    /// A node takes no more orders, and whether it said so.
-    Left(NodeId, Visit, Leave),
-}
-
-/// How a node leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leave {
-    /// It said so.
-    InOrder,
-    /// Its lane broke; it may come back.
-    Lost,
 }
 
 /// The way to the task.
@@ -169,9 +143,9 @@ impl Task {
                     seat.answer();
                 }
             }
-            Event::Fetching(node, visit) => {
+            Event::Fetching(node, visit, progress) => {
                 if let Some(seat) = self.here(&node, visit) {
-                    seat.wait_on();
+                    seat.wait_on(&progress);
                 }
             }
             Event::Ready(node, visit, ranges) => {
@@ -182,7 +156,19 @@ impl Task {
             }
             Event::Declined(node, visit, manifest) => {
                 if let Some(seat) = self.here(&node, visit) {
-                    seat.decline(manifest);
+                    seat.decline(manifest, Instant::now());
+                    self.stale = true;
+                }
+            }
+            Event::Refused(node, visit) => {
+                if let Some(seat) = self.here(&node, visit) {
+                    seat.refused(Instant::now());
+                    self.stale = true;
+                }
+            }
+            Event::Withdrew(node, visit, manifest) => {
+                if let Some(seat) = self.here(&node, visit) {
+                    seat.withdraw(manifest);
                     self.stale = true;
                 }
             }
@@ -241,13 +227,16 @@ impl Task {
 
     async fn deal(&mut self) {
         self.seats.values_mut().for_each(Seat::expect_answer);
+        let now = Instant::now();
+        for seat in self.seats.values_mut() {
+            self.stale |= seat.expect_ready(now) | seat.offer_again(now);
+        }
         let Dealing::Placed { replicas, expect } = self.dealing else {
             self.seats.retain(|_, seat| seat.lane().is_some());
             return;
         };
         // Who was announced is all here, so what others once had is free.
         let complete = expect.is_some_and(|expect| self.has_come(expect));
-        let now = Instant::now();
         let before = self.seats.len();
         self.seats.retain(|_, seat| !(seat.is_over(now) || complete && seat.is_remembered()));
         self.stale |= before != self.seats.len();

@@ -53,9 +53,18 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
                 Ok(incoming) => {
                     let visit = dealer.visit();
                     let lane = incoming.lane.clone();
-                    Member { desk, dealer, lane, visit, entitled: Arc::default(), shared: None }
-                        .run(incoming)
-                        .await;
+                    Member {
+                        desk,
+                        dealer,
+                        lane,
+                        visit,
+                        entitled: Arc::default(),
+                        shared: None,
+                        loading: Vec::new(),
+                        active: Vec::new(),
+                    }
+                    .run(incoming)
+                    .await;
                 }
                 Err(e) => {
                     desk.metrics.peers_refused.one();
@@ -74,6 +83,9 @@ struct Member {
     entitled: Arc<Entitled>,
     /// What its tokens share; from the first one on.
     shared: Option<Arc<LaneState>>,
+    /// Permits that were welcomed and whose experts are being loaded.
+    loading: Vec<Host>,
+    active: Vec<Arc<Host>>,
 }
 
 impl Member {
@@ -91,60 +103,67 @@ impl Member {
         crate::fetch::serve(&self.desk, &self.lane, &self.entitled);
         let joined = Box::new((self.lane.clone(), incoming.hello.clone()));
         self.dealer.tell(Event::Joined(joined, self.visit)).await;
-        // Permits that were welcomed and whose experts are being loaded.
-        let mut loading: Vec<Host> = Vec::new();
-        let mut active: Vec<Arc<Host>> = Vec::new();
         while let Some(message) = incoming.events.recv().await {
-            match message {
-                NodeMessage::Consent(token) => {
-                    self.dealer.tell(Event::Answered(node, self.visit)).await;
-                    loading.extend(self.consent(&token).await);
-                }
-                NodeMessage::Ready(cti) => {
-                    let Some(at) = loading.iter().position(|h| h.cti() == cti) else { continue };
-                    let host = Arc::new(loading.swap_remove(at));
-                    active.retain(|old| !old.models.is_subset(&host.models));
-                    active.push(Arc::clone(&host));
-                    self.ready(host).await;
-                }
-                NodeMessage::Revoke(cti) => {
-                    self.revoke(cti).await;
-                    let of = |h: &Host| if h.cti() == cti { h.models.clone() } else { BTreeSet::new() };
-                    let gone: BTreeSet<_> =
-                        loading.iter().map(&of).chain(active.iter().map(|h| of(h))).flatten().collect();
-                    loading.retain(|h| h.cti() != cti);
-                    active.retain(|h| h.cti() != cti);
-                    for manifest in gone {
-                        self.dealer.tell(Event::Declined(node, self.visit, manifest)).await;
-                    }
-                }
-                NodeMessage::Drain => {
-                    self.leave(&active);
-                    self.dealer.tell(Event::Left(node, self.visit, Leave::InOrder)).await;
-                }
-                NodeMessage::Decline(manifest, why) => {
-                    tracing::warn!(%node, %manifest, %why, "the node declined");
-                    self.dealer.tell(Event::Declined(node, self.visit, manifest)).await;
-                }
-                NodeMessage::Receipt(half) => crate::account::late_receipt(&self.desk, &self.lane, &half),
-                NodeMessage::Hello(_) => {
-                    self.lane.shut(Refusal::SessionOrder, "Hello is said once");
-                    break;
-                }
-                NodeMessage::Progress(progress) => {
-                    tracing::info!(
-                        %node, manifest = %progress.manifest, shards = progress.shards,
-                        wanted = progress.wanted_shards, "a node is fetching"
-                    );
-                    self.dealer.tell(Event::Fetching(node, self.visit)).await;
-                }
-                NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
+            if matches!(message, NodeMessage::Hello(_)) {
+                self.lane.shut(Refusal::SessionOrder, "Hello is said once");
+                break;
             }
+            self.told(message).await;
         }
-        self.leave(&active);
+        self.leave();
         self.dealer.tell(Event::Left(node, self.visit, Leave::Lost)).await;
         let end = self.lane.closed().await;
         tracing::info!(%node, %end, "a node is gone");
+    }
+
+    async fn told(&mut self, message: NodeMessage) {
+        let (node, visit) = (self.lane.node(), self.visit);
+        match message {
+            NodeMessage::Consent(token) => {
+                let host = self.consent(&token).await;
+                let event = if host.is_some() { Event::Answered } else { Event::Refused };
+                self.dealer.tell(event(node, visit)).await;
+                self.loading.extend(host);
+            }
+            NodeMessage::Ready(cti) => {
+                let Some(at) = self.loading.iter().position(|h| h.cti() == cti) else { return };
+                let host = Arc::new(self.loading.swap_remove(at));
+                self.active.retain(|old| !old.models.is_subset(&host.models));
+                self.active.push(Arc::clone(&host));
+                self.ready(host).await;
+            }
+            NodeMessage::Revoke(cti) => self.withdrawn(cti).await,
+            NodeMessage::Drain => {
+                self.leave();
+                self.dealer.tell(Event::Left(node, visit, Leave::InOrder)).await;
+            }
+            NodeMessage::Decline(manifest, why) => {
+                tracing::warn!(%node, %manifest, %why, "the node declined");
+                self.dealer.tell(Event::Declined(node, visit, manifest)).await;
+            }
+            NodeMessage::Receipt(half) => crate::account::late_receipt(&self.desk, &self.lane, &half),
+            NodeMessage::Progress(progress) => {
+                tracing::info!(
+                    %node, manifest = %progress.manifest, shards = progress.shards,
+                    wanted = progress.wanted_shards, "a node is fetching"
+                );
+                self.dealer.tell(Event::Fetching(node, visit, progress)).await;
+            }
+            NodeMessage::Hello(_) | NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
+        }
+    }
+
+    /// What was hosted under a consent token is not any more.
+    async fn withdrawn(&mut self, cti: Serial) {
+        self.revoke(cti).await;
+        let of = |h: &Host| if h.cti() == cti { h.models.clone() } else { BTreeSet::new() };
+        let gone: BTreeSet<_> =
+            self.loading.iter().map(&of).chain(self.active.iter().map(|h| of(h))).flatten().collect();
+        self.loading.retain(|h| h.cti() != cti);
+        self.active.retain(|h| h.cti() != cti);
+        for manifest in gone {
+            self.dealer.tell(Event::Withdrew(self.lane.node(), self.visit, manifest)).await;
+        }
     }
 
     async fn ready(&self, host: Arc<Host>) {
@@ -155,8 +174,8 @@ impl Member {
         self.dealer.tell(Event::Ready(node, self.visit, ranges)).await;
     }
 
-    fn leave(&self, active: &[Arc<Host>]) {
-        for host in active {
+    fn leave(&self) {
+        for host in &self.active {
             self.desk.registry.leave(&self.lane.node(), &host.cti(), self.desk.office.now());
         }
     }

@@ -6,17 +6,20 @@ use std::time::Duration;
 use counterfoil_session::RouterLane;
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::ids::{ManifestId, NodeId};
-use counterfoil_spec::message::{NodeHello, Proposal};
+use counterfoil_spec::message::{NodeHello, Progress, Proposal};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 use tokio::time::Instant;
 
 use super::Visit;
+use super::waits::Waits;
 use crate::placement::{Offer, Standing};
 use crate::roster::Roster;
 
 /// How long a node has to answer a proposal.
 const CONSENT_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a node that did not take a proposal, or did not get ready, is asked for nothing more of that model.
+const SPARED: Duration = Duration::from_secs(600);
 
 /// A node that is here, or was.
 #[derive(Debug, Default)]
@@ -26,12 +29,16 @@ pub(super) struct Seat {
     /// The models that its policy names; all where it does not say.
     wants: Option<Vec<String>>,
     /// What it wants none of, as long as it stays.
-    declined: BTreeSet<ManifestId>,
+    withdrawn: BTreeSet<ManifestId>,
+    /// Until when it is asked for no more of a model than it is ready for.
+    spared: BTreeMap<ManifestId, Instant>,
     /// To what its own consent tokens were narrower than what was proposed.
     narrowed: BTreeMap<ManifestId, Vec<Range>>,
     standings: BTreeMap<ManifestId, Standing>,
     /// Until when it has to answer what was proposed to it.
     answer_until: Option<Instant>,
+    /// What it consented to and is not ready for.
+    waits: Waits,
     /// Whether nothing was decided about it since it came.
     fresh: bool,
     /// Whether it was told that there is nothing for it.
@@ -117,26 +124,56 @@ impl Seat {
                 narrowed = true;
             }
             standing.ready = own;
+            self.waits.end(&manifest);
         }
         narrowed
     }
 
     /// It hosts nothing of a model; and will not, as long as it stays, unless that is what it was asked for.
-    pub(super) fn decline(&mut self, manifest: ManifestId) {
+    pub(super) fn withdraw(&mut self, manifest: ManifestId) {
         self.answer_until = None;
+        self.waits.end(&manifest);
         let asked = self.standings.remove(&manifest).is_some_and(|s| s.proposed.is_empty());
         if !asked {
-            self.declined.insert(manifest);
+            self.withdrawn.insert(manifest);
         }
     }
 
-    /// It sent a consent token.
-    pub(super) const fn answer(&mut self) {
+    /// It did not take what was proposed: it stays with what it has, and is asked for no more for a while.
+    pub(super) fn decline(&mut self, manifest: ManifestId, now: Instant) {
         self.answer_until = None;
+        self.waits.end(&manifest);
+        if let Some(standing) = self.standings.get_mut(&manifest) {
+            standing.proposed.clone_from(&standing.ready);
+        }
+        self.spared.insert(manifest, now + SPARED);
+    }
+
+    /// A consent token of it was refused; the refusal does not say of which model.
+    pub(super) fn refused(&mut self, now: Instant) {
+        let open = self.standings.iter().filter(|(m, s)| s.proposed != s.ready && !self.waits.has(m));
+        let open: Vec<ManifestId> = open.map(|(manifest, _)| *manifest).collect();
+        open.into_iter().for_each(|manifest| self.decline(manifest, now));
+    }
+
+    /// Whether there is a model that it may be asked for again from now on.
+    pub(super) fn offer_again(&mut self, now: Instant) -> bool {
+        let before = self.spared.len();
+        self.spared.retain(|_, until| *until > now);
+        self.spared.len() < before
+    }
+
+    /// It sent a consent token, and is waited for from here on.
+    pub(super) fn answer(&mut self) {
+        self.answer_until = None;
+        let now = Instant::now();
+        let open = self.standings.iter().filter(|(_, s)| s.proposed != s.ready && !s.proposed.is_empty());
+        open.for_each(|(manifest, _)| self.waits.begin(*manifest, now));
     }
 
     /// It is at work on its answer: it has as long again.
-    pub(super) fn wait_on(&mut self) {
+    pub(super) fn wait_on(&mut self, progress: &Progress) {
+        self.waits.heard(progress.manifest, (progress.shards, progress.bytes), Instant::now());
         //= spec/session.md#control-messages
         //# a router MUST NOT end the lane of a node for want of a consent token or of `Ready` within 60 seconds of a `Progress`.
         if let Some(until) = &mut self.answer_until {
@@ -144,8 +181,21 @@ impl Seat {
         }
     }
 
-    pub(super) const fn answer_until(&self) -> Option<Instant> {
-        self.answer_until
+    /// When to look at it again.
+    pub(super) fn answer_until(&self) -> Option<Instant> {
+        let again = self.spared.values().min().copied();
+        [self.answer_until, self.waits.next(), again].into_iter().flatten().min()
+    }
+
+    /// Takes back the part of one that consented and gets no further. True where there was such a part.
+    pub(super) fn expect_ready(&mut self, now: Instant) -> bool {
+        let over = self.waits.over(now);
+        for manifest in &over {
+            let Some(lane) = self.lane() else { continue };
+            tracing::warn!(node = %lane.node(), %manifest, "a node consented and does not get ready; others are asked");
+            self.decline(*manifest, now);
+        }
+        !over.is_empty()
     }
 
     /// Ends the lane of one that has not answered in time.
@@ -184,7 +234,11 @@ impl Seat {
         models: impl Iterator<Item = (ManifestId, &'a str)>,
     ) -> Offer {
         let mut allowed = Vec::new();
-        for (manifest, name) in models.filter(|(manifest, _)| !self.declined.contains(manifest)) {
+        for (manifest, name) in models.filter(|(manifest, _)| !self.withdrawn.contains(manifest)) {
+            if self.spared.contains_key(&manifest) {
+                allowed.extend(self.ready_of(&manifest));
+                continue;
+            }
             let named = self.wants.as_ref().is_none_or(|wants| wants.iter().any(|w| w == name));
             match self.narrowed.get(&manifest) {
                 Some(ranges) => allowed.extend(ranges.iter().copied()),
@@ -226,5 +280,59 @@ impl Seat {
             }
             Err(e) => tracing::warn!(node = %lane.node(), error = %e, "a proposal could not be sent"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ManifestId = ManifestId::from_bytes([1; 32]);
+    const B: ManifestId = ManifestId::from_bytes([2; 32]);
+
+    fn layers(manifest: ManifestId, from: u32, to: u32) -> Vec<Range> {
+        vec![Range { manifest, layers: (from, to), experts: (0, 7) }]
+    }
+
+    fn seat(standings: [(ManifestId, Vec<Range>, Vec<Range>); 2]) -> Seat {
+        let standing = |(m, proposed, ready)| (m, Standing { proposed, ready });
+        Seat { max_weight_bytes: 1000, standings: standings.map(standing).into(), ..Seat::default() }
+    }
+
+    fn allowed(seat: &Seat) -> Vec<Range> {
+        let models = [(A, "a"), (B, "b")].into_iter();
+        seat.offer(NodeId::from_bytes([7; 32]), None, 1, models).allowed
+    }
+
+    #[test]
+    fn one_that_declines_more_keeps_what_it_has_and_is_asked_again_later() {
+        let mut seat = seat([(A, layers(A, 1, 4), layers(A, 1, 2)), (B, layers(B, 1, 1), vec![])]);
+        let now = Instant::now();
+        seat.decline(A, now);
+        assert_eq!(seat.standings[&A].proposed, layers(A, 1, 2));
+        assert_eq!(allowed(&seat), [layers(A, 1, 2), vec![Range::whole(B)]].concat());
+        assert!(!seat.offer_again(now + SPARED - Duration::from_secs(1)));
+        assert!(seat.offer_again(now + SPARED));
+        assert_eq!(allowed(&seat), [Range::whole(A), Range::whole(B)]);
+    }
+
+    #[test]
+    fn a_refused_token_frees_what_was_proposed_and_not_what_is_on_its_way() {
+        let mut seat = seat([(A, layers(A, 1, 4), vec![]), (B, layers(B, 1, 1), vec![])]);
+        let now = Instant::now();
+        seat.waits.begin(B, now);
+        seat.refused(now);
+        assert_eq!((seat.standings[&A].proposed.len(), seat.standings[&B].proposed.len()), (0, 1));
+        assert_eq!(allowed(&seat), [Range::whole(B)]);
+    }
+
+    #[test]
+    fn one_that_withdraws_is_not_asked_again() {
+        let mut seat = seat([(A, layers(A, 1, 4), layers(A, 1, 4)), (B, vec![], layers(B, 1, 1))]);
+        seat.withdraw(A);
+        // That it lets go of this one was asked for.
+        seat.withdraw(B);
+        assert!(!seat.offer_again(Instant::now() + SPARED));
+        assert_eq!(allowed(&seat), [Range::whole(B)]);
     }
 }

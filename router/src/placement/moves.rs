@@ -38,7 +38,7 @@ pub type Standings = BTreeMap<NodeId, (u64, BTreeMap<ManifestId, Standing>)>;
 /// one of the same model; when it is ready, this is asked again. It gives nothing once all stand as assigned.
 #[must_use]
 pub fn moves(models: &[Needs], standings: &Standings, target: &BTreeMap<NodeId, Vec<Range>>) -> Vec<Move> {
-    let mut out = Vec::new();
+    let mut out: Vec<Move> = Vec::new();
     let mut blocked = None;
     let mut working = false;
     for needs in models {
@@ -55,8 +55,14 @@ pub fn moves(models: &[Needs], standings: &Standings, target: &BTreeMap<NodeId, 
             if want == have {
                 continue;
             }
-            let others = models.iter().filter(|m| m.shape != needs.shape);
-            let others = others.map(|m| held_bytes(m, own)).fold(0, u64::saturating_add);
+            // What is proposed here of another model counts as if it were held already.
+            let soon =
+                |m: &&Needs| out.iter().find(|next| next.node == *node && next.manifest == m.shape.manifest);
+            let others = models.iter().filter(|m| m.shape != needs.shape).map(|m| {
+                let proposed = own.get(&m.shape.manifest).map_or(&[][..], |s| s.proposed.as_slice());
+                bytes_of(m, &Held::of(&m.shape, soon(&m).map_or(proposed, |next| &next.ranges)))
+            });
+            let others = others.fold(0, u64::saturating_add);
             let fits = |held: &Held| bytes_of(needs, held).saturating_add(others) <= *bytes;
             let to = |held: &Held| Move {
                 node: *node,
@@ -109,11 +115,6 @@ impl Keepers {
     fn has(&self, but: &NodeId, layer: usize, expert: u32) -> bool {
         self.0.get(&(layer, expert)).is_some_and(|(count, last)| *count > 1 || *last != Some(*but))
     }
-}
-
-fn held_bytes(needs: &Needs, own: &BTreeMap<ManifestId, Standing>) -> u64 {
-    let ranges = own.get(&needs.shape.manifest).map_or(&[][..], |s| s.proposed.as_slice());
-    bytes_of(needs, &Held::of(&needs.shape, ranges))
 }
 
 fn bytes_of(needs: &Needs, held: &Held) -> u64 {

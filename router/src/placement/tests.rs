@@ -303,19 +303,24 @@ fn follow(models: &[Needs], offers: &[Offer], current: &Current, target: &Curren
     let kept: BTreeSet<Shard> = target.values().flat_map(|r| shards(r, models)).collect();
     for _ in 0..1000 {
         let todo = moves(models, &standings, target);
-        let Some(Move { node, manifest, ranges }) = todo.into_iter().next() else {
+        if todo.is_empty() {
             for (id, (_, own)) in &standings {
                 let has: BTreeSet<Shard> = own.values().flat_map(|s| shards(&s.ready, models)).collect();
                 let want = shards(target.get(id).map_or(&[], Vec::as_slice), models);
                 assert!(has == want, "{id} stops short");
             }
             return;
-        };
+        }
         let before: BTreeSet<Shard> = ready(&standings).intersection(&kept).copied().collect();
-        let (bytes, own) = standings.get_mut(&node).unwrap();
-        *own.get_mut(&manifest).unwrap() = Standing { proposed: ranges.clone(), ready: ranges };
-        let held: u64 = own.values().flat_map(|s| shards(&s.ready, models)).map(|s| size(models, &s)).sum();
-        assert!(held <= *bytes, "a move exceeds the node's bytes");
+        for Move { node, manifest, ranges } in &todo {
+            standings.get_mut(node).unwrap().1.get_mut(manifest).unwrap().proposed.clone_from(ranges);
+        }
+        for (bytes, own) in standings.values_mut() {
+            let proposed = own.values().flat_map(|s| shards(&s.proposed, models));
+            let held: u64 = proposed.map(|s| size(models, &s)).sum();
+            assert!(held <= *bytes, "moves exceed the node's bytes");
+            own.values_mut().for_each(|s| s.ready.clone_from(&s.proposed));
+        }
         let after = ready(&standings);
         assert!(before.is_subset(&after), "a move leaves a gap");
     }
@@ -363,7 +368,7 @@ fn faster_nodes_host_more() {
 }
 
 #[test]
-fn ten_thousand_nodes_and_four_models_take_seconds_at_most() {
+fn ten_thousand_nodes_and_four_models_are_covered_with_any_one_node_gone() {
     let models = [
         needs(1, (32, 8), 99_000_000, 4),
         needs(2, (26, 64), 4_900_000, 4),
@@ -372,11 +377,21 @@ fn ten_thousand_nodes_and_four_models_take_seconds_at_most() {
     ];
     let offers: Vec<Offer> =
         (0..10_000).map(|i| offer(i, 60_000_000 + 90_000 * u64::from(i), &[1, 2, 3, 4])).collect();
-    let started = std::time::Instant::now();
     let first = assign(&models, &offers, &Current::new());
     assert_eq!(first.uncovered, BTreeMap::new());
     let left = assign(&models, &offers[1..], &first.nodes);
     assert_eq!(left.uncovered, BTreeMap::new());
-    let took = started.elapsed();
-    assert!(took.as_secs() < 20, "two placements took {took:?}");
+}
+
+#[test]
+fn what_is_proposed_together_fits_together() {
+    let models = [needs(1, (8, 1), 10, 1), needs(2, (6, 1), 10, 1)];
+    let layers = |m, from, to| vec![Range { manifest: model(m), layers: (from, to), experts: (0, 0) }];
+    let stands = |ranges: Vec<Range>| Standing { proposed: ranges.clone(), ready: ranges };
+    let own = BTreeMap::from([(model(1), stands(layers(1, 1, 4))), (model(2), stands(layers(2, 1, 1)))]);
+    let standings = BTreeMap::from([(node(0), (100, own))]);
+    let target = BTreeMap::from([(node(0), [layers(1, 5, 8), layers(2, 1, 6)].concat())]);
+    // Of the first model eight layers for a while, as nobody else has what it is to let go of.
+    let only = Move { node: node(0), manifest: model(1), ranges: layers(1, 1, 8) };
+    assert_eq!(moves(&models, &standings, &target), [only]);
 }

@@ -1,0 +1,39 @@
+//! What members tell the dealer.
+
+use counterfoil_session::RouterLane;
+use counterfoil_spec::claims::Range;
+use counterfoil_spec::ids::{ManifestId, NodeId};
+use counterfoil_spec::message::{NodeHello, Progress};
+
+/// One stay of a node: it tells a lane from the one after it.
+pub(crate) type Visit = u64;
+
+/// What members tell.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A node said Hello.
+    Joined(Box<(RouterLane, NodeHello)>, Visit),
+    /// A node sent a consent token.
+    Answered(NodeId, Visit),
+    /// A node is fetching: so much it has by now.
+    Fetching(NodeId, Visit, Progress),
+    /// A node may be asked for this, under a consent token that is in force.
+    Ready(NodeId, Visit, Vec<Range>),
+    /// A node does not take what was proposed to it of a model; what it hosts of it already stays.
+    Declined(NodeId, Visit, ManifestId),
+    /// A node sent a consent token that was refused.
+    Refused(NodeId, Visit),
+    /// A node hosts nothing of a model any more: it withdrew its consent.
+    Withdrew(NodeId, Visit, ManifestId),
+    /// A node takes no more orders, and whether it said so.
+    Left(NodeId, Visit, Leave),
+}
+
+/// How a node leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// It said so.
+    InOrder,
+    /// Its lane broke; it may come back.
+    Lost,
+}
