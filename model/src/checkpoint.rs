@@ -11,6 +11,7 @@ use crate::error::LoadError;
 use crate::expert::{ExpertPart, ExpertSource};
 use crate::gguf::{self, Opened};
 use crate::manifest::{Manifest, Progress};
+use crate::mapping::not_regular;
 use crate::matrix::resident_bytes;
 use crate::names::{Naming, Role, Tensor};
 use crate::safetensors;
@@ -150,9 +151,12 @@ impl Checkpoint {
     /// The tokenizer and the chat template.
     ///
     /// # Errors
-    /// [`LoadError`] where the folder has none, or one that does not parse.
+    /// [`LoadError`] where the folder has none, one that does not parse, or one with ids that the model has no rows for.
     pub fn vocabulary(&self) -> Result<Vocabulary, LoadError> {
-        Vocabulary::load(&self.vocabulary)
+        let vocabulary = Vocabulary::load(&self.vocabulary)?;
+        let file = self.vocabulary.tokenizer.as_ref().map_or(Path::new(TOKENIZER_FILE), |(file, _)| file);
+        vocabulary.expect_within(file, self.config.vocab)?;
+        Ok(vocabulary)
     }
 
     /// The weights files, as they are numbered in a [`ShardPart`], with how many bytes each has.
@@ -275,7 +279,8 @@ fn name_of(folder: &Path) -> String {
 /// A text file of a checkpoint; `None` where there is none.
 pub(crate) fn read(file: PathBuf) -> Result<Option<Vec<u8>>, LoadError> {
     let length = match std::fs::metadata(&file) {
-        Ok(found) => found.len(),
+        Ok(found) if found.is_file() => found.len(),
+        Ok(_) => return Err(LoadError::Io { file, source: not_regular() }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(LoadError::Io { file, source }),
     };

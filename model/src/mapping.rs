@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
@@ -24,7 +24,7 @@ impl Mapping {
     /// Maps a file.
     pub(crate) fn open(path: PathBuf) -> Result<Self, LoadError> {
         let io = |source| LoadError::Io { file: path.clone(), source };
-        let file = File::open(&path).map_err(io)?;
+        let file = open_regular(&path).map_err(io)?;
         // SAFETY: the map is only ever read, as bytes, which have no invalid values. Weights are written once and
         // then named by their hash; whoever cuts the file short under a running program ends that program.
         #[expect(unsafe_code, reason = "weights are larger than memory should be copied into")]
@@ -46,6 +46,19 @@ impl Mapping {
         self.bytes().get(range.clone())?;
         Some(Span { mapping: self.clone(), range })
     }
+}
+
+/// Opens a file that has an end: from a pipe or a device nothing may ever come.
+fn open_regular(path: &Path) -> std::io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(not_regular());
+    }
+    File::open(path)
+}
+
+/// What is said of a pipe, a device or a folder.
+pub(crate) fn not_regular() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")
 }
 
 /// Some bytes of a mapping, which they keep alive.

@@ -50,6 +50,12 @@ pub enum SplitError {
         /// Which.
         folder: PathBuf,
     },
+    /// The folder has something else in it than a split model.
+    #[error("{} holds other files and no split model that could be replaced; name another folder", folder.display())]
+    Foreign {
+        /// Which.
+        folder: PathBuf,
+    },
     /// Values that the element type cannot hold.
     #[error("{tensor}: {source}")]
     Quantise {

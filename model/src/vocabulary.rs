@@ -125,6 +125,12 @@ impl Vocabulary {
         let tokenizer = Tokenizer::from_bytes(bytes)
             .map_err(|e| LoadError::Malformed { file: file.clone(), reason: e.to_string() })?;
         let settings = files.settings()?;
+        for special in [&settings.bos_token, &settings.eos_token].into_iter().flatten().map(Special::text) {
+            if tokenizer.token_to_id(&special).is_none() {
+                let reason = format!("it has not the token {special:?}, which the model's settings name");
+                return Err(LoadError::Malformed { file: file.clone(), reason });
+            }
+        }
         let text = |special: &Option<Special>| special.as_ref().map(Special::text).unwrap_or_default();
         let marks = Marks { bos: text(&settings.bos_token), eos: text(&settings.eos_token) };
         let template = match files.template_text(settings)? {
@@ -165,6 +171,26 @@ impl Vocabulary {
     #[must_use]
     pub fn id_of(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)
+    }
+
+    /// Every id is one that the model has a row for.
+    pub(crate) fn expect_within(&self, file: &Path, vocabulary: usize) -> Result<(), LoadError> {
+        let known = |id: &u32| usize::try_from(*id).is_ok_and(|id| id < vocabulary);
+        match self
+            .tokenizer
+            .get_vocab(true)
+            .into_iter()
+            .filter(|(_, id)| !known(id))
+            .min_by_key(|(_, id)| *id)
+        {
+            None => Ok(()),
+            Some((token, id)) => Err(LoadError::Malformed {
+                file: file.to_path_buf(),
+                reason: format!(
+                    "its token {token:?} has the id {id}, and the model has {vocabulary} rows of embeddings"
+                ),
+            }),
+        }
     }
 
     /// How many ids there are.

@@ -1,7 +1,7 @@
 //! Vocabulary, chat template, streaming text and sampling.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use counterfoil_model::{
     Checkpoint, Ending, LoadError, Message, Sampler, SamplerError, TemplateError, Vocabulary, argmax,
@@ -15,15 +15,24 @@ fn guide() -> Vocabulary {
     Checkpoint::guide().unwrap().vocabulary().unwrap()
 }
 
-/// The guide's tokenizer with another template.
+/// The guide with another template.
 fn templated(settings: &str, template: Option<&str>) -> Result<Vocabulary, LoadError> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tokenizer = std::fs::read(from("guide/checkpoint/tokenizer.json")).unwrap();
+    tokenized(&tokenizer, settings, template)
+}
+
+fn from(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The guide with another tokenizer.
+fn tokenized(tokenizer: &[u8], settings: &str, template: Option<&str>) -> Result<Vocabulary, LoadError> {
     let folder = TempDir::new().unwrap();
     let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
-    for name in ["config.json", "model.safetensors"] {
-        put(name, &std::fs::read(root.join("fixtures/tiny-mixtral").join(name)).unwrap());
+    for name in ["config.json", "generation_config.json", "model.safetensors"] {
+        put(name, &std::fs::read(from("guide/checkpoint").join(name)).unwrap());
     }
-    put("tokenizer.json", &std::fs::read(root.join("guide/checkpoint/tokenizer.json")).unwrap());
+    put("tokenizer.json", tokenizer);
     put("tokenizer_config.json", settings.as_bytes());
     if let Some(template) = template {
         put("chat_template.jinja", template.as_bytes());
@@ -148,17 +157,39 @@ fn a_template_that_does_not_parse_names_its_file() {
 #[test]
 fn special_token_texts_come_from_the_settings() {
     let settings = json!({
-        "bos_token": {"content": "<s>"}, "eos_token": "</s>",
+        "bos_token": {"content": "<|system|>"}, "eos_token": "<|end|>",
         "chat_template": [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "{{ bos_token }}|{{ eos_token }}"}],
     });
     let vocabulary = templated(&settings.to_string(), None).unwrap();
     let text = vocabulary.template().unwrap().render(&[], Ending::Nothing, Seconds(0));
-    assert_eq!(text, Ok("<s>|</s>".to_owned()));
+    assert_eq!(text, Ok("<|system|>|<|end|>".to_owned()));
 }
 
 #[test]
 fn a_model_without_template_has_none() {
     assert!(templated("{}", None).unwrap().template().is_none());
+}
+
+#[test]
+fn a_tokenizer_has_ids_of_the_model_and_the_tokens_that_its_settings_name() {
+    let text = std::fs::read_to_string(from("guide/checkpoint/tokenizer.json")).unwrap();
+    let mut tokenizer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let added = tokenizer["added_tokens"].as_array_mut().unwrap();
+    let mut beyond = added.first().unwrap().clone();
+    beyond["id"] = json!(1536);
+    beyond["content"] = json!("<|beyond|>");
+    added.push(beyond);
+    let reason = |found: Result<Vocabulary, LoadError>| match found.err().unwrap() {
+        LoadError::Malformed { file, reason } => {
+            assert_eq!(file.file_name().unwrap(), "tokenizer.json");
+            reason
+        }
+        other => panic!("{other}"),
+    };
+    let beyond = reason(tokenized(tokenizer.to_string().as_bytes(), "{}", None));
+    assert_eq!(beyond, "its token \"<|beyond|>\" has the id 1536, and the model has 1536 rows of embeddings");
+    let nowhere = reason(templated(r#"{ "eos_token": "<nowhere>" }"#, None));
+    assert_eq!(nowhere, "it has not the token \"<nowhere>\", which the model's settings name");
 }
 
 #[test]

@@ -18,7 +18,7 @@ const MARKER_FILE: &str = ".counterfoil-split";
 pub enum Existing {
     /// Refuse it, unless it is the same work that was interrupted: that goes on.
     Refuse,
-    /// Take a split model out of it first. Other files stay.
+    /// Take the split model that is in it out of it first. Other files stay; a folder without one is refused.
     Replace,
 }
 
@@ -40,8 +40,12 @@ impl SplitFolder {
         let found = folder.entries()?;
         let begun = std::fs::read(path.join(MARKER_FILE)).is_ok_and(|found| found == job.as_bytes());
         if !begun && !found.is_empty() {
+            let splits = [MANIFEST_FILE, MARKER_FILE].map(|name| path.join(name).exists());
             match existing {
                 Existing::Refuse => return Err(SplitError::NotEmpty { folder: path.to_path_buf() }),
+                Existing::Replace if splits == [false; 2] => {
+                    return Err(SplitError::Foreign { folder: path.to_path_buf() });
+                }
                 Existing::Replace => folder.clear()?,
             }
         }
@@ -129,6 +133,15 @@ mod tests {
         SplitFolder::begin(at.path(), "job", Existing::Replace).unwrap();
         assert!(at.path().join("notes.txt").exists());
         assert!(!at.path().join(MANIFEST_FILE).exists());
+    }
+
+    #[test]
+    fn a_folder_without_a_split_model_is_not_cleared() {
+        let at = tempfile::tempdir().unwrap();
+        std::fs::write(at.path().join(TEXT_FILES[0]), "mine").unwrap();
+        let refused = SplitFolder::begin(at.path(), "job", Existing::Replace);
+        assert!(matches!(refused, Err(SplitError::Foreign { folder }) if folder == at.path()));
+        assert_eq!(std::fs::read(at.path().join(TEXT_FILES[0])).unwrap(), b"mine");
     }
 
     #[test]
