@@ -11,6 +11,7 @@ use counterfoil_spec::encode::to_canonical;
 use counterfoil_spec::fetch::{FetchRequest, Repository, ShardRequest};
 use counterfoil_spec::ids::{ManifestId, NodeId};
 use counterfoil_spec::limits::SHARD_CHUNK_BYTES;
+use counterfoil_spec::payload::ModelSource;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 
@@ -19,8 +20,10 @@ use crate::registry::Host;
 
 /// How long a node may take to offer what is to be relayed.
 const RELAY_PATIENCE: Duration = Duration::from_secs(4);
-/// Nodes that are asked for one relay, so that whoever waits for it is answered in time.
-const MAX_RELAY_TRIES: usize = 2;
+/// Nodes that may fail one relay by silence or a wrong offer, so that whoever waits for it is answered in time.
+const MAX_RELAY_FAILURES: usize = 2;
+/// Nodes that may refuse one relay at once.
+const MAX_RELAY_REFUSALS: usize = 16;
 
 /// The models that are published here, with their files.
 pub(crate) struct Library {
@@ -35,13 +38,21 @@ struct Shelved {
 }
 
 impl Library {
-    /// Takes models, and for the first ones the repositories that their files lie in.
-    pub(crate) fn of(checkpoints: &[Arc<Checkpoint>], repositories: &[Repository]) -> Self {
-        let repositories = repositories.iter().cloned().map(Some).chain(std::iter::repeat(None));
-        let models = checkpoints.iter().zip(repositories).map(|(checkpoint, repository)| Shelved {
-            id: checkpoint.manifest_id(),
-            checkpoint: Arc::clone(checkpoint),
-            repository,
+    /// Takes models, and for the first ones the repositories that their files lie in; of the others, `published` says
+    /// it where the log does.
+    pub(crate) fn of(
+        checkpoints: &[Arc<Checkpoint>],
+        repositories: &[Repository],
+        published: impl Fn(&ManifestId) -> Option<ModelSource>,
+    ) -> Self {
+        let named = repositories.iter().cloned().map(Some).chain(std::iter::repeat(None));
+        let models = checkpoints.iter().zip(named).map(|(checkpoint, named)| {
+            let id = checkpoint.manifest_id();
+            let logged = || {
+                let ModelSource { repository, revision } = published(&id)?;
+                Some(Repository { repo: repository, revision })
+            };
+            Shelved { id, checkpoint: Arc::clone(checkpoint), repository: named.or_else(logged) }
         });
         Self { models: models.collect() }
     }
@@ -160,7 +171,7 @@ impl Counter {
         let own = self.desk.home.router_id().as_node();
         let at_hand = !asked.not_from.contains(&own) && checkpoint.shard(asked.layer, expert).is_ok();
         if at_hand {
-            return self.send(asked, (checkpoint, expert), record.size, reply).await;
+            return self.send(asked, (checkpoint, expert), record, reply).await;
         }
         match self.relayed(asked, &record).await {
             Some(answer) => pass(answer, reply, &record, asked.first_chunk).await,
@@ -176,20 +187,30 @@ impl Counter {
         &self,
         asked: &ShardRequest,
         (checkpoint, expert): (Arc<Checkpoint>, u16),
-        size: u64,
+        record: ExpertRecord,
         reply: Reply,
     ) -> Result<(), FetchError> {
+        let (size, record) = (record.size, Arc::new(record));
         let mut at = u64::from(asked.first_chunk) * CHUNK;
         let layer = asked.layer;
         let mut body = reply.offer(self.desk.home.router_id().as_node(), size - at).await?;
         while at < size {
-            let files = Arc::clone(&checkpoint);
+            let (files, own) = (Arc::clone(&checkpoint), Arc::clone(&record));
             // Pages that are not in memory yet are read here.
             let read = tokio::task::spawn_blocking(move || {
-                files.shard(layer, expert).map(|shard| shard.copy(at, SHARD_CHUNK_BYTES))
+                let chunk = files.shard(layer, expert).ok()?.copy(at, SHARD_CHUNK_BYTES);
+                own.is_chunk(usize::try_from(at / CHUNK).ok()?, &chunk).then_some(chunk)
             });
-            let Ok(Ok(chunk)) = read.await else {
-                body.give_up(Refusal::SessionInternal);
+            let Ok(Some(chunk)) = read.await else {
+                let model = checkpoint.name();
+                tracing::error!(
+                    model,
+                    layer,
+                    expert,
+                    at,
+                    "this router's own file is not what the manifest says"
+                );
+                body.give_up(Refusal::FetchHash);
                 return Ok(());
             };
             body.chunk(&chunk).await?;
@@ -212,19 +233,35 @@ impl Counter {
         let now = self.desk.office.now().seconds();
         let mut hosts: Vec<_> =
             self.desk.registry.ready(&asked.manifest, now).into_iter().filter(has).collect();
-        // Those that pass something on already come last.
+        // Each asker and shard begins elsewhere, so that one node does not pass on everything. Those that pass something
+        // on already come last.
+        let start = start(&self.asker, asked).checked_rem(hosts.len()).unwrap_or(0);
+        hosts.rotate_left(start);
         hosts.sort_by_key(|host| !host.lane.fetcher().is_free());
         let request = FetchRequest::Shard(ShardRequest { not_from: Vec::new(), ..asked.clone() });
         let wanted = record.size - u64::from(asked.first_chunk) * CHUNK;
-        for host in hosts.into_iter().take(MAX_RELAY_TRIES) {
+        let (mut failures, mut refusals) = (0, 0);
+        for host in hosts {
+            if failures == MAX_RELAY_FAILURES || refusals == MAX_RELAY_REFUSALS {
+                break;
+            }
             let fetcher = host.lane.fetcher();
             match tokio::time::timeout(RELAY_PATIENCE, fetcher.ask(&request)).await {
                 Ok(Ok(answer)) if answer.from() == host.node() && answer.length() == wanted => {
                     return Some(answer);
                 }
-                Ok(Ok(answer)) => answer.give_up(Refusal::SessionLength),
-                Ok(Err(error)) => tracing::debug!(node = %host.node(), %error, "a node passes nothing on"),
-                Err(_) => tracing::debug!(node = %host.node(), "a node offers nothing in time"),
+                Ok(Ok(answer)) => {
+                    failures += 1;
+                    answer.give_up(Refusal::SessionLength);
+                }
+                Ok(Err(error)) => {
+                    refusals += 1;
+                    tracing::debug!(node = %host.node(), %error, "a node passes nothing on");
+                }
+                Err(_) => {
+                    failures += 1;
+                    tracing::debug!(node = %host.node(), "a node offers nothing in time");
+                }
             }
         }
         None
@@ -260,6 +297,13 @@ async fn pass(
         body.chunk(&chunk).await?;
         index += 1;
     }
+}
+
+/// A number that spreads askers and shards.
+fn start(asker: &NodeId, asked: &ShardRequest) -> usize {
+    let words = asker.as_bytes().iter().map(|byte| usize::from(*byte));
+    let parts = [asked.layer, asked.expert].map(|part| usize::try_from(part).unwrap_or(0));
+    words.chain(parts).fold(0, |sum, part| sum.wrapping_mul(31).wrapping_add(part))
 }
 
 async fn refuse(reply: Reply, (refusal, words): No) -> Result<(), FetchError> {

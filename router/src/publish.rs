@@ -27,6 +27,12 @@ pub(crate) fn publish(
         source: source.map(parse_source).transpose()?,
         ..facts(&manifest, id, checked_name(name)?)
     };
+    if let Some(other) = office.books().roster.model_named(&published.name).filter(|m| m.manifest != id) {
+        return Err(AdminError::Caller(format!(
+            "the name {:?} is that of model {} already; publish this one under another (--name)",
+            published.name, other.manifest
+        )));
+    }
     let known = office.books().roster.model(&id).cloned();
     let logged = match known {
         Some(known) if known == published => None,
@@ -60,9 +66,10 @@ pub(crate) fn facts(manifest: &Manifest, id: ManifestId, name: String) -> ModelP
 
 fn checked_name(name: String) -> Result<String, AdminError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | ':');
-    if name.is_empty() || name.len() > MAX_MODEL_NAME_BYTES || !name.chars().all(plain) {
+    let climbs = name.split('/').any(|part| matches!(part, "" | "." | ".."));
+    if climbs || name.len() > MAX_MODEL_NAME_BYTES || !name.chars().all(plain) {
         return Err(AdminError::Caller(format!(
-            "{name:?} cannot be a model's name: 1 to {MAX_MODEL_NAME_BYTES} letters, digits and . - _ / : are"
+            "{name:?} cannot be a model's name: 1 to {MAX_MODEL_NAME_BYTES} letters, digits and . - _ / : are, without empty parts or .."
         )));
     }
     Ok(name)
@@ -112,7 +119,7 @@ mod tests {
     #[test]
     fn a_name_fits_into_a_request() {
         assert_eq!(checked_name("mixtral-8x7b".to_owned()).ok().as_deref(), Some("mixtral-8x7b"));
-        for wrong in ["", "two words", "new\nline"] {
+        for wrong in ["", "two words", "new\nline", "../x", "a//b", "/a", "a/."] {
             assert!(matches!(checked_name(wrong.to_owned()), Err(AdminError::Caller(_))), "{wrong}");
         }
         assert!(checked_name("x".repeat(MAX_MODEL_NAME_BYTES + 1)).is_err());

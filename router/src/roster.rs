@@ -173,4 +173,9 @@ impl Roster {
     pub(crate) fn model(&self, manifest: &ManifestId) -> Option<&ModelPublished> {
         self.models.get(manifest)
     }
+
+    /// The model that was published under a name.
+    pub(crate) fn model_named(&self, name: &str) -> Option<&ModelPublished> {
+        self.models.values().find(|model| model.name == name)
+    }
 }

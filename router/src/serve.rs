@@ -75,7 +75,9 @@ pub enum StartError {
     #[error(transparent)]
     Model(#[from] LoadError),
     /// Two models of one name.
-    #[error("there are two models named {0:?}; clients ask by name, so give one of the folders another")]
+    #[error(
+        "there are two models named {0:?}, and clients ask by name: publish one under another name first (counterfoil model publish --name), or serve one of them"
+    )]
     SameName(String),
     /// No model at all.
     #[error("a router without a model has nothing to answer with")]
@@ -247,7 +249,10 @@ fn open(
         );
     }
     let (engines, fresh) = engines(&office, checkpoints)?;
-    let library = Library::of(checkpoints, &config.repositories);
+    let library = {
+        let roster = &office.books().roster;
+        Library::of(checkpoints, &config.repositories, |id| roster.model(id)?.source.clone())
+    };
     if !fresh.is_empty() {
         office.append_blocking(fresh.into_iter().map(entry).collect())?;
     }

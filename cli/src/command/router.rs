@@ -22,6 +22,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         follow_parent()?;
     }
     let checkpoints = checkpoints(&args.model)?;
+    let repositories = repositories(&args.hub_repository, checkpoints.len())?;
     let router_home = RouterHome::open_or_create(home, clock::now().seconds()).map_err(Failure::store)?;
     checkpoints.iter().for_each(|checkpoint| describe(home, checkpoint));
     let config = RouterConfig {
@@ -30,7 +31,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         enrol: args.enrol_listen,
         dealing: Dealing::Placed { replicas: args.replicas, expect: args.expect_nodes },
         keyless: args.keyless,
-        repositories: args.hub_repository.iter().map(|text| repository(text)).collect::<Result<_, _>>()?,
+        repositories,
         now: clock::system(),
     };
     let router =
@@ -111,12 +112,32 @@ pub(crate) fn checkpoint(folder: Option<&Path>) -> Result<Arc<Checkpoint>, Failu
     opened.map(Arc::new).map_err(Failure::store)
 }
 
-/// Reads `OWNER/NAME@COMMIT`.
-fn repository(text: &str) -> Result<Repository, Failure> {
-    let named = text.split_once('@').filter(|(repo, revision)| repo.contains('/') && !revision.is_empty());
-    let (repo, revision) =
-        named.ok_or_else(|| Failure::wrong_use(format!("{text:?} is not OWNER/NAME@COMMIT")))?;
-    Ok(Repository { repo: repo.to_owned(), revision: revision.to_owned() })
+/// Reads `OWNER/NAME@COMMIT`, at most one for each model.
+fn repositories(given: &[String], models: usize) -> Result<Vec<Repository>, Failure> {
+    if given.len() > models {
+        return Err(Failure::wrong_use(format!(
+            "--hub-repository is given {} times for {models} --model; each model has one",
+            given.len()
+        )));
+    }
+    let read = |text: &String| {
+        let named =
+            text.split_once('@').filter(|(repo, revision)| repo.contains('/') && !revision.is_empty());
+        let (repo, revision) =
+            named.ok_or_else(|| Failure::wrong_use(format!("{text:?} is not OWNER/NAME@COMMIT")))?;
+        if !is_commit(revision) {
+            tracing::warn!(
+                repository = text,
+                "a branch or tag may change, so only nodes with --hub-allow-branch fetch from there; name the commit"
+            );
+        }
+        Ok(Repository { repo: repo.to_owned(), revision: revision.to_owned() })
+    };
+    given.iter().map(read).collect()
+}
+
+fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn start_failure(e: StartError) -> Failure {

@@ -99,6 +99,10 @@ fn publish_logs_once_through_the_home_or_its_router() {
     assert!(said["entry"].is_u64(), "{said}");
     assert_eq!(home.json(&publish)["entry"], Value::Null);
     assert_eq!(home.payloads("model-published"), [said["model"].clone()]);
+    let other = repository("model/fixtures/families/qwen");
+    let taken = home.ask(&["model", "publish", &other, "--name", "tiny"]);
+    assert_eq!(taken.code, 2, "{taken:?}");
+    assert!(taken.err.contains("the name \"tiny\" is that of model"), "{taken:?}");
 
     let program = home.run(&["--nodes", "1"]);
     let renamed = home.json(&["model", "publish", &repository(TINY), "--name", "tiny-2"]);

@@ -217,4 +217,8 @@ fn two_models_of_one_name_are_refused() {
     let refused = home.ask(&["router", "--model", &endless, "--model", &endless]);
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(refused.err.contains("two models named \"endless\""), "{refused:?}");
+    let twice = ["--hub-repository", "a/b@main", "--hub-repository", "a/c@main"];
+    let refused = home.ask(&[&["router", "--model", &endless][..], &twice].concat());
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.err.contains("--hub-repository is given 2 times for 1 --model"), "{refused:?}");
 }
