@@ -52,7 +52,7 @@ impl Failure {
     /// Prints the error line and gives the exit code. Standard error may be a file on a full disk: then nothing can be
     /// printed, and the code still tells.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        let mut text = self.to_string();
+        let mut text = printable(&self.to_string());
         if self.is_disk_full() {
             text.push_str("; free space on that disk and try again");
         }
@@ -71,6 +71,22 @@ impl Failure {
     }
 }
 
+/// What a file or a peer said may hold control characters, which a terminal would obey, and may be long.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (at, c) in text.chars().enumerate() {
+        if at == MAX_ERROR_CHARS {
+            out.push('…');
+            break;
+        }
+        if c.is_control() && c != '\n' { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// The longest error that is printed.
+const MAX_ERROR_CHARS: usize = 4000;
+
 impl From<std::io::Error> for Failure {
     fn from(e: std::io::Error) -> Self {
         Self::store(e)
@@ -80,5 +96,18 @@ impl From<std::io::Error> for Failure {
 impl Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_said_does_not_command_the_terminal() {
+        assert_eq!(printable("type \u{1b}[31m\nnext\t\u{7}é"), "type \\u{1b}[31m\nnext\\t\\u{7}é");
+        let long = printable(&"x".repeat(MAX_ERROR_CHARS + 1));
+        assert_eq!((long.chars().count(), long.chars().last()), (MAX_ERROR_CHARS + 1, Some('…')));
+        assert_eq!(printable(&"x".repeat(MAX_ERROR_CHARS)).chars().last(), Some('x'));
     }
 }

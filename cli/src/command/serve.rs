@@ -10,7 +10,8 @@ use counterfoil_identity::certificate_end;
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_model::Checkpoint;
 use counterfoil_node::{
-    EnrolError, FetchStatus, HomeError, HubConfig, Node, NodeConfig, NodeHandle, NodeIdentity, Stage, enrol,
+    EnrolError, FetchStatus, HomeError, HubConfig, Node, NodeConfig, NodeHandle, NodeIdentity, Stage, Status,
+    enrol,
 };
 use counterfoil_router::{CURRENCY, clock};
 use counterfoil_session::ConnectError;
@@ -168,6 +169,7 @@ async fn leave(end: Seconds, stop: impl Future<Output = ()>) {
 async fn tell(handle: NodeHandle, (node_id, max_memory): (String, ByteSize), json: bool) {
     let mut status = handle.status();
     let mut ready = false;
+    let mut said: Vec<String> = Vec::new();
     loop {
         let seen = status.borrow_and_update().clone();
         let experts: usize = seen.consents.iter().filter_map(|c| c.experts).sum();
@@ -181,23 +183,9 @@ async fn tell(handle: NodeHandle, (node_id, max_memory): (String, ByteSize), jso
             }
         }
         if !json {
-            output::line(&match &seen.stage {
-                Stage::Starting => "starting".to_owned(),
-                Stage::Connecting(why) => format!("connecting again: {why}"),
-                Stage::Connected => "connected; waiting for a proposal".to_owned(),
-                Stage::Idle => {
-                    "nothing to host now: the models that this node may serve are hosted, or do not fit here"
-                        .to_owned()
-                }
-                Stage::Serving => format!("serving {experts} experts"),
-                Stage::Draining => "finishing what is open".to_owned(),
-            });
-            for fetch in seen.fetches.iter().filter(|f| f.shards < f.wanted_shards || f.trouble.is_some()) {
-                output::line(&fetched(fetch));
-            }
-            if let Some(refused) = &seen.refused {
-                output::line(&format!("refused: {refused}"));
-            }
+            let lines = lines(&seen, experts);
+            lines.iter().filter(|line| !said.contains(line)).for_each(|line| output::line(line));
+            said = lines;
         }
         if status.changed().await.is_err() {
             return;
@@ -205,12 +193,28 @@ async fn tell(handle: NodeHandle, (node_id, max_memory): (String, ByteSize), jso
     }
 }
 
-/// How far fetching is, in one line.
-fn fetched(fetch: &FetchStatus) -> String {
+/// What people are told of a node's state; a line that stays is said once.
+fn lines(seen: &Status, experts: usize) -> Vec<String> {
+    let mut lines = vec![match &seen.stage {
+        Stage::Starting => "starting".to_owned(),
+        Stage::Connecting(why) => format!("connecting again: {why}"),
+        Stage::Connected => "connected; waiting for a proposal".to_owned(),
+        Stage::Idle => {
+            "nothing to host now: the models that this node may serve are hosted, or do not fit here"
+                .to_owned()
+        }
+        Stage::Serving => format!("serving {experts} experts"),
+        Stage::Draining => "finishing what is open".to_owned(),
+    }];
+    let coming = seen.fetches.iter().filter(|f| f.shards < f.wanted_shards || f.trouble.is_some());
+    lines.extend(coming.flat_map(fetched));
+    lines.extend(seen.refused.iter().map(|refused| format!("refused: {refused}")));
+    lines
+}
+
+/// How far fetching is, and what is in its way.
+fn fetched(fetch: &FetchStatus) -> Vec<String> {
     let FetchStatus { shards, wanted_shards, bytes, wanted_bytes, trouble, .. } = fetch;
     let far = format!("fetched {shards} of {wanted_shards} shards ({bytes} of {wanted_bytes} bytes)");
-    match trouble {
-        Some(why) => format!("{far}; held up: {why}"),
-        None => far,
-    }
+    std::iter::once(far).chain(trouble.as_ref().map(|why| format!("held up: {why}"))).collect()
 }
