@@ -11,8 +11,10 @@ use crate::error::LoadError;
 #[derive(Deserialize)]
 pub(super) struct RawRope {
     rope_theta: Option<f64>,
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The older name of `rope_type`. Newer versions of transformers write both.
+    #[serde(rename = "type")]
+    older_type: Option<String>,
     factor: Option<f64>,
     original_max_position_embeddings: Option<u64>,
     beta_fast: Option<f64>,
@@ -49,7 +51,7 @@ impl RopeKeys<'_> {
     /// Refuses everything but plain rotation.
     pub(super) fn plain(&self, at: &At<'_>) -> Result<(), LoadError> {
         for rope in self.given() {
-            at.only("rope_type", rope.rope_type.as_ref(), &"default".to_owned())?;
+            at.only("rope_type", rope.kind(at)?, &"default".to_owned())?;
             at.only("partial_rotary_factor", rope.partial_rotary_factor.as_ref(), &1.0)?;
         }
         Ok(())
@@ -60,7 +62,7 @@ impl RopeKeys<'_> {
         let mut found: Option<Option<Yarn>> = None;
         for rope in self.given() {
             at.only("partial_rotary_factor", rope.partial_rotary_factor.as_ref(), &1.0)?;
-            let yarn = match rope.rope_type.as_deref() {
+            let yarn = match rope.kind(at)?.map(String::as_str) {
                 None | Some("default") => None,
                 Some("yarn") => Some(rope.yarn(at)?),
                 Some(other) => return Err(at.unsupported("rope_type", other, "default or yarn")),
@@ -78,6 +80,16 @@ impl RopeKeys<'_> {
 }
 
 impl RawRope {
+    /// `rope_type`, under either of its names.
+    fn kind(&self, at: &At<'_>) -> Result<Option<&String>, LoadError> {
+        if let (Some(newer), Some(older)) = (&self.rope_type, &self.older_type)
+            && newer != older
+        {
+            return Err(at.malformed(format!("rotation has the rope_type {newer} and the type {older}")));
+        }
+        Ok(self.rope_type.as_ref().or(self.older_type.as_ref()))
+    }
+
     fn yarn(&self, at: &At<'_>) -> Result<Yarn, LoadError> {
         if let Some(found) = self.attention_factor {
             return Err(at.unsupported("attention_factor", &found.to_string(), "null"));

@@ -125,6 +125,20 @@ fn yarn_is_read_from_either_place() {
 }
 
 #[test]
+fn the_type_of_rotation_may_be_written_under_both_of_its_names() {
+    let mut both = deepseek();
+    both["rope_scaling"]["rope_type"] = json!("yarn");
+    assert_eq!(parse(&both).unwrap(), parse(&deepseek()).unwrap());
+    let mut plain = mixtral();
+    plain["rope_parameters"] = json!({"type": "default", "rope_type": "default", "rope_theta": 1e6});
+    assert_eq!(parse(&plain).unwrap(), parse(&mixtral()).unwrap());
+    assert_eq!(
+        refused(deepseek(), &json!({"rope_scaling": {"rope_type": "default"}})),
+        "config.json: rotation has the rope_type default and the type yarn; fetch the file again"
+    );
+}
+
+#[test]
 fn groups_of_the_larger_sibling() {
     let mut config = deepseek();
     let larger = json!({
