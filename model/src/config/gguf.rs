@@ -233,10 +233,10 @@ impl Keys<'_> {
                 return Err(self.at.unsupported("rope.scaling.type", other, "none (or yarn for deepseek2)"));
             }
         };
-        if let Some(linear) =
-            self.float("rope.scale_linear")?.filter(|scale| scale.to_bits() != 1f64.to_bits())
-        {
-            return Err(self.at.unsupported("rope.scale_linear", &linear.to_string(), "1"));
+        for key in ["rope.scale_linear", "rope.scaling.attn_factor"] {
+            if let Some(scale) = self.float(key)?.filter(|scale| scale.to_bits() != 1f64.to_bits()) {
+                return Err(self.at.unsupported(key, &scale.to_string(), "1"));
+            }
         }
         Ok(RopeShape {
             theta: self.float("rope.freq_base")?.unwrap_or(ROPE_THETA),
@@ -251,14 +251,17 @@ impl Keys<'_> {
         // A tenth of `mscale_all_dim`, for history's sake; the models that have it set `mscale` to the same. The tenth
         // is taken in decimal, so that 0.0707 gives the double nearest to 0.707.
         let tenth = self.float("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
-        let mscale: f64 = format!("{tenth}e1").parse().unwrap_or(tenth * 10.0);
+        let written: f64 = format!("{tenth}e1").parse().unwrap_or(tenth * 10.0);
+        // Where nothing is said, llama.cpp multiplies cosines and sines, and the root of the softmax scale, by
+        // `1 + 0.1 ln factor` (`llama-context.cpp` and `models/deepseek2.cpp`): weights of "nothing" and of 1.
+        let (mscale, mscale_all_dim) = if written.abs() > 0.0 { (written, written) } else { (0.0, 1.0) };
         Ok(Yarn {
             factor: needed("rope.scaling.factor")?,
             original: self.size("rope.scaling.original_context_length", MAX_CONTEXT)?,
             beta_fast: self.float("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
             beta_slow: self.float("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
             mscale,
-            mscale_all_dim: mscale,
+            mscale_all_dim,
         })
     }
 

@@ -166,6 +166,19 @@ fn mixtral_is_read() {
 }
 
 #[test]
+fn yarn_without_a_logarithm_multiplier_is_that_of_llama_cpp() {
+    let silent = deepseek().unset("rope.scaling.yarn_log_multiplier").read().unwrap().rope;
+    let yarn = silent.yarn.unwrap();
+    assert_eq!((yarn.mscale.to_bits(), yarn.mscale_all_dim.to_bits()), (0f64.to_bits(), 1f64.to_bits()));
+    // Both are `1 + 0.1 ln 40` there, and the softmax scale takes its square.
+    assert_eq!(silent.softmax_factor().to_bits(), 1.873_854_207_092_626_5_f64.to_bits());
+    let zero = deepseek().set("rope.scaling.yarn_log_multiplier", Setting::Single(0.0));
+    assert_eq!(zero.read().unwrap().rope, silent);
+    let factor = deepseek().set("rope.scaling.attn_factor", Setting::Single(0.5)).told();
+    assert!(factor.contains("rope.scaling.attn_factor is 0.5, and only 1 is supported"), "{factor}");
+}
+
+#[test]
 fn deepseek_v2_lite_is_read_from_newer_and_older_files() {
     let yarn = Yarn {
         factor: 40.0,
