@@ -50,7 +50,7 @@ struct RawFeed {
 
 #[derive(Deserialize)]
 struct RawActivation {
-    name: Option<String>,
+    name: String,
 }
 
 /// The order of the norm that kept probabilities are divided by.
@@ -80,7 +80,7 @@ impl Raw {
     pub(super) fn config(self, at: &At<'_>) -> Result<ModelConfig, LoadError> {
         let (attention, feed) = (&self.attn_config, &self.ffn_config);
         at.only("tie_word_embeddings", self.tie_word_embeddings.as_ref(), &false)?;
-        let name = feed.ffn_act_fn.as_ref().and_then(|act| act.name.as_ref());
+        let name = feed.ffn_act_fn.as_ref().map(|act| &act.name);
         at.only("ffn_act_fn", name, &"silu".to_owned())?;
         let order = feed.moe_normalize_expert_weights.0;
         at.only("moe_normalize_expert_weights", order.as_ref(), &1.0)?;

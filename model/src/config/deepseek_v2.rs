@@ -20,18 +20,24 @@ pub(super) struct Raw {
     num_hidden_layers: u64,
     num_attention_heads: u64,
     num_key_value_heads: Option<u64>,
+    /// Told apart: left out is 1536, `null` is none.
+    #[serde(default = "default_query_rank")]
     q_lora_rank: Option<u64>,
     kv_lora_rank: u64,
     qk_nope_head_dim: u64,
     qk_rope_head_dim: u64,
     v_head_dim: u64,
-    first_k_dense_replace: Option<u32>,
+    #[serde(default)]
+    first_k_dense_replace: u32,
     moe_layer_freq: Option<u32>,
-    n_shared_experts: Option<u64>,
+    #[serde(default = "default_shared_experts")]
+    n_shared_experts: u64,
     n_routed_experts: u64,
     num_experts_per_tok: u64,
-    routed_scaling_factor: Option<f64>,
-    topk_method: Option<String>,
+    #[serde(default = "default_scale")]
+    routed_scaling_factor: f64,
+    #[serde(default = "default_method")]
+    topk_method: String,
     scoring_func: Option<String>,
     n_group: Option<u64>,
     topk_group: Option<u64>,
@@ -89,7 +95,7 @@ impl Raw {
             top_k: at.size("num_experts_per_tok", self.num_experts_per_tok, most)?,
             gate: GateRule {
                 normalise: false,
-                scale: at.narrow("routed_scaling_factor", self.routed_scaling_factor.unwrap_or(1.0))?,
+                scale: at.narrow("routed_scaling_factor", self.routed_scaling_factor)?,
                 groups: self.groups(at)?,
             },
             dense: self.dense(at, layers)?,
@@ -109,20 +115,20 @@ impl Raw {
     }
 
     fn groups(&self, at: &At<'_>) -> Result<Option<Groups>, LoadError> {
-        match self.topk_method.as_deref() {
-            None | Some("greedy") => Ok(None),
-            Some("group_limited_greedy") => {
+        match self.topk_method.as_str() {
+            "greedy" => Ok(None),
+            "group_limited_greedy" => {
                 let most = usize::try_from(MAX_EXPERTS).unwrap_or(usize::MAX);
                 let groups = at.size("n_group", self.n_group.unwrap_or(0), most)?;
                 let kept = at.size("topk_group", self.topk_group.unwrap_or(0), groups)?;
                 Ok(Some(Groups { groups, kept }))
             }
-            Some(other) => Err(at.unsupported("topk_method", other, "greedy or group_limited_greedy")),
+            other => Err(at.unsupported("topk_method", other, "greedy or group_limited_greedy")),
         }
     }
 
     fn dense(&self, at: &At<'_>, layers: u32) -> Result<Option<DenseLayers>, LoadError> {
-        match self.first_k_dense_replace.unwrap_or(0).min(layers) {
+        match self.first_k_dense_replace.min(layers) {
             0 => Ok(None),
             first => Ok(Some(DenseLayers {
                 layers: (0..first).collect(),
@@ -133,7 +139,7 @@ impl Raw {
 
     /// The shared experts are one expert that is as wide as all of them.
     fn shared(&self, at: &At<'_>) -> Result<Option<Shared>, LoadError> {
-        match self.n_shared_experts.unwrap_or(0) {
+        match self.n_shared_experts {
             0 => Ok(None),
             experts => {
                 let inner = experts.saturating_mul(self.moe_intermediate_size);
@@ -141,6 +147,22 @@ impl Raw {
             }
         }
     }
+}
+
+const fn default_query_rank() -> Option<u64> {
+    Some(1536)
+}
+
+const fn default_shared_experts() -> u64 {
+    2
+}
+
+const fn default_scale() -> f64 {
+    1.0
+}
+
+fn default_method() -> String {
+    "greedy".to_owned()
 }
 
 /// What transformers takes where config.json says nothing.

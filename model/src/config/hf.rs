@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{At, ModelConfig, dbrx, deepseek_v2, json, mixtral, qwen2_moe};
+use super::{At, Family, ModelConfig, dbrx, deepseek_v2, json, mixtral, qwen2_moe};
 use crate::error::LoadError;
 
 impl ModelConfig {
@@ -27,7 +27,10 @@ impl ModelConfig {
             other => Err(at.unsupported("model_type", other, "mixtral, deepseek_v2, qwen2_moe or dbrx")),
         }?;
         config.tied = kind.tie_word_embeddings.unwrap_or(false);
-        config.eos = kind.eos_token_id.map(OneOrMany::into_vec).unwrap_or_default();
+        config.eos = match kind.eos_token_id {
+            Written::Here(eos) => eos.map(OneOrMany::into_vec).unwrap_or_default(),
+            Written::LeftOut => default_eos(config.family),
+        };
         if let Some((file, bytes)) = generation
             && let Some(eos) = json::<Generation>(file, bytes)?.eos_token_id
         {
@@ -43,7 +46,30 @@ struct Kind {
     model_type: String,
     tie_word_embeddings: Option<bool>,
     quantization_config: Option<serde_json::Value>,
-    eos_token_id: Option<OneOrMany>,
+    #[serde(default)]
+    eos_token_id: Written,
+}
+
+/// Told apart: left out is the family's default, `null` is none.
+#[derive(Deserialize, Default)]
+#[serde(from = "Option<OneOrMany>")]
+enum Written {
+    #[default]
+    LeftOut,
+    Here(Option<OneOrMany>),
+}
+
+impl From<Option<OneOrMany>> for Written {
+    fn from(eos: Option<OneOrMany>) -> Self {
+        Self::Here(eos)
+    }
+}
+
+fn default_eos(family: Family) -> Vec<u32> {
+    match family {
+        Family::Mixtral | Family::DeepseekV2 => vec![2],
+        Family::Qwen2Moe | Family::Dbrx => Vec::new(),
+    }
 }
 
 #[derive(Deserialize)]

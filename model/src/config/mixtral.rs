@@ -16,6 +16,8 @@ pub(super) struct Raw {
     intermediate_size: u64,
     num_hidden_layers: u64,
     num_attention_heads: u64,
+    /// Told apart: left out is 8, `null` is as many as heads.
+    #[serde(default = "default_kv_heads")]
     num_key_value_heads: Option<u64>,
     head_dim: Option<u64>,
     num_local_experts: u64,
@@ -84,6 +86,10 @@ impl Raw {
             shared: None,
         })
     }
+}
+
+const fn default_kv_heads() -> Option<u64> {
+    Some(8)
 }
 
 /// What `MixtralConfig` takes where config.json says nothing.

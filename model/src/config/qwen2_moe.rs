@@ -20,7 +20,8 @@ pub(super) struct Raw {
     shared_expert_intermediate_size: u64,
     num_hidden_layers: u64,
     num_attention_heads: u64,
-    num_key_value_heads: Option<u64>,
+    #[serde(default = "default_kv_heads")]
+    num_key_value_heads: u64,
     head_dim: Option<u64>,
     num_experts: u64,
     num_experts_per_tok: u64,
@@ -49,7 +50,6 @@ impl Raw {
         };
         rope.plain(at)?;
         let heads = at.size("num_attention_heads", self.num_attention_heads, MAX_HIDDEN)?;
-        let kv_heads = self.num_key_value_heads.unwrap_or(self.num_attention_heads);
         let hidden = at.size("hidden_size", self.hidden_size, MAX_HIDDEN)?;
         let head_dim = match self.head_dim {
             Some(found) => at.size("head_dim", found, MAX_HIDDEN)?,
@@ -70,7 +70,7 @@ impl Raw {
             eos: Vec::new(),
             attention: Attention::Grouped {
                 heads,
-                kv_heads: at.size("num_key_value_heads", kv_heads, MAX_HIDDEN)?,
+                kv_heads: at.size("num_key_value_heads", self.num_key_value_heads, MAX_HIDDEN)?,
                 head_dim,
                 bias: self.qkv_bias.unwrap_or(true),
                 clip: None,
@@ -118,6 +118,10 @@ impl Raw {
         let inner = at.size("intermediate_size", self.intermediate_size, MAX_INNER)?;
         Ok(Some(DenseLayers { layers: dense, inner }))
     }
+}
+
+const fn default_kv_heads() -> u64 {
+    16
 }
 
 /// What transformers takes where config.json says nothing.

@@ -219,6 +219,52 @@ fn dbrx_leaves_out_what_is_its_default() {
 }
 
 #[test]
+fn what_is_left_out_is_what_transformers_takes_and_null_is_not_left_out() {
+    let without = |mut config: Value, key: &str| {
+        config.as_object_mut().unwrap().remove(key);
+        parse(&config).unwrap()
+    };
+    let with = |mut config: Value, key: &str, value: Value| {
+        config[key] = value;
+        parse(&config).unwrap()
+    };
+    let kv_heads = |config: ModelConfig| config.attention.kv_heads();
+    assert_eq!(kv_heads(without(mixtral(), "num_key_value_heads")), 8);
+    assert_eq!(kv_heads(with(mixtral(), "num_key_value_heads", Value::Null)), 32);
+    let mut many = qwen();
+    many["num_attention_heads"] = json!(32);
+    assert_eq!(kv_heads(without(many, "num_key_value_heads")), 16);
+    let query = |config: ModelConfig| match config.attention {
+        Attention::Latent { q_lora, .. } => q_lora,
+        Attention::Grouped { .. } => panic!("{config:?}"),
+    };
+    assert_eq!(
+        (query(without(deepseek(), "q_lora_rank")), query(parse(&deepseek()).unwrap())),
+        (Some(1536), None)
+    );
+    let shared = without(deepseek(), "n_shared_experts").shared;
+    assert_eq!(shared, Some(Shared { inner: 2816, gated: false }));
+    for key in ["routed_scaling_factor", "topk_method"] {
+        assert_eq!(without(deepseek(), key), parse(&deepseek()).unwrap());
+    }
+    assert_eq!(without(mixtral(), "eos_token_id").eos, [2]);
+    assert_eq!(with(mixtral(), "eos_token_id", Value::Null).eos, Vec::<u32>::new());
+    assert_eq!((parse(&deepseek()).unwrap().eos, without(qwen(), "eos_token_id").eos), (vec![2], vec![]));
+}
+
+#[test]
+fn null_is_refused_where_transformers_knows_no_none() {
+    let malformed = |config: Value, change: Value| {
+        let message = refused(config, &change);
+        assert!(message.contains("invalid type: null"), "{message}");
+    };
+    malformed(qwen(), json!({"num_key_value_heads": null}));
+    malformed(deepseek(), json!({"n_shared_experts": null}));
+    malformed(deepseek(), json!({"first_k_dense_replace": null}));
+    malformed(deepseek(), json!({"topk_method": null}));
+}
+
+#[test]
 fn what_is_not_computed_is_refused_by_its_key() {
     let only = |config: Value, change: Value, expected: &str| {
         let (key, found) = change.as_object().unwrap().iter().next().unwrap();
