@@ -167,6 +167,9 @@ pub(crate) struct ServeArgs {
     /// Accept the notice that `counterfoil consent notice` prints; nothing is served before
     #[arg(long, env = "COUNTERFOIL_ACCEPT_NOTICE")]
     pub(crate) accept_notice: bool,
+    /// Where manifests of models are kept [default: in the home]
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub(crate) manifests: Option<PathBuf>,
     /// End when the process that started this one ends
     #[arg(long, hide = true)]
     pub(crate) supervised: bool,

@@ -6,6 +6,7 @@ mod client;
 mod command;
 mod config;
 mod exit;
+mod hashing;
 mod home;
 mod machine;
 mod output;

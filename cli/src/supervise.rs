@@ -11,8 +11,9 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::exit::Failure;
+use crate::hashing::is_progress;
 
-/// How long a process has to say that it is ready.
+/// How long a process has to say that it is ready, or that it goes on.
 const READY: Duration = Duration::from_secs(120);
 /// How long the last line of an ended process may take to be read.
 const WORDS: Duration = Duration::from_millis(50);
@@ -60,8 +61,19 @@ impl Process {
         Ok(Self { name: name.to_owned(), last_words, child, lines: BufReader::new(stdout).lines() })
     }
 
-    /// Waits for the next line that it prints and reads it as JSON.
+    /// Waits for its ready line and reads it as JSON. A process that hashes weights says how far it is and has more
+    /// time after each such line.
     pub(crate) async fn ready(&mut self) -> Result<Value, Failure> {
+        loop {
+            let line = self.line().await?;
+            if !is_progress(&line) {
+                return Ok(line);
+            }
+            tracing::info!(process = self.name, line = %line, "a process is getting ready");
+        }
+    }
+
+    async fn line(&mut self) -> Result<Value, Failure> {
         let line = tokio::time::timeout(READY, self.lines.next_line()).await.map_err(|_| {
             Failure::store(anyhow::anyhow!("{} did not become ready within {READY:?}", self.name))
         })??;

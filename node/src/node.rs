@@ -73,7 +73,8 @@ pub async fn serve(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Re
 }
 
 impl Node {
-    /// Opens the node's log and reads what an earlier process left. Blocks while the log is checked.
+    /// Opens the node's log and reads what an earlier process left. Blocks while the log is checked, and while models
+    /// are hashed that nobody has described yet.
     ///
     /// # Errors
     /// [`NodeError`].
@@ -84,6 +85,9 @@ impl Node {
             if let Some(file) = unsettled.settle(&serial) {
                 crate::unsettled::remove(&file);
             }
+        }
+        for model in &config.models {
+            model.describe(&|_, _| ());
         }
         let shelf = Shelf::new(config.models.clone(), config.max_weight_bytes, config.max_disk_bytes);
         let store = Store::open(&config.home, config.max_disk_bytes);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use counterfoil_model::{Checkpoint, KeptManifests};
+use counterfoil_model::Checkpoint;
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{Dealing, OfficeError, RouterConfig, RunningRouter, StartError, clock};
 use counterfoil_spec::fetch::Repository;
@@ -11,20 +11,24 @@ use serde_json::json;
 
 use crate::args::RouterArgs;
 use crate::exit::{Failure, Outcome};
+use crate::hashing::{self, Watcher};
 use crate::home::Running;
 use crate::output;
 use crate::supervise::{follow_parent, interrupted};
 
 /// Runs until it is interrupted.
 pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
-    let stop = interrupted();
+    let mut stop = std::pin::pin!(interrupted());
     if args.supervised {
         follow_parent()?;
     }
     let checkpoints = checkpoints(&args.model)?;
     let repositories = repositories(&args.hub_repository, checkpoints.len())?;
     let router_home = RouterHome::open_or_create(home, clock::now().seconds()).map_err(Failure::store)?;
-    checkpoints.iter().for_each(|checkpoint| describe(home, checkpoint));
+    tokio::select! {
+        () = &mut stop => return Ok(()),
+        hashed = hashing::describe(hashing::folder(home), &checkpoints, Watcher::of(args.supervised)) => hashed?,
+    }
     let config = RouterConfig {
         http: args.listen,
         nodes: args.node_listen,
@@ -88,19 +92,6 @@ fn checkpoints(folders: &[PathBuf]) -> Result<Vec<Arc<Checkpoint>>, Failure> {
         })?;
     }
     Ok(opened)
-}
-
-/// Hashes the model, or finds what was hashed before. That it cannot be kept costs time at the next start and no more.
-fn describe(home: &Path, checkpoint: &Checkpoint) {
-    let bar = output::byte_progress("hashing");
-    let kept = KeptManifests::in_folder(home.join("manifests")).describe(checkpoint, &|done, all| {
-        bar.set_length(all);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    if let Err(e) = kept {
-        tracing::warn!(error = %e, "the model's manifest is not kept");
-    }
 }
 
 /// Opens a checkpoint folder, or the embedded model where none is named.

@@ -10,6 +10,7 @@ use crate::args::RunArgs;
 use crate::client::Client;
 use crate::command::serve::needs_enrolment;
 use crate::exit::{Failure, Outcome};
+use crate::hashing;
 use crate::home::{HomeLock, Running, RunningNode};
 use crate::machine::share_of_memory;
 use crate::output;
@@ -169,6 +170,8 @@ impl Fleet {
         flag("--router", self.facts.nodes.clone());
         flag("--concurrent", LOCAL_CONCURRENT.to_string());
         flag("--max-memory", self.max_memory.0.to_string());
+        // The router has hashed the model already.
+        flag("--manifests", hashing::folder(&self.home).display().to_string());
         if let Some(model) = &self.args.model {
             flag("--model", model.display().to_string());
         }

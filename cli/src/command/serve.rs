@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::args::{FetchingArgs, ServeArgs, Switch};
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
+use crate::hashing::{self, Watcher};
 use crate::machine::share_of_memory;
 use crate::output;
 use crate::size::ByteSize;
@@ -33,7 +34,7 @@ const LEAVE_BEFORE_S: u64 = 3600;
 
 /// Runs until it is interrupted or its certificate nears its end.
 pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
-    let stop = interrupted();
+    let mut stop = std::pin::pin!(interrupted());
     if args.supervised {
         follow_parent()?;
     }
@@ -49,6 +50,11 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
     }
     let max_memory = args.max_memory.map_or_else(|| share_of_memory(1), Ok)?;
     let (names, models) = models(&args.model)?;
+    let manifests = args.manifests.clone().unwrap_or_else(|| hashing::folder(home));
+    tokio::select! {
+        () = &mut stop => return Ok(()),
+        hashed = hashing::describe(manifests, &models, Watcher::of(args.supervised)) => hashed?,
+    }
     let identity = identity(home, &args).await?;
     let end = certificate_end(&identity.credentials.chain().leaf).map_err(Failure::store)?;
     let node_id = identity.key.public().node_id();

@@ -135,3 +135,14 @@ fn synth_refuses_what_cannot_be_made() {
     assert!(!home.beside("made").exists());
     assert_eq!(ask(&["model", "synth", "--like", "unknown", "--out", &out]).code, 2);
 }
+
+#[test]
+fn a_model_is_hashed_once_for_the_router_and_all_local_nodes() {
+    let home = Home::new();
+    let model = home.roomy_model();
+    let kept = |folder: &Path| std::fs::read_dir(folder.join("manifests")).map_or(0, Iterator::count);
+    let program = home.run(&[&model]);
+    assert_eq!(kept(&home.path()), 1);
+    assert_eq!([1, 2].map(|node| kept(&home.path().join(format!("nodes/{node}")))), [0, 0]);
+    program.stop();
+}
