@@ -108,7 +108,7 @@ fn start_node(
     std::fs::create_dir_all(home)?;
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .args(["serve", "--supervised", "--accept-notice", "--json", "--concurrent", "64", "--home"])
+        .args(["serve", "--supervised", "--accept-notice", "--json", "--concurrent", "256", "--home"])
         .arg(home);
     if let Some(dir) = dir {
         command.arg("--model").arg(std::path::absolute(dir)?);

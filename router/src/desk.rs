@@ -1,11 +1,13 @@
 //! What every request of a router shares.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use counterfoil_spec::ids::{AccountId, Hash, ManifestId};
 use counterfoil_spec::time::Millis;
 use tokio::sync::Semaphore;
 
+use crate::batch::{Batch, Seat};
 use crate::engine::Engine;
 use crate::fetch::Library;
 use crate::home::RouterHome;
@@ -25,11 +27,13 @@ pub(crate) struct Desk {
     pub(crate) office: Arc<Office>,
     /// One for each model, at least one, in the order in which they were named.
     pub(crate) engines: Vec<Arc<Engine>>,
+    /// One for each of them.
+    pub(crate) batches: BTreeMap<ManifestId, Batch>,
     /// What nodes may fetch.
     pub(crate) library: Library,
     pub(crate) registry: Registry,
     pub(crate) vault: Vault,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     /// The account of callers without a key, where they are let in.
     pub(crate) keyless: Option<AccountId>,
     pub(crate) admin_key_hash: Hash,
@@ -51,6 +55,11 @@ impl Desk {
     /// A model by its id.
     pub(crate) fn engine_of(&self, manifest: &ManifestId) -> Option<&Arc<Engine>> {
         self.engines.iter().find(|engine| engine.manifest() == *manifest)
+    }
+
+    /// A place in the batch of a model that is here.
+    pub(crate) fn seat(&self, engine: &Engine) -> Option<Seat> {
+        self.batches.get(&engine.manifest()).map(Batch::seat)
     }
 
     /// Bytes of one expert of a model; of the first one, where their sizes differ.

@@ -1,10 +1,12 @@
 //! A model as the router holds it: dense weights, vocabulary and what nodes and clients need to know of it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use counterfoil_model::{Checkpoint, Decoder, LoadError, ModelConfig, Vocabulary};
+use counterfoil_model::{Checkpoint, ComputeError, Decoder, LoadError, ModelConfig, Rows, Vocabulary};
 use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::payload::ModelPublished;
+use tokio::task::JoinHandle;
 
 use crate::placement::Shape;
 use crate::publish;
@@ -126,6 +128,35 @@ impl Engine {
     /// Runs arithmetic where it does not hold up other requests.
     pub(crate) fn compute<R>(&self, work: impl FnOnce(&Decoder) -> R) -> R {
         if self.heavy { tokio::task::block_in_place(|| work(&self.decoder)) } else { work(&self.decoder) }
+    }
+
+    /// Begins what the shared experts of a layer make of rows; it goes on while their routed experts are waited for.
+    pub(crate) fn shared(self: &Arc<Self>, layer: u32, normed: &Arc<Rows>) -> Beside {
+        if !self.heavy || self.config().shared.is_none() {
+            return Beside::Done(self.decoder.shared(layer, normed));
+        }
+        let (engine, normed) = (Arc::clone(self), Arc::clone(normed));
+        Beside::Running(tokio::task::spawn_blocking(move || engine.decoder.shared(layer, &normed)))
+    }
+}
+
+/// Arithmetic beside a wait.
+pub(crate) enum Beside {
+    Done(Result<Option<Rows>, ComputeError>),
+    Running(JoinHandle<Result<Option<Rows>, ComputeError>>),
+}
+
+impl Beside {
+    /// What came of it; `None` where there is nothing to compute.
+    ///
+    /// # Errors
+    /// As [`Decoder::shared`].
+    pub(crate) async fn take(self) -> Result<Option<Rows>, ComputeError> {
+        match self {
+            Self::Done(done) => done,
+            // Only a runtime that is going away drops its tasks.
+            Self::Running(task) => task.await.unwrap_or(Ok(None)),
+        }
     }
 }
 

@@ -1,21 +1,21 @@
 //! One request from its prompt to its log entry; reads top to bottom.
 //!
 //! Admit: find the model, render and tokenize the prompt, hold the tokens. Then, in a task of its own: plan the
-//! nodes, run the layers step by step, send text as it comes, close the orders, write the entry, and only when that
-//! is durable say that the answer is done.
+//! nodes, come on step by step with whoever else asks the same model, send text as it comes, close the orders, write
+//! the entry, and only when that is durable say that the answer is done.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use counterfoil_identity::random;
-use counterfoil_model::{Feed, Rows, Sequence, Shown, StopMatcher, TextStream, Vocabulary, argmax};
+use counterfoil_model::{Rows, Sequence, Shown, StopMatcher, TextStream, Vocabulary};
 use counterfoil_spec::claims::Purposes;
-use counterfoil_spec::limits::MAX_FRAME_ROWS;
 use counterfoil_spec::payload::FinishReason;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::account::{Record, abandon, settle};
 use crate::admit::{Admitted, admit};
+use crate::batch::{End, Seat, Step, Stepped, Wants};
 use crate::desk::Desk;
 use crate::engine::Engine;
 use crate::http::auth::Caller;
@@ -109,7 +109,7 @@ pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError
 }
 
 async fn answer(
-    desk: &Desk,
+    desk: &Arc<Desk>,
     mut admitted: Admitted,
     events: &mpsc::Sender<Event>,
     kept: tokio::task::JoinHandle<Result<(), crate::vault::VaultError>>,
@@ -121,9 +121,10 @@ async fn answer(
     };
     let engine = Arc::clone(&admitted.engine);
     let (parties, failed, made) = match Work::begin(desk, &engine, bounds).await {
-        Ok(mut work) => {
-            let made = generate(&engine, &mut work, &mut admitted, events).await;
-            (work.parties, work.failed, made)
+        Ok(work) => {
+            let (work, made) = generate(desk, &engine, work, &mut admitted, events).await;
+            let (parties, failed) = work.map(|work| (work.parties, work.failed)).unwrap_or_default();
+            (parties, failed, made)
         }
         Err(e) => (Vec::new(), None, Generated::failed(&e)),
     };
@@ -168,7 +169,7 @@ impl Generated {
         let error = match e {
             WorkError::Uncovered(_) => ApiError::unavailable(e.to_string()),
             WorkError::NoPlace => ApiError::busy(e.to_string()),
-            WorkError::Compute(_) => ApiError::internal(e.to_string()),
+            WorkError::Compute(_) | WorkError::Ended => ApiError::internal(e.to_string()),
         };
         Self {
             finish: FinishReason::Failed,
@@ -181,65 +182,87 @@ impl Generated {
 }
 
 async fn generate(
+    desk: &Desk,
     engine: &Engine,
-    work: &mut Work<'_>,
+    work: Work,
     admitted: &mut Admitted,
     events: &mpsc::Sender<Event>,
-) -> Generated {
-    let stops = admitted.stops.take();
+) -> (Option<Work>, Generated) {
+    let room = admitted.prompt.len() + usize::try_from(admitted.max_tokens).unwrap_or(usize::MAX);
+    let (sequence, seat) = match (engine.decoder().begin(room), desk.seat(engine)) {
+        (Ok(sequence), Some(seat)) => (sequence, seat),
+        (Err(e), _) => return (Some(work), Generated::failed(&e.into())),
+        (_, None) => return (Some(work), Generated::failed(&WorkError::Ended)),
+    };
     let mut writer = Writer {
         events,
         stream: engine.vocabulary().map(Vocabulary::stream),
-        stops,
+        stops: admitted.stops.take(),
         text: String::new(),
         gone: false,
     };
-    let mut progress = Progress { tokens: 0, positions: 0 };
-    let ended = tokens(engine, work, admitted, &mut writer, &mut progress).await;
-    let Progress { tokens, positions } = progress;
-    match ended {
+    let mut progress = Progress { seat, state: Some((sequence, work)), tokens: 0 };
+    let ended = tokens(engine, admitted, &mut writer, &mut progress).await;
+    let Progress { state, tokens, .. } = progress;
+    let positions = state.as_ref().map_or(0, |(sequence, _)| count(sequence.position()));
+    let work = state.map(|(_, work)| work);
+    let made = match ended {
         Ok(finish) => Generated { finish, text: writer.text, tokens, positions, error: None },
         Err(e) => Generated { positions, ..Generated::failed(&e) },
-    }
+    };
+    (work, made)
 }
 
 /// How far generation has come.
 struct Progress {
+    seat: Seat,
+    /// Away only while a step is under way.
+    state: Option<(Sequence, Work)>,
     tokens: u64,
-    positions: u64,
+}
+
+impl Progress {
+    /// The logits of the last of the next ids; nothing where the reader went away before that.
+    async fn step(&mut self, ids: Vec<u32>, events: &mpsc::Sender<Event>) -> Result<Option<Rows>, WorkError> {
+        let (sequence, work) = self.state.take().ok_or(WorkError::Ended)?;
+        let reader = events.clone();
+        let gone = Box::new(move || reader.is_closed());
+        let step = Step { sequence, work, ids, wants: Wants::Last, gone };
+        let Stepped { sequence, work, end } = self.seat.step(step).await.ok_or(WorkError::Ended)?;
+        self.state = Some((sequence, work));
+        match end {
+            End::Logits(logits) => Ok(Some(logits)),
+            End::Gone => Ok(None),
+            End::Failed(why) => Err(why),
+        }
+    }
 }
 
 async fn tokens(
     engine: &Engine,
-    work: &mut Work<'_>,
     admitted: &mut Admitted,
     writer: &mut Writer<'_>,
     progress: &mut Progress,
 ) -> Result<FinishReason, WorkError> {
-    let room = admitted.prompt.len() + usize::try_from(admitted.max_tokens).unwrap_or(usize::MAX);
-    let mut sequence = engine.decoder().begin(room)?;
     let mut feed = admitted.prompt.clone();
     loop {
-        let mut last = Rows::default();
-        for chunk in feed.chunks(MAX_FRAME_ROWS) {
-            if writer.gone || writer.events.is_closed() {
-                return Ok(FinishReason::Disconnected);
-            }
-            last = step(engine, work, &mut sequence, chunk).await?;
-            progress.positions += count(chunk.len());
+        if writer.gone {
+            return Ok(FinishReason::Disconnected);
         }
-        let logits = engine.compute(|d| d.logits(&last.slice(last.len() - 1, last.len())))?;
+        let Some(logits) = progress.step(feed, writer.events).await? else {
+            return Ok(FinishReason::Disconnected);
+        };
         let id = admitted.sampler.sample(logits.values());
         progress.tokens += 1;
         if engine.config().eos.contains(&id) {
-            writer.finish().await;
+            writer.finish(&mut progress.seat).await;
             return Ok(FinishReason::Stop);
         }
-        if writer.write(id).await {
+        if writer.write(id, &mut progress.seat).await {
             return Ok(FinishReason::Stop);
         }
         if progress.tokens >= admitted.max_tokens {
-            writer.finish().await;
+            writer.finish(&mut progress.seat).await;
             return Ok(FinishReason::Length);
         }
         feed = vec![id];
@@ -258,34 +281,42 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Sends what an id completes; true where a stop string ended the answer.
-    async fn write(&mut self, id: u32) -> bool {
+    async fn write(&mut self, id: u32, seat: &mut Seat) -> bool {
         let piece = self.stream.as_mut().map(|s| s.push(id).unwrap_or_default()).unwrap_or_default();
         let (piece, stopped) = match self.stops.as_mut().map(|s| s.push(&piece)) {
             None => (piece, false),
             Some(Shown::More(piece)) => (piece, false),
             Some(Shown::Last(piece)) => (piece, true),
         };
-        self.send(piece).await;
+        self.send(piece, seat).await;
         stopped
     }
 
     /// Sends what was held back.
-    async fn finish(&mut self) {
+    async fn finish(&mut self, seat: &mut Seat) {
         let rest = self.stream.take().map(|s| s.finish().unwrap_or_default()).unwrap_or_default();
         let tail = match self.stops.take() {
             None => rest,
             Some(stops) => finish_stops(stops, &rest),
         };
-        self.send(tail).await;
+        self.send(tail, seat).await;
     }
 
-    async fn send(&mut self, piece: String) {
+    async fn send(&mut self, piece: String, seat: &mut Seat) {
         if piece.is_empty() {
             return;
         }
         self.text.push_str(&piece);
-        let sent = tokio::time::timeout(READER_TIMEOUT, self.events.send(Event::Text(piece))).await;
-        self.gone |= !matches!(sent, Ok(Ok(())));
+        self.gone |= match self.events.try_send(Event::Text(piece)) {
+            Ok(()) => false,
+            Err(TrySendError::Closed(_)) => true,
+            Err(TrySendError::Full(event)) => {
+                // The other requests do not wait for this one's reader.
+                seat.pause();
+                let sent = tokio::time::timeout(READER_TIMEOUT, self.events.send(event)).await;
+                !matches!(sent, Ok(Ok(())))
+            }
+        };
     }
 }
 
@@ -294,69 +325,6 @@ fn finish_stops(mut stops: StopMatcher, rest: &str) -> String {
         Shown::More(piece) => piece + &stops.finish(),
         Shown::Last(piece) => piece,
     }
-}
-
-/// The next rows of a sequence through all layers.
-async fn step(
-    engine: &Engine,
-    work: &mut Work<'_>,
-    sequence: &mut Sequence,
-    ids: &[u32],
-) -> Result<Rows, WorkError> {
-    let position = sequence.position();
-    let mut rows = engine.decoder().embed(ids)?;
-    for layer in 0..engine.config().layers {
-        let feed = engine.compute(|decoder| {
-            decoder.attend(sequence, layer, &mut rows)?;
-            decoder.gate(layer, &mut rows)
-        })?;
-        if let Feed::Experts { normed, routing } = feed {
-            let mut sums = work.layer(layer, position, &normed, &routing).await?;
-            if let Some(shared) = engine.compute(|decoder| decoder.shared(layer, &normed))? {
-                sums.add(&shared)?;
-            }
-            rows.add(&sums)?;
-        }
-    }
-    engine.decoder().advance(sequence, ids.len());
-    Ok(rows)
-}
-
-/// The logits of every position, through the nodes; nothing is held and no inference is logged.
-pub(crate) async fn logits(desk: &Desk, engine: &Engine, ids: &[u32]) -> Result<Rows, WorkError> {
-    let bounds =
-        Bounds { request: random::serial(), max_tokens: count(ids.len()), purpose: Purposes::VERIFICATION };
-    let mut work = Work::begin(desk, engine, bounds).await?;
-    let mut sequence = engine.decoder().begin(ids.len())?;
-    let mut all = Rows::default();
-    for chunk in ids.chunks(MAX_FRAME_ROWS) {
-        let rows = step(engine, &mut work, &mut sequence, chunk).await?;
-        all.append(&engine.decoder().logits(&rows)?)?;
-    }
-    Ok(all)
-}
-
-/// Greedy continuation of a prompt by `n` token ids through the nodes; gives the time without the prompt's own.
-pub(crate) async fn decode(
-    desk: &Desk,
-    engine: &Engine,
-    prompt: &[u32],
-    n: u32,
-) -> Result<Duration, WorkError> {
-    let room = prompt.len() + usize::try_from(n).unwrap_or(usize::MAX);
-    let bounds =
-        Bounds { request: random::serial(), max_tokens: count(room), purpose: Purposes::VERIFICATION };
-    let mut work = Work::begin(desk, engine, bounds).await?;
-    let mut sequence = engine.decoder().begin(room)?;
-    let mut last = step(engine, &mut work, &mut sequence, prompt).await?;
-    let started = Instant::now();
-    for _ in 0..n {
-        let row = last.slice(last.len().saturating_sub(1), last.len());
-        let logits = engine.compute(|d| d.logits(&row))?;
-        let id = u32::try_from(argmax(logits.values())).unwrap_or(u32::MAX);
-        last = step(engine, &mut work, &mut sequence, &[id]).await?;
-    }
-    Ok(started.elapsed())
 }
 
 pub(crate) fn count(n: usize) -> u64 {

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{key_hash, local_account};
+use crate::batch::Batch;
 use crate::dealer::Dealing;
 use crate::desk::{Desk, MAX_RUNNING};
 use crate::engine::Engine;
@@ -31,6 +32,7 @@ use crate::http::metrics::Metrics;
 use crate::member::Members;
 use crate::office::{Office, OfficeError, entry};
 use crate::registry::Registry;
+use crate::trial::{Prompt, Trial};
 use crate::vault::{Vault, VaultError};
 
 /// How often uptime is written down.
@@ -193,19 +195,18 @@ impl RunningRouter {
     /// # Errors
     /// In words, what failed.
     pub async fn logits(&self, ids: &[u32]) -> Result<counterfoil_model::Rows, String> {
-        crate::generate::logits(&self.desk, self.first()?, ids).await.map_err(|e| e.to_string())
+        crate::trial::logits(&self.desk, ids).await.map_err(|e| e.to_string())
     }
 
-    fn first(&self) -> Result<&Engine, String> {
-        self.desk.engines().next().ok_or_else(|| "there is no model".to_owned())
+    /// Continues prompts with the first model through the nodes, all at one time.
+    pub async fn continue_all(&self, prompts: &[Prompt]) -> Trial {
+        crate::trial::continue_all(&self.desk, prompts).await
     }
 
-    /// How long the nodes take for the next `n` token ids of a prompt, greedily and one at a time.
-    ///
-    /// # Errors
-    /// In words, what failed.
-    pub async fn decode(&self, prompt: &[u32], n: u32) -> Result<Duration, String> {
-        crate::generate::decode(&self.desk, self.first()?, prompt, n).await.map_err(|e| e.to_string())
+    /// What was counted since the start, as `GET /metrics` says it.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.desk.metrics.render()
     }
 
     /// Whether every expert of every model is hosted; what is missing otherwise.
@@ -261,13 +262,17 @@ fn open(
     let admin_key_hash = key_hash(&admin_key(home.path())?);
     let started = office.now();
     let left = vault.left_running()?;
+    let metrics = Arc::new(Metrics::default());
+    let begin = |e: &Arc<Engine>| (e.manifest(), Batch::start(Arc::clone(e), Arc::clone(&metrics)));
+    let batches = engines.iter().map(begin).collect();
     let desk = Desk {
         office,
         engines,
+        batches,
         library,
         registry: Registry::default(),
         vault,
-        metrics: Metrics::default(),
+        metrics,
         keyless,
         admin_key_hash,
         running: Arc::new(Semaphore::new(MAX_RUNNING)),

@@ -1,29 +1,27 @@
-//! One request's work at the nodes: orders opened as they are needed, layers dispatched, failures sent elsewhere,
-//! receipts collected at the end.
+//! One request's work at the nodes: who is asked for which of its rows, orders opened as they are needed, nodes given
+//! up and others asked in their place. What is sent travels in the frames of [a batch](crate::batch).
 //!
 //! Nothing is ever substituted or skipped: where no consenting node is left for an expert, the request fails.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use counterfoil_consent::{grant_hash, open_hash, sign_open};
 use counterfoil_identity::random;
-use counterfoil_model::{Combined, ComputeError, Part, Routing, Rows, Share, combine};
+use counterfoil_model::{ComputeError, Part, Routing};
 use counterfoil_session::LaneError;
-use counterfoil_session::frame::{Combine, Dispatch, Form, Outcome, Routed, Row, Segment};
 use counterfoil_spec::claims::Purposes;
 use counterfoil_spec::ids::{Hash, ManifestId, NodeId, Serial};
 use counterfoil_spec::receipt::{Grant, Open};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
-use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::account::{Gone, settle_gone};
 use crate::desk::Desk;
 use crate::engine::Engine;
 use crate::placement::{Plan, Uncovered};
-use crate::registry::{Host, PATIENCE_MOST};
+use crate::registry::Host;
 
 /// How long a request may use a grant.
 const GRANT_LIFE_MS: u64 = 30 * 60 * 1000;
@@ -42,6 +40,9 @@ pub(crate) enum WorkError {
     /// The arithmetic refused.
     #[error(transparent)]
     Compute(#[from] ComputeError),
+    /// The model's batches came to an end before the request did.
+    #[error("the router computes no more with this model")]
+    Ended,
 }
 
 /// What a request may use at most.
@@ -78,9 +79,9 @@ pub(crate) struct Party {
 
 /// The work of one request.
 #[derive(Debug)]
-pub(crate) struct Work<'a> {
-    desk: &'a Desk,
-    engine: &'a Engine,
+pub(crate) struct Work {
+    desk: Arc<Desk>,
+    engine: Arc<Engine>,
     bounds: Bounds,
     plan: Plan,
     pub(crate) parties: Vec<Party>,
@@ -90,16 +91,30 @@ pub(crate) struct Work<'a> {
     crowded: bool,
 }
 
-/// One part of a layer, sent to one party.
-struct Sent {
+/// One part of a request's rows of a layer, dealt to one party.
+#[derive(Debug)]
+pub(crate) struct Dealt {
     party: usize,
-    part: Part,
-    forwards: u64,
+    pub(crate) part: Part,
+    pub(crate) forwards: u64,
 }
 
-impl<'a> Work<'a> {
+/// Where a part goes.
+#[derive(Debug)]
+pub(crate) struct Address {
+    pub(crate) host: Arc<Host>,
+    pub(crate) slot: u32,
+    /// Whether every expert of the part has another node that may be asked.
+    pub(crate) replaceable: bool,
+}
+
+impl Work {
     /// Plans a request and takes its places at the nodes.
-    pub(crate) async fn begin(desk: &'a Desk, engine: &'a Engine, bounds: Bounds) -> Result<Self, WorkError> {
+    pub(crate) async fn begin(
+        desk: &Arc<Desk>,
+        engine: &Arc<Engine>,
+        bounds: Bounds,
+    ) -> Result<Self, WorkError> {
         let (hosts, plan) = desk.plan(engine)?;
         let first = plan.first_choices();
         let mut parties = Vec::with_capacity(hosts.len());
@@ -108,54 +123,18 @@ impl<'a> Work<'a> {
             let place = if first.contains(&at) { Some(place(&host).await?) } else { None };
             parties.push(Party { host, order: None, gone: None, usable: true, place });
         }
+        let (desk, engine) = (Arc::clone(desk), Arc::clone(engine));
         Ok(Self { desk, engine, bounds, plan, parties, failed: None, crowded: false })
     }
 
-    /// The sums of a layer's experts for some rows, `(rows, hidden)`; `position` is that of the first row.
-    pub(crate) async fn layer(
-        &mut self,
-        layer: u32,
-        position: usize,
-        normed: &Rows,
-        routing: &Routing,
-    ) -> Result<Rows, WorkError> {
-        let mut answers: Vec<(Part, Combined)> = Vec::new();
-        let mut todo = self.assign(layer, routing, None)?;
-        while !todo.is_empty() {
-            let mut flights = Vec::with_capacity(todo.len());
-            let mut failed = Vec::new();
-            for sent in todo {
-                match self.send(layer, position, normed, &sent) {
-                    Ok(flight) => flights.push(async move { (sent, flight.await) }),
-                    Err(why) => failed.push((sent, why)),
-                }
-            }
-            for (sent, result) in join_all(flights).await {
-                match result.and_then(|c| accept(&c, normed.width(), &sent.part)) {
-                    Ok(combined) => {
-                        self.count(&sent);
-                        answers.push((sent.part, combined));
-                    }
-                    Err(why) => failed.push((sent, why)),
-                }
-            }
-            todo = Vec::new();
-            for (sent, why) in failed {
-                self.give_up(sent.party, &why).await;
-                todo.extend(self.assign(layer, &sent.part.routing, Some(&sent.part.rows))?);
-            }
-        }
-        let answers: Vec<_> = answers.iter().map(|(part, combined)| (part, combined)).collect();
-        Ok(combine(routing, normed.width(), &answers)?)
-    }
-
-    /// Deals some rows out to the parties. `rows` maps the routing's rows to the frame's where they are a part of it.
-    fn assign(
+    /// Deals some rows out to the parties. `rows` maps the routing's rows to the request's where they are a part of
+    /// them.
+    pub(crate) fn deal(
         &mut self,
         layer: u32,
         routing: &Routing,
         rows: Option<&[usize]>,
-    ) -> Result<Vec<Sent>, WorkError> {
+    ) -> Result<Vec<Dealt>, WorkError> {
         for expert in routing.experts() {
             if self.choice(layer, expert).is_none() {
                 self.plan_again();
@@ -177,14 +156,14 @@ impl<'a> Work<'a> {
                 part.rows.iter_mut().for_each(|r| *r = map.get(*r).copied().unwrap_or(*r));
             }
             let forwards = u64::try_from(part.routing.picks().len()).unwrap_or(u64::MAX);
-            out.push(Sent { party, part, forwards });
+            out.push(Dealt { party, part, forwards });
         }
         Ok(out)
     }
 
     /// Looks who hosts the model by now: nodes may have come, or experts moved, since the request began.
     fn plan_again(&mut self) {
-        let Ok((hosts, mut plan)) = self.desk.plan(self.engine) else { return };
+        let Ok((hosts, mut plan)) = self.desk.plan(&self.engine) else { return };
         let mut places = Vec::with_capacity(hosts.len());
         for host in hosts {
             let known = self.parties.iter().position(|p| Arc::ptr_eq(&p.host, &host));
@@ -204,26 +183,28 @@ impl<'a> Work<'a> {
     }
 
     /// Whether every expert of a part has another party that may be asked.
-    fn replaceable(&self, layer: u32, sent: &Sent) -> bool {
-        sent.part.routing.experts().iter().all(|expert| {
+    fn replaceable(&self, layer: u32, dealt: &Dealt) -> bool {
+        dealt.part.routing.experts().iter().all(|expert| {
             let hosts = self.plan.hosts(layer, u32::from(*expert));
             hosts
                 .iter()
                 .map(|h| usize::from(*h))
-                .any(|h| h != sent.party && self.parties.get(h).is_some_and(|p| p.usable))
+                .any(|h| h != dealt.party && self.parties.get(h).is_some_and(|p| p.usable))
         })
     }
 
-    fn count(&mut self, sent: &Sent) {
-        if let Some(order) = self.parties.get_mut(sent.party).and_then(|p| p.order.as_mut()) {
-            order.used += sent.forwards;
+    /// What was dealt came back and enters a sum.
+    pub(crate) fn count(&mut self, dealt: &Dealt) {
+        if let Some(order) = self.parties.get_mut(dealt.party).and_then(|p| p.order.as_mut()) {
+            order.used += dealt.forwards;
         }
     }
 
-    async fn give_up(&mut self, party: usize, why: &Unserved) {
+    /// Asks a party no more.
+    pub(crate) async fn give_up(&mut self, dealt: &Dealt, why: &Unserved) {
         self.desk.metrics.redispatches.one();
         self.crowded |= why.is_crowded();
-        let Some(party) = self.parties.get_mut(party) else { return };
+        let Some(party) = self.parties.get_mut(dealt.party) else { return };
         if party.usable {
             tracing::warn!(node = %party.host.node(), %why, "a node is given up for this request");
         }
@@ -235,57 +216,36 @@ impl<'a> Work<'a> {
         if party.host.lane.end().is_some()
             && let Some(order) = party.order.take()
         {
-            party.gone = Some(settle_gone(self.desk, self.bounds.request, &party.host, &order).await);
+            party.gone = Some(settle_gone(&self.desk, self.bounds.request, &party.host, &order).await);
         }
     }
 
-    /// Writes one part's frame, after the order where it is the first; the future brings the answer.
-    fn send(
-        &mut self,
-        layer: u32,
-        position: usize,
-        normed: &Rows,
-        sent: &Sent,
-    ) -> Result<impl Future<Output = Result<Combine, Unserved>> + use<>, Unserved> {
-        let (desk, bounds) = (self.desk, self.bounds);
-        let replaceable = self.replaceable(layer, sent);
-        let party = self.parties.get_mut(sent.party).ok_or(Unserved::Late)?;
-        let (host, forwards) = (Arc::clone(&party.host), sent.forwards);
-        let patience = if replaceable { host.patience(forwards) } else { PATIENCE_MOST };
+    /// Where a part is to be sent; the order at its node is opened where it is the first.
+    pub(crate) fn address(&mut self, layer: u32, dealt: &Dealt) -> Result<Address, Unserved> {
+        let replaceable = self.replaceable(layer, dealt);
+        let party = self.parties.get_mut(dealt.party).ok_or(Unserved::Late)?;
         let slot = match &party.order {
             Some(order) => order.slot,
             None => {
                 let manifest = self.engine.manifest();
                 // The node may host under another token by now; one that had its time is not ordered under.
-                if let Some(latest) = desk.registry.latest(&party.host, &manifest) {
-                    if !latest.hosts_all(&manifest, layer, &sent.part.routing.experts()) {
+                if let Some(latest) = self.desk.registry.latest(&party.host, &manifest) {
+                    if !latest.hosts_all(&manifest, layer, &dealt.part.routing.experts()) {
                         return Err(Unserved::Moved);
                     }
                     party.host = latest;
                 }
-                let order = open(desk, self.engine, &party.host, bounds)?;
+                let order = open(&self.desk, &self.engine, &party.host, self.bounds)?;
                 party.order.insert(order).slot
             }
         };
-        let dispatch = dispatch(layer, position, slot, normed, &sent.part).map_err(|_| Unserved::Shape)?;
-        desk.metrics.dispatches.one();
-        let answer = party.host.lane.dispatch(&party.host.token, dispatch)?;
-        Ok(async move {
-            let started = Instant::now();
-            match tokio::time::timeout(patience, answer).await {
-                Ok(combine) => {
-                    host.replied(forwards, started.elapsed());
-                    Ok(combine?)
-                }
-                Err(_) => Err(Unserved::Late),
-            }
-        })
+        Ok(Address { host: Arc::clone(&party.host), slot, replaceable })
     }
 }
 
 /// Why one part was not served; another node is asked then.
-#[derive(Debug, thiserror::Error)]
-enum Unserved {
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Unserved {
     #[error(transparent)]
     Lane(#[from] LaneError),
     #[error("refused with {0}")]
@@ -350,43 +310,4 @@ fn open(desk: &Desk, engine: &Engine, host: &Host, bounds: Bounds) -> Result<Ord
     let (serial, open_hash) = (order.open.serial, open_hash(&order.open));
     host.lane.open(order)?;
     Ok(Order { slot, serial, manifest, open_hash, used: 0 })
-}
-
-fn dispatch(
-    layer: u32,
-    position: usize,
-    slot: u32,
-    normed: &Rows,
-    part: &Part,
-) -> Result<Dispatch, ComputeError> {
-    let rows = part.select(normed)?;
-    let mut out = Dispatch {
-        layer,
-        hidden: u32::try_from(normed.width()).unwrap_or(u32::MAX),
-        segments: vec![Segment { slot, rows: u16::try_from(part.rows.len()).unwrap_or(u16::MAX) }],
-        rows: Vec::with_capacity(part.rows.len()),
-        experts: Vec::with_capacity(part.routing.picks().len()),
-        activations: rows.into_values(),
-    };
-    for (row, (picks, share)) in part.rows.iter().zip(part.routing.iter()) {
-        out.rows.push(Row {
-            position: u32::try_from(position + row).unwrap_or(u32::MAX),
-            experts: u16::try_from(picks.len()).unwrap_or(u16::MAX),
-            form: if share == Share::Whole { Form::Summed } else { Form::Separate },
-        });
-        out.experts.extend(picks.iter().map(|p| Routed { expert: p.expert, weight: p.weight }));
-    }
-    Ok(out)
-}
-
-fn accept(answer: &Combine, hidden: usize, part: &Part) -> Result<Combined, Unserved> {
-    match answer.segments.as_slice() {
-        [served] => match served.outcome {
-            Outcome::Served(_) => {}
-            Outcome::Refused(refusal) => return Err(Unserved::Refused(refusal)),
-        },
-        _ => return Err(Unserved::Shape),
-    }
-    let vectors = Rows::from_values(hidden, answer.values.clone()).map_err(|_| Unserved::Shape)?;
-    Combined::of_rows(&part.routing, vectors).map_err(|_| Unserved::Shape)
 }

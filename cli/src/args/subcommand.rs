@@ -212,4 +212,19 @@ pub(crate) enum BenchCommand {
         #[arg(long, value_name = "PATH")]
         model: Option<PathBuf>,
     },
+    /// Tokens per second of 1, 2, 4 and 8 requests at one time through local nodes
+    Batch {
+        /// Tokens of each request
+        #[arg(long, default_value_t = 100)]
+        tokens: u32,
+        /// Repeats of each number of requests, in turn; a node takes 256 orders, so there is a limit
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=15))]
+        repeats: u32,
+        /// Local nodes
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+        nodes: u32,
+        /// A checkpoint folder, split folder or GGUF file [default: the embedded model `guide`]
+        #[arg(long, value_name = "PATH")]
+        model: Option<PathBuf>,
+    },
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use counterfoil_model::{Checkpoint, Decoder, ExpertBank, bench};
+use counterfoil_router::Prompt;
 use counterfoil_session::bench::Plan;
 use serde_json::json;
 
@@ -16,6 +17,9 @@ use crate::throwaway::Throwaway;
 /// What is continued; any ids of a vocabulary do.
 const PROMPT: [u32; 8] = [2, 100, 101, 102, 103, 104, 4, 3];
 
+/// How many requests run at one time.
+const BATCHES: [u32; 4] = [1, 2, 4, 8];
+
 /// Carries out one of them.
 pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
     match command {
@@ -24,6 +28,9 @@ pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
         }
         BenchCommand::Decode { tokens, repeats, nodes, model } => {
             Box::pin(decode(model.as_deref(), (tokens, repeats, nodes), json)).await
+        }
+        BenchCommand::Batch { tokens, repeats, nodes, model } => {
+            Box::pin(batch(model.as_deref(), (tokens, repeats, nodes), json)).await
         }
     }
 }
@@ -52,16 +59,12 @@ async fn dispatch(plan: Plan, json: bool) -> Outcome {
 
 async fn decode(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32), json: bool) -> Outcome {
     let checkpoint = checkpoint(model)?;
-    let known = checkpoint.config().vocab;
-    if PROMPT.iter().any(|id| usize::try_from(*id).is_ok_and(|id| id >= known)) {
-        return Err(Failure::wrong_use(format!("a vocabulary of {known} has not the ids of the prompt")));
-    }
+    knows_prompt(&checkpoint)?;
     let network = Box::pin(Throwaway::start(model, &checkpoint, nodes, false)).await?;
     let (mut alone, mut through) = (Vec::new(), Vec::new());
     for _ in 0..repeats.max(1) {
         alone.push(local(&checkpoint, tokens)?);
-        let elapsed = network.router.decode(&PROMPT, tokens).await.map_err(Failure::refused)?;
-        through.push(f64::from(tokens) / elapsed.as_secs_f64());
+        through.push(rate(&network, 1, tokens).await?);
     }
     network.stop().await?;
     let (alone, through) = (median(alone), median(through));
@@ -76,6 +79,63 @@ async fn decode(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32),
     output::line(&format!("in this process     {alone:8.0} tokens/s"));
     output::line(&format!("through {nodes:2} nodes    {through:8.0} tokens/s"));
     output::line(&format!("ratio               {ratio:8.2}"));
+    Ok(())
+}
+
+/// Tokens per second of all together, by how many prompts are continued at one time.
+async fn batch(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32), json: bool) -> Outcome {
+    let checkpoint = checkpoint(model)?;
+    knows_prompt(&checkpoint)?;
+    let network = Box::pin(Throwaway::start(model, &checkpoint, nodes, false)).await?;
+    let mut rates = BATCHES.map(|_| Vec::new());
+    // The first pass warms all up and is thrown away; the others take turns, so that all see the same machine.
+    for pass in 0..=repeats.max(1) {
+        for (batch, rates) in BATCHES.iter().zip(&mut rates) {
+            let rate = rate(&network, *batch, tokens).await?;
+            if pass > 0 {
+                rates.push(rate);
+            }
+        }
+    }
+    network.stop().await?;
+    let rates: Vec<f64> = rates.into_iter().map(median).collect();
+    let one = rates.first().copied().unwrap_or(f64::NAN);
+    if json {
+        let batches: Vec<_> = BATCHES
+            .iter()
+            .zip(&rates)
+            .map(|(n, rate)| json!({ "requests": n, "tokens_per_s": rate, "ratio": rate / one }))
+            .collect();
+        output::json(&json!({
+            "tokens": tokens, "repeats": repeats, "nodes": nodes, "batches": batches,
+            "ratio": rates.last().copied().unwrap_or(f64::NAN) / one,
+        }));
+        return Ok(());
+    }
+    for (requests, rate) in BATCHES.iter().zip(&rates) {
+        output::line(&format!("{requests} at one time {rate:8.0} tokens/s   {:5.2} times one", rate / one));
+    }
+    Ok(())
+}
+
+/// Tokens per second through the nodes. The prompts differ, so that rows go to different experts, as those of requests do.
+async fn rate(network: &Throwaway, requests: u32, tokens: u32) -> Result<f64, Failure> {
+    let prompt = |n| {
+        let mut ids = PROMPT.to_vec();
+        ids.rotate_left(n);
+        Prompt { ids, more: tokens }
+    };
+    let prompts: Vec<Prompt> = (0..PROMPT.len()).cycle().zip(0..requests).map(|(n, _)| prompt(n)).collect();
+    let trial = network.router.continue_all(&prompts).await;
+    trial.continued.into_iter().try_for_each(|done| done.map(drop)).map_err(Failure::refused)?;
+    Ok(f64::from(tokens) * f64::from(requests) / trial.took.as_secs_f64())
+}
+
+fn knows_prompt(checkpoint: &Checkpoint) -> Outcome {
+    let known = checkpoint.config().vocab;
+    if PROMPT.iter().any(|id| usize::try_from(*id).is_ok_and(|id| id >= known)) {
+        return Err(Failure::wrong_use(format!("a vocabulary of {known} has not the ids of the prompt")));
+    }
     Ok(())
 }
 

@@ -65,6 +65,10 @@ counters! {
     dispatches, "counterfoil_dispatches_total", "Dispatch frames sent to nodes.";
     /// Dispatches sent again because a node failed.
     redispatches, "counterfoil_redispatches_total", "Dispatches repeated at a replica after a node failed.";
+    /// Rounds of batches.
+    rounds, "counterfoil_rounds_total", "Passes of a batch of requests through all layers of a model.";
+    /// Rows in them.
+    round_rows, "counterfoil_round_rows_total", "Rows in those passes; with the passes, how full they are.";
     /// Peers refused.
     peers_refused, "counterfoil_peers_refused_total", "Connections, enrolments and consent tokens that were refused.";
 }

@@ -1,0 +1,131 @@
+//! Continuous batching: the requests of a model go through its layers together, and each node gets one frame for a
+//! layer, however many requests there are.
+//!
+//! A request's own task owns its [`Sequence`] and its [`Work`]. To come on by some rows it hands both, in a [`Step`],
+//! to the model's conductor and gets them back with the logits; nothing is shared and nothing is locked. The
+//! conductor goes from round to round: every member with one row left takes part with that, and members with a
+//! prompt take turns for the rows that are left ([`share`]). Who comes joins at the next round, who is done leaves at
+//! the end of one, and who is gone leaves between two. A row's bits are those that it would get alone.
+
+mod conductor;
+mod frame;
+mod layer;
+mod member;
+mod round;
+mod share;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use counterfoil_model::{Rows, Sequence};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::Engine;
+use crate::http::metrics::Metrics;
+use crate::work::{Work, WorkError};
+
+/// Steps that may wait at the door. Each request has one at most, so that none ever waits to knock.
+const MAX_AT_DOOR: usize = 512;
+
+/// The door of a model's conductor, which ends when the last handle is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Batch {
+    door: mpsc::Sender<Entrant>,
+}
+
+/// A request's place in its model's batch.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    door: mpsc::Sender<Entrant>,
+    turn: Option<Turn>,
+}
+
+/// How a request is to come on.
+pub(crate) struct Step {
+    pub(crate) sequence: Sequence,
+    pub(crate) work: Work,
+    /// What comes next; at least one.
+    pub(crate) ids: Vec<u32>,
+    pub(crate) wants: Wants,
+    /// Whether nobody waits for the answer any more; asked between rounds.
+    pub(crate) gone: Box<dyn Fn() -> bool + Send>,
+}
+
+/// Which logits a step is to end with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// Those of its last row.
+    Last,
+    /// Those of every row.
+    All,
+}
+
+/// What a step came to.
+pub(crate) struct Stepped {
+    pub(crate) sequence: Sequence,
+    pub(crate) work: Work,
+    pub(crate) end: End,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum End {
+    /// All its rows are part of the sequence.
+    Logits(Rows),
+    /// Nobody waited any more; the rows up to the sequence's position were computed.
+    Gone,
+    /// It cannot go on.
+    Failed(WorkError),
+}
+
+/// A step on its way to the conductor.
+struct Entrant {
+    step: Step,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// A step on its way back.
+struct Reply {
+    stepped: Stepped,
+    turn: Turn,
+}
+
+/// Held by whoever has a result and will soon come with the next step. The conductor waits for those, because a
+/// round without them costs as much as one with them; so none may be held over anything that takes time.
+#[derive(Debug, Clone)]
+struct Turn {
+    _held: mpsc::Sender<Infallible>,
+}
+
+impl Batch {
+    /// Starts a model's conductor.
+    pub(crate) fn start(engine: Arc<Engine>, metrics: Arc<Metrics>) -> Self {
+        let (door, entrants) = mpsc::channel(MAX_AT_DOOR);
+        tokio::spawn(conductor::conduct(engine, metrics, entrants));
+        Self { door }
+    }
+
+    /// A place for one request.
+    pub(crate) fn seat(&self) -> Seat {
+        Seat { door: self.door.clone(), turn: None }
+    }
+}
+
+impl Seat {
+    /// Goes through the model's layers with whoever else does; `None` where the conductor is gone, and the work
+    /// with it.
+    pub(crate) async fn step(&mut self, step: Step) -> Option<Stepped> {
+        let (reply, answer) = oneshot::channel();
+        self.door.send(Entrant { step, reply }).await.ok()?;
+        // Only now, when the step stands at the door.
+        self.turn = None;
+        let Reply { stepped, turn } = answer.await.ok()?;
+        self.turn = Some(turn);
+        Some(stepped)
+    }
+
+    /// Something else is waited for before the next step: the others go on meanwhile.
+    pub(crate) fn pause(&mut self) {
+        self.turn = None;
+    }
+}

@@ -1,0 +1,115 @@
+//! Rows of several requests in one frame, a segment for each, and the answer taken apart again.
+
+use std::sync::Arc;
+
+use counterfoil_model::{Combined, ComputeError, Rows, Share};
+use counterfoil_session::frame::{Combine, Dispatch, Form, Outcome, Routed, Row, Segment};
+
+use crate::registry::Host;
+use crate::work::{Dealt, Unserved};
+
+/// One request's part of a frame.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Which of the round's members it belongs to.
+    pub(super) member: usize,
+    pub(super) slot: u32,
+    pub(super) dealt: Dealt,
+}
+
+/// What goes to one node in one frame.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) host: Arc<Host>,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) forwards: u64,
+    /// Whether another node can answer for everything in it.
+    pub(super) replaceable: bool,
+}
+
+/// Where a member's rows begin, in the round and in its sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) row: usize,
+    pub(super) position: usize,
+}
+
+impl Frame {
+    /// The frame as it travels; `starts` are those of the round's members.
+    pub(super) fn dispatch(
+        &self,
+        layer: u32,
+        normed: &Rows,
+        starts: &[Start],
+    ) -> Result<Dispatch, ComputeError> {
+        let rows = self.pieces.iter().map(|p| p.dealt.part.rows.len()).sum();
+        let picks = self.pieces.iter().map(|p| p.dealt.part.routing.picks().len()).sum();
+        let mut out = Dispatch {
+            layer,
+            hidden: u32::try_from(normed.width()).unwrap_or(u32::MAX),
+            segments: Vec::with_capacity(self.pieces.len()),
+            rows: Vec::with_capacity(rows),
+            experts: Vec::with_capacity(picks),
+            activations: Vec::with_capacity(rows * normed.width()),
+        };
+        for Piece { member, slot, dealt } in &self.pieces {
+            let part = &dealt.part;
+            let start = starts.get(*member).copied().unwrap_or(Start { row: normed.len(), position: 0 });
+            out.segments
+                .push(Segment { slot: *slot, rows: u16::try_from(part.rows.len()).unwrap_or(u16::MAX) });
+            for (row, (picks, share)) in part.rows.iter().zip(part.routing.iter()) {
+                out.rows.push(Row {
+                    position: u32::try_from(start.position + row).unwrap_or(u32::MAX),
+                    experts: u16::try_from(picks.len()).unwrap_or(u16::MAX),
+                    form: if share == Share::Whole { Form::Summed } else { Form::Separate },
+                });
+                out.experts.extend(picks.iter().map(|p| Routed { expert: p.expert, weight: p.weight }));
+                let activations = normed.row(start.row + row).ok_or(ComputeError::Shape {
+                    what: "a row below the row count",
+                    expected: normed.len(),
+                    found: start.row + row,
+                })?;
+                out.activations.extend_from_slice(activations);
+            }
+        }
+        Ok(out)
+    }
+
+    /// What became of each piece.
+    pub(super) fn take_apart(
+        self,
+        hidden: usize,
+        answer: Result<Combine, Unserved>,
+    ) -> Vec<(Piece, Result<Combined, Unserved>)> {
+        let answer = answer.and_then(|combine| {
+            let whole = combine.segments.len() == self.pieces.len();
+            if whole { Ok(combine) } else { Err(Unserved::Shape) }
+        });
+        let Combine { segments, values, .. } = match answer {
+            Ok(combine) => combine,
+            Err(why) => return self.pieces.into_iter().map(|p| (p, Err(why.clone()))).collect(),
+        };
+        let mut rest = values;
+        let mut first = 0;
+        let mut out = Vec::with_capacity(self.pieces.len());
+        for (piece, served) in self.pieces.into_iter().zip(segments) {
+            let result = match served.outcome {
+                Outcome::Refused(refusal) => Err(Unserved::Refused(refusal)),
+                Outcome::Served(_) => {
+                    let count = piece.dealt.part.routing.vectors() * hidden;
+                    let own = if first == 0 && count == rest.len() {
+                        Some(std::mem::take(&mut rest))
+                    } else {
+                        rest.get(first..first + count).map(<[f32]>::to_vec)
+                    };
+                    first += count;
+                    own.and_then(|own| Rows::from_values(hidden, own).ok())
+                        .and_then(|own| Combined::of_rows(&piece.dealt.part.routing, own).ok())
+                        .ok_or(Unserved::Shape)
+                }
+            };
+            out.push((piece, result));
+        }
+        out
+    }
+}
