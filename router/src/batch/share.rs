@@ -106,6 +106,6 @@ mod tests {
     #[test]
     fn a_short_prompt_waits_for_one_turn_of_each_long_one() {
         let queue = vec![("long", 2000), ("longer", 4000), ("short", 30)];
-        assert_eq!(rounds_until_done(queue, 512), [("short", 3), ("long", 9), ("longer", 12)]);
+        assert_eq!(rounds_until_done(queue, 512), [("short", 3), ("long", 7), ("longer", 12)]);
     }
 }
