@@ -217,6 +217,12 @@ impl RunningRouter {
         self.desk.engines().try_for_each(|engine| self.desk.plan(engine).map(|_| ()))
     }
 
+    /// How many nodes host something.
+    #[must_use]
+    pub fn hosting(&self) -> usize {
+        self.desk.registry.all().len()
+    }
+
     /// Lets running requests end, tells nodes, writes what is left and closes the log.
     ///
     /// # Errors

@@ -1,0 +1,11 @@
+//! A router and nodes in one process: what each frame carries, and what becomes of requests that share it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod batching;
+mod network;
+mod scripted;

@@ -1,0 +1,173 @@
+//! A router on the test's own thread, so that whatever is ready at one time is in one round, and nodes on theirs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+use counterfoil_identity::enrol::JoinToken;
+use counterfoil_model::Checkpoint;
+use counterfoil_node::{Node, NodeConfig, NodeIdentity, enrol};
+use counterfoil_router::admin::{AdminCommand, execute};
+use counterfoil_router::home::RouterHome;
+use counterfoil_router::{CURRENCY, Continued, Dealing, Prompt, RouterConfig, RunningRouter, Trial, clock};
+use counterfoil_session::sandbox::open_policy;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::scripted::{Script, Seen, serve};
+
+/// Looks at whether the nodes are there before a test gives up: it bounds a hang, not a speed.
+const MAX_LOOKS: u32 = 100_000_000;
+
+/// A network that is gone with this value.
+pub(crate) struct Network {
+    pub(crate) router: RunningRouter,
+    pub(crate) model: Arc<Checkpoint>,
+    folder: TempDir,
+    nodes: u32,
+    stops: Vec<oneshot::Sender<()>>,
+}
+
+/// Runs a test on one thread.
+pub(crate) fn on_one_thread(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(Box::pin(test));
+}
+
+/// Two nodes that are dealt every expert each.
+pub(crate) const REPLICAS: Dealing = Dealing::Placed { replicas: 2, expect: None };
+/// Two nodes that are dealt half the experts of every layer each.
+pub(crate) const HALVES: Dealing = Dealing::Fixed { nodes: 2, by_expert: true };
+
+impl Network {
+    /// A router without nodes.
+    pub(crate) async fn new(model: Checkpoint, dealing: Dealing) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = RouterHome::open_or_create(&folder.path().join("router"), clock::now().seconds()).unwrap();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = RouterConfig {
+            http: loopback,
+            nodes: loopback,
+            enrol: loopback,
+            dealing,
+            keyless: true,
+            repositories: Vec::new(),
+            now: clock::system(),
+        };
+        let model = Arc::new(model);
+        let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(&model), config));
+        let router = router.await.unwrap();
+        Self { router, model, folder, nodes: 0, stops: Vec::new() }
+    }
+
+    /// A node as it is.
+    pub(crate) async fn node(&mut self) {
+        let (identity, home) = self.enrolled().await;
+        let (router, model) = (self.router.nodes_addr(), Arc::clone(&self.model));
+        let mut policy = open_policy(model.name());
+        policy.quota.concurrent = 64;
+        let config = NodeConfig {
+            home,
+            identity,
+            router,
+            policy,
+            epoch: 1,
+            models: vec![model],
+            max_weight_bytes: 1 << 40,
+            max_disk_bytes: 1 << 40,
+            share_weights: false,
+            hub: None,
+            currency: CURRENCY.to_owned(),
+            now: clock::system(),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.stops.push(stop);
+        on_thread(async move {
+            let (node, _handle) = Node::open(config).unwrap();
+            let _ = Box::pin(node.run(async move {
+                let _ = stopped.await;
+            }))
+            .await;
+        });
+    }
+
+    /// A node that does what a script says; gives what it sees.
+    pub(crate) async fn scripted(&mut self, script: Script) -> Seen {
+        let (identity, _) = self.enrolled().await;
+        let (router, model, seen) = (self.router.nodes_addr(), Arc::clone(&self.model), Seen::default());
+        let (stop, stopped) = oneshot::channel();
+        self.stops.push(stop);
+        let sees = seen.clone();
+        on_thread(async move {
+            tokio::select! {
+                () = Box::pin(serve(identity, router, model, script, sees)) => {}
+                _ = stopped => {}
+            }
+        });
+        seen
+    }
+
+    /// Waits until every expert is hosted, and by every node where all are dealt all.
+    pub(crate) async fn ready(&self) {
+        for _ in 0..MAX_LOOKS {
+            if self.router.covered().is_ok() && self.router.hosting() == self.stops.len() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("the nodes did not come");
+    }
+
+    async fn enrolled(&mut self) -> (NodeIdentity, std::path::PathBuf) {
+        let (office, home) = (self.router.office(), self.folder.path().join("router"));
+        let home = RouterHome::open(&home).unwrap();
+        let reply = thread::scope(|scope| {
+            let command = AdminCommand::JoinToken { expires_s: 600 };
+            scope.spawn(|| execute(office, &home, command).unwrap()).join().unwrap()
+        });
+        let token: JoinToken = reply.get("join_token").and_then(Value::as_str).unwrap().parse().unwrap();
+        let own = self.folder.path().join(format!("node-{}", self.nodes));
+        self.nodes += 1;
+        std::fs::create_dir_all(&own).unwrap();
+        let identity = Box::pin(enrol(&own, token, self.router.enrol_addr(), &clock::system())).await;
+        (identity.unwrap(), own)
+    }
+
+    /// A counter of the router.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        let text = self.router.metrics();
+        let line = text.lines().find(|l| l.strip_prefix(name).is_some_and(|l| l.starts_with(' '))).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// (rounds, their rows, frames) of something.
+    pub(crate) async fn costs<T>(&self, of: impl Future<Output = T>) -> (T, [u64; 3]) {
+        let names =
+            ["counterfoil_rounds_total", "counterfoil_round_rows_total", "counterfoil_dispatches_total"];
+        let before = names.map(|name| self.counted(name));
+        let done = of.await;
+        let mut costs = names.map(|name| self.counted(name));
+        costs.iter_mut().zip(before).for_each(|(now, before)| *now -= before);
+        (done, costs)
+    }
+
+    /// What each prompt becomes where nobody else asks.
+    pub(crate) async fn alone(&self, prompts: &[Prompt]) -> Vec<Continued> {
+        let mut out = Vec::new();
+        for prompt in prompts {
+            let Trial { continued, .. } = self.router.continue_all(std::slice::from_ref(prompt)).await;
+            out.push(continued.into_iter().next().unwrap().unwrap());
+        }
+        out
+    }
+
+    /// What all become together.
+    pub(crate) async fn together(&self, prompts: &[Prompt]) -> Vec<Result<Continued, String>> {
+        self.router.continue_all(prompts).await.continued
+    }
+}
+
+fn on_thread(task: impl Future<Output = ()> + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    thread::spawn(move || runtime.block_on(task));
+}

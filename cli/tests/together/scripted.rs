@@ -1,0 +1,154 @@
+//! A node that computes as one does, and fails when it is told to.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use counterfoil_consent::{Issuance, issue};
+use counterfoil_identity::client_config;
+use counterfoil_model::{Checkpoint, ExpertBank, Pick, Routing, Rows, Share};
+use counterfoil_node::NodeIdentity;
+use counterfoil_router::clock;
+use counterfoil_session::frame::{Combine, Dispatch, Form, Outcome, RowVectors, Served};
+use counterfoil_session::sandbox::{hello, open_policy};
+use counterfoil_session::{LaneEnd, NodeEndpoint, NodeLane, RouterFrame, Target};
+use counterfoil_spec::message::{NodeMessage, RouterMessage};
+use counterfoil_spec::refusal::Refusal;
+
+/// What becomes of a dispatch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Act {
+    /// It is computed.
+    Serve,
+    /// One segment is refused, by its place in the frame.
+    Refuse(usize),
+    /// The values of one grant are the largest that there are.
+    Spoil(u32),
+    /// The lane is closed.
+    Die,
+}
+
+/// Says what is done with each dispatch, counted from 0.
+pub(crate) type Script = Box<dyn FnMut(usize, &Dispatch) -> Act + Send>;
+
+/// The dispatches that came: layer, and grant and rows of each segment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen(Arc<Mutex<Vec<Frame>>>);
+
+pub(crate) type Frame = (u32, Vec<(u32, u16)>);
+
+impl Seen {
+    /// All of them so far.
+    pub(crate) fn frames(&self) -> Vec<Frame> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn push(&self, dispatch: &Dispatch) -> usize {
+        let mut frames = self.0.lock().unwrap();
+        frames.push((dispatch.layer, dispatch.segments.iter().map(|s| (s.slot, s.rows)).collect()));
+        frames.len() - 1
+    }
+}
+
+/// Does all that it is asked.
+pub(crate) fn willing() -> Script {
+    Box::new(|_, _| Act::Serve)
+}
+
+/// Serves until its lane ends.
+pub(crate) async fn serve(
+    identity: NodeIdentity,
+    router: SocketAddr,
+    model: Arc<Checkpoint>,
+    script: Script,
+    seen: Seen,
+) {
+    let bank = ExpertBank::load(&*model, model.config().all_experts()).unwrap();
+    let now = clock::system();
+    let (pin, domain) = (Some(identity.router), identity.domain.clone());
+    let tls = client_config(&identity.credentials, &domain, pin, Arc::clone(&now)).unwrap();
+    let target = Target { addr: router, domain, pin, now: Arc::clone(&now) };
+    let endpoint = NodeEndpoint::towards(router).unwrap();
+    let mut greeting = hello(now());
+    greeting.max_weight_bytes = 1 << 40;
+    let lane = Box::pin(endpoint.connect(&target, tls, greeting)).await.unwrap();
+    let _ = on_lane(lane, &identity, &bank, script, &seen).await;
+    endpoint.wait_idle().await;
+}
+
+async fn on_lane(
+    mut lane: NodeLane,
+    identity: &NodeIdentity,
+    bank: &ExpertBank,
+    mut script: Script,
+    seen: &Seen,
+) -> Result<(), LaneEnd> {
+    let mut permits = Vec::new();
+    loop {
+        match lane.next().await? {
+            RouterFrame::Message(message) => match *message {
+                RouterMessage::Propose(proposal) => {
+                    let issuance = Issuance::fresh(identity.domain.net_id(), clock::now().seconds(), 1);
+                    let (token, permit) =
+                        issue(&open_policy(&proposal.name), &proposal, &identity.key, &issuance).unwrap();
+                    permits.push(permit);
+                    lane.send(&NodeMessage::Consent(token))?;
+                }
+                RouterMessage::Welcome(welcome) => {
+                    let permit = permits.iter().find(|p| p.claims().cti == welcome.cti).unwrap();
+                    lane.activate(permit)?;
+                    lane.send(&NodeMessage::Ready(welcome.cti))?;
+                }
+                RouterMessage::Ping(nonce) => lane.send(&NodeMessage::Pong(nonce))?,
+                _ => {}
+            },
+            RouterFrame::Dispatch(asked) => {
+                let dispatch = lane.take_dispatch();
+                let act = script(seen.push(&dispatch), &dispatch);
+                match act {
+                    Act::Die => return Err(lane.shut(Refusal::SessionInternal, "as the script says")),
+                    act => lane.answer(&asked, &answer(bank, &dispatch, &act))?,
+                }
+                lane.restore(dispatch);
+            }
+        }
+    }
+}
+
+fn answer(bank: &ExpertBank, dispatch: &Dispatch, act: &Act) -> Combine {
+    let width = usize::try_from(dispatch.hidden).unwrap();
+    let mut combine = Combine { hidden: dispatch.hidden, ..Combine::default() };
+    let (mut row, mut expert) = (0, 0);
+    for (at, segment) in dispatch.segments.iter().enumerate() {
+        let rows = &dispatch.rows[row..row + usize::from(segment.rows)];
+        let activations = dispatch.activations[row * width..(row + rows.len()) * width].to_vec();
+        row += rows.len();
+        let mut routing = Routing::new();
+        for row in rows {
+            let own = &dispatch.experts[expert..expert + usize::from(row.experts)];
+            expert += own.len();
+            let picks: Vec<Pick> = own.iter().map(|e| Pick { expert: e.expert, weight: e.weight }).collect();
+            let share = if row.form == Form::Summed { Share::Whole } else { Share::Partial };
+            routing.push(&picks, share).unwrap();
+        }
+        if *act == Act::Refuse(at) {
+            let outcome = Outcome::Refused(Refusal::Deadline);
+            combine.segments.push(Served { slot: segment.slot, outcome });
+            continue;
+        }
+        combine.segments.push(Served { slot: segment.slot, outcome: Outcome::Served(segment.rows) });
+        combine.rows.extend(
+            rows.iter().map(|row| RowVectors {
+                vectors: u16::try_from(row.answer_vectors()).unwrap(),
+                form: row.form,
+            }),
+        );
+        let activations = Rows::from_values(width, activations).unwrap();
+        let computed = bank.forward(dispatch.layer, &activations, &routing).unwrap().into_vectors();
+        let mut values = computed.into_values();
+        if *act == Act::Spoil(segment.slot) {
+            values.fill(f32::MAX);
+        }
+        combine.values.extend(values);
+    }
+    combine
+}
