@@ -14,6 +14,7 @@ use crate::home::RouterHome;
 use crate::http::metrics::Metrics;
 use crate::office::Office;
 use crate::placement::{Coverage, Plan, Uncovered};
+use crate::plans::Plans;
 use crate::registry::{Host, Registry};
 use crate::vault::Vault;
 
@@ -32,6 +33,7 @@ pub(crate) struct Desk {
     /// What nodes may fetch.
     pub(crate) library: Library,
     pub(crate) registry: Registry,
+    pub(crate) plans: Plans,
     pub(crate) vault: Vault,
     pub(crate) metrics: Arc<Metrics>,
     /// The account of callers without a key, where they are let in.
@@ -75,16 +77,11 @@ impl Desk {
     }
 
     /// The hosts that a request would use now, with their order for every expert.
-    pub(crate) fn plan(&self, engine: &Engine) -> Result<(Vec<Arc<Host>>, Plan), Uncovered> {
+    pub(crate) fn plan(&self, engine: &Engine) -> Result<(Vec<Arc<Host>>, Arc<Plan>), Uncovered> {
         let shape = engine.shape();
-        let manifest: ManifestId = shape.manifest;
-        let all = self.registry.ready(&manifest, self.office.now().seconds());
-        let planned = |hosts: Vec<Arc<Host>>| {
-            let ranges: Vec<_> = hosts.iter().map(|h| h.ranges(&manifest)).collect();
-            Plan::new(shape, &ranges).map(|plan| (hosts, plan))
-        };
+        let all = self.registry.ready(&shape.manifest, self.office.now().seconds());
         let answering = all.iter().filter(|h| !h.is_silent()).map(Arc::clone).collect();
         // One that is only slow is better than none.
-        planned(answering).or_else(|_| planned(all))
+        self.plans.of(shape, answering).or_else(|_| self.plans.of(shape, all))
     }
 }

@@ -20,6 +20,7 @@ mod http;
 mod member;
 pub mod office;
 pub mod placement;
+mod plans;
 mod projection;
 mod publish;
 mod registry;

@@ -31,6 +31,7 @@ use crate::http;
 use crate::http::metrics::Metrics;
 use crate::member::Members;
 use crate::office::{Office, OfficeError, entry};
+use crate::plans::Plans;
 use crate::registry::Registry;
 use crate::trial::{Prompt, Trial};
 use crate::vault::{Vault, VaultError};
@@ -277,6 +278,7 @@ fn open(
         batches,
         library,
         registry: Registry::default(),
+        plans: Plans::default(),
         vault,
         metrics,
         keyless,

@@ -83,7 +83,7 @@ pub(crate) struct Work {
     desk: Arc<Desk>,
     engine: Arc<Engine>,
     bounds: Bounds,
-    plan: Plan,
+    plan: Arc<Plan>,
     pub(crate) parties: Vec<Party>,
     /// The node that failed last.
     pub(crate) failed: Option<NodeId>,
@@ -163,7 +163,8 @@ impl Work {
 
     /// Looks who hosts the model by now: nodes may have come, or experts moved, since the request began.
     fn plan_again(&mut self) {
-        let Ok((hosts, mut plan)) = self.desk.plan(&self.engine) else { return };
+        let Ok((hosts, plan)) = self.desk.plan(&self.engine) else { return };
+        let mut plan = Plan::clone(&plan);
         let mut places = Vec::with_capacity(hosts.len());
         for host in hosts {
             let known = self.parties.iter().position(|p| Arc::ptr_eq(&p.host, &host));
@@ -173,7 +174,7 @@ impl Work {
             }
         }
         plan.rename(|host| places.get(usize::from(host)).and_then(|at| u16::try_from(*at).ok()));
-        self.plan = plan;
+        self.plan = Arc::new(plan);
     }
 
     /// The party that answers for an expert now.

@@ -9,6 +9,7 @@
 mod accounts;
 mod answers;
 mod bad_requests;
+mod batching;
 mod checkpoints;
 mod commands;
 mod crashes;

@@ -1,7 +1,11 @@
 //! Requests that go through the layers together.
 
+use std::net::SocketAddr;
+
 use counterfoil_model::Checkpoint;
 use counterfoil_router::{Continued, Prompt};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 use crate::network::{HALVES, Network, REPLICAS, on_one_thread};
 use crate::scripted::{Act, willing};
@@ -165,6 +169,37 @@ fn one_that_is_refused_goes_elsewhere_and_the_others_stay() {
         assert_eq!(rows(&refuses.frames()), 8 * 2 + 8 + 7 + 4 * 2 * 7);
         assert_eq!(rows(&seen.frames()[before..]), 8 * 2 * 6 + 5 * 2);
     });
+}
+
+#[test]
+fn one_request_more_than_may_run_is_told_to_come_back() {
+    on_one_thread(async {
+        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS).await;
+        network.scripted(Box::new(|_, _| Act::Ignore)).await;
+        network.ready().await;
+        let mut open = Vec::new();
+        for _ in 0..256 {
+            let (status, socket) = ask(network.router.http_addr()).await;
+            assert_eq!(status, "HTTP/1.1 200 OK");
+            open.push(socket);
+        }
+        let (status, _) = ask(network.router.http_addr()).await;
+        assert_eq!(status, "HTTP/1.1 429 Too Many Requests");
+        assert_eq!(network.counted("counterfoil_requests_total"), 256);
+    });
+}
+
+/// Asks for a stream; its first line.
+async fn ask(to: SocketAddr) -> (String, BufReader<TcpStream>) {
+    let body = r#"{"model":"guide","messages":[{"role":"user","content":"Who?"}],"stream":true}"#;
+    let n = body.len();
+    let mut socket = BufReader::new(TcpStream::connect(to).await.unwrap());
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: {to}\r\ncontent-length: {n}");
+    let whole = format!("{head}\r\ncontent-type: application/json\r\n\r\n{body}");
+    socket.write_all(whole.as_bytes()).await.unwrap();
+    let mut status = String::new();
+    socket.read_line(&mut status).await.unwrap();
+    (status.trim_end().to_owned(), socket)
 }
 
 /// The embedded model with a context of thousands.

@@ -25,6 +25,8 @@ pub(crate) enum Act {
     Spoil(u32),
     /// The lane is closed.
     Die,
+    /// There is no answer, ever.
+    Ignore,
 }
 
 /// Says what is done with each dispatch, counted from 0.
@@ -106,6 +108,7 @@ async fn on_lane(
                 let act = script(seen.push(&dispatch), &dispatch);
                 match act {
                     Act::Die => return Err(lane.shut(Refusal::SessionInternal, "as the script says")),
+                    Act::Ignore => {}
                     act => lane.answer(&asked, &answer(bank, &dispatch, &act))?,
                 }
                 lane.restore(dispatch);
