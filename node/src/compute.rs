@@ -4,7 +4,7 @@ use std::mem;
 use std::time::Instant;
 
 use counterfoil_model::{ComputeError, ExpertBank, Pick, Routing, Rows, Share};
-use counterfoil_session::frame::{Combine, Dispatch, Form, Outcome, RowVectors, Served};
+use counterfoil_session::frame::{Activations, Combine, Dispatch, Form, Outcome, RowVectors, Served};
 use counterfoil_spec::refusal::Refusal;
 
 /// Computes the segments whose outcome so far is `Ok`, and puts the refusals of the others beside them.
@@ -88,13 +88,17 @@ fn forward(
     if chosen.is_empty() {
         return Ok(Vec::new());
     }
-    let all = Rows::from_values(width, mem::take(&mut dispatch.activations))?;
+    let (values, coded) = match mem::take(&mut dispatch.activations) {
+        Activations::F32(values) => (values, None),
+        coded => (coded.to_floats(), Some(coded)),
+    };
+    let all = Rows::from_values(width, values)?;
     let combined = if whole {
         bank.forward(dispatch.layer, &all, &routing)
     } else {
         all.gather(&chosen).and_then(|rows| bank.forward(dispatch.layer, &rows, &routing))
     };
-    dispatch.activations = all.into_values();
+    dispatch.activations = coded.unwrap_or_else(|| Activations::F32(all.into_values()));
     Ok(combined?.into_vectors().into_values())
 }
 

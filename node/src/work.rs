@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use counterfoil_consent::{ActiveGrant, Refused, Usage};
 use counterfoil_identity::VerifiedPeer;
 use counterfoil_session::Transcript;
-use counterfoil_session::frame::{Combine, Dispatch, Outcome};
+use counterfoil_session::frame::{Combine, Dispatch, Outcome, Row};
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::limits::{MAX_OPEN_REQUESTS, RECEIPT_EVERY_TOKENS};
 use counterfoil_spec::message::{CloseSlot, SignedOpen, SlotRefusal};
@@ -124,10 +124,12 @@ impl Work {
                     if picks.iter().all(|pick| fits(pick.expert)) { Ok(()) } else { Err(Refusal::Scope) }
                 })
                 .and_then(|()| {
-                    let vectors: usize = own.iter().map(|row| 1 + row.answer_vectors()).sum();
-                    let bytes = u64::try_from(vectors)
+                    let rows = u64::from(segment.rows).saturating_mul(dispatch.row_bytes());
+                    let vectors: usize = own.iter().map(Row::answer_vectors).sum();
+                    let answer = u64::try_from(vectors)
                         .unwrap_or(u64::MAX)
                         .saturating_mul(u64::from(dispatch.hidden) * 4);
+                    let bytes = rows.saturating_add(answer);
                     let quota = &hosted.permit.claims().quota;
                     let serial = request.grant.serial();
                     let counted = self.usage.computed(&serial, tokens, quota);

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::end::{LaneEnd, LaneError};
 use crate::endpoint::{ConnectError, NodeEndpoint, RouterEndpoint, SERVER_NAME, open};
-use crate::frame::{Combine, Dispatch, Form, Outcome, Routed, Row, RowVectors, Segment, Served};
+use crate::frame::{Activations, Combine, Dispatch, Form, Outcome, Routed, Row, RowVectors, Segment, Served};
 use crate::lane::{ActiveToken, RouterLane};
 use crate::node_lane::{NodeLane, RouterFrame};
 use crate::sandbox::{Member, Sandbox, SandboxError, hello, machine_clock};
@@ -172,7 +172,7 @@ fn rows(plan: Plan) -> Dispatch {
             .map(|position| Row { position, experts: 2, form: Form::Summed })
             .collect(),
         experts: [Routed { expert: 0, weight: 0.5 }, Routed { expert: 1, weight: 0.5 }].repeat(rows),
-        activations: vec![0.5; rows * usize::try_from(plan.hidden).unwrap_or(0)],
+        activations: Activations::F32(vec![0.5; rows * usize::try_from(plan.hidden).unwrap_or(0)]),
     }
 }
 
@@ -235,11 +235,10 @@ async fn serve(net: &Sandbox, member: &Member, mut lane: NodeLane) -> Result<(),
                 let allowed = grant.as_ref().is_some_and(|grant| {
                     grant.in_time(now)
                         && dispatch.experts.iter().all(|e| grant.allows(dispatch.layer, u32::from(e.expert)))
-                        && dispatch.activations.iter().all(|v| v.is_finite())
                 });
                 let combine = echoed(&mut dispatch, allowed);
                 lane.answer(&asked, &combine)?;
-                dispatch.activations = combine.values;
+                dispatch.activations = Activations::F32(combine.values);
                 lane.restore(dispatch);
             }
         }
@@ -252,7 +251,7 @@ fn echoed(dispatch: &mut Dispatch, allowed: bool) -> Combine {
     let segments = segments.collect();
     let rows = dispatch.rows.iter().filter(|_| allowed);
     let rows = rows.map(|row| RowVectors { vectors: 1, form: row.form }).collect();
-    let values = if allowed { std::mem::take(&mut dispatch.activations) } else { Vec::new() };
+    let values = if allowed { dispatch.activations.to_floats() } else { Vec::new() };
     Combine { compute_us: 0, hidden: dispatch.hidden, segments, rows, values }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! `spec/session.md` is the normative text. Nothing here does IO; [`Intake`] turns a byte stream into frames.
 
+mod activations;
 mod combine;
 mod control;
 mod dispatch;
@@ -17,6 +18,7 @@ mod intake;
 mod tests;
 mod words;
 
+pub use activations::{Activations, BLOCK, Encoding};
 pub use combine::{Combine, Form, Outcome, RowVectors, Served};
 pub use control::{decode_control, encode_control};
 pub use dispatch::{Dispatch, Routed, Row, Segment};

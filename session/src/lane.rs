@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::end::{LaneEnd, LaneError};
 use crate::fetch::{FetchDoor, Fetcher};
-use crate::frame::{Combine, Dispatch, FrameHeader, HEADER_BYTES, Kind, encode_control};
+use crate::frame::{Activations, Combine, Dispatch, FrameHeader, HEADER_BYTES, Kind, encode_control};
 use crate::outbox::{Outbox, SendRefused};
 use crate::token::{Exporter, Seal};
 
@@ -187,7 +187,7 @@ impl RouterLane {
         frame.resize(HEADER_BYTES, 0);
         dispatch.encode(&mut frame)?;
         // Kept to check the answer against; the rows themselves are not needed for that.
-        dispatch.activations = Vec::new();
+        dispatch.activations = Activations::default();
         dispatch.experts = Vec::new();
         let (tx, rx) = oneshot::channel();
         let node = self.node();

@@ -10,7 +10,7 @@ use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::message::{NodeMessage, RouterMessage};
 use counterfoil_spec::time::Seconds;
 
-use crate::frame::{Combine, Dispatch, Form, Outcome, Routed, Row, RowVectors, Segment, Served};
+use crate::frame::{Activations, Combine, Dispatch, Form, Outcome, Routed, Row, RowVectors, Segment, Served};
 use crate::sandbox::{Member, Sandbox, hello, machine_clock};
 use crate::{
     ActiveToken, Asked, Events, LaneEnd, LaneError, NodeEndpoint, NodeLane, RouterEndpoint, RouterFrame,
@@ -92,7 +92,7 @@ fn one_row(value: f32) -> Dispatch {
         segments: vec![Segment { slot: 5, rows: 1 }],
         rows: vec![Row { position: 0, experts: 1, form: Form::Summed }],
         experts: vec![Routed { expert: 2, weight: 0.5 }],
-        activations: vec![value, -value],
+        activations: Activations::F32(vec![value, -value]),
     }
 }
 
@@ -102,7 +102,7 @@ fn echo(dispatch: &Dispatch) -> Combine {
         hidden: dispatch.hidden,
         segments: vec![Served { slot: 5, outcome: Outcome::Served(1) }],
         rows: vec![RowVectors { vectors: 1, form: Form::Summed }],
-        values: dispatch.activations.clone(),
+        values: dispatch.activations.to_floats(),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::refusal::Refusal;
 use crate::time::{Millis, Seconds};
 
 /// The protocol version of this crate.
-pub const SESSION_VERSION: u16 = 1;
+pub const SESSION_VERSION: u16 = 2;
 
 /// What a node says.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -1,6 +1,6 @@
 use super::fixture::Scene;
 use super::refused;
-use counterfoil_session::frame::{Form, Outcome, Served};
+use counterfoil_session::frame::{Activations, Dispatch, Form, Outcome, Served};
 use counterfoil_spec::refusal::Refusal;
 use std::sync::atomic::Ordering;
 
@@ -16,7 +16,7 @@ async fn two_requests_in_one_frame_get_what_each_gets_alone() {
     one.segments.extend(&two.segments);
     one.rows.extend(&two.rows);
     one.experts.extend(&two.experts);
-    one.activations.extend(&two.activations);
+    one.activations = joined(&one, &two);
     assert_eq!(lane.dispatch(&token, &one).await.values, alone);
 }
 
@@ -30,11 +30,13 @@ async fn a_bad_row_refuses_its_own_request_only() {
     let (good, mut both) = (scene.rows(1, 0, 1, Form::Summed), scene.rows(1, 1, 1, Form::Summed));
     let want = lane.dispatch(&token, &good).await.values;
     let mut bad = scene.rows(2, 0, 1, Form::Summed);
-    bad.activations[3] = f32::NAN;
+    let mut values = bad.activations.to_floats();
+    values[3] = f32::NAN;
+    bad.activations = Activations::F32(values);
     both.segments.extend(&bad.segments);
     both.rows.extend(&bad.rows);
     both.experts.extend(&bad.experts);
-    both.activations.extend(&bad.activations);
+    both.activations = joined(&both, &bad);
     let combine = lane.dispatch(&token, &both).await;
     assert_eq!(
         combine.segments,
@@ -54,7 +56,9 @@ async fn rows_of_another_width_are_refused() {
     lane.lane.open(order).unwrap();
     let mut asked = scene.rows(1, 0, 1, Form::Summed);
     asked.hidden -= 1;
-    asked.activations.pop();
+    let mut values = asked.activations.to_floats();
+    values.pop();
+    asked.activations = Activations::F32(values);
     assert_eq!(lane.dispatch(&token, &asked).await.segments, refused(1, Refusal::Shape));
 }
 
@@ -130,4 +134,9 @@ async fn a_dispatch_beyond_the_granted_tokens_is_refused() {
         lane.dispatch(&token, &scene.rows(1, 3, 1, Form::Summed)).await.segments,
         refused(1, Refusal::Quota)
     );
+}
+
+/// The rows of both.
+fn joined(one: &Dispatch, two: &Dispatch) -> Activations {
+    Activations::F32([one.activations.to_floats(), two.activations.to_floats()].concat())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use counterfoil_model::{Combined, ComputeError, Rows, Share};
-use counterfoil_session::frame::{Combine, Dispatch, Form, Outcome, Routed, Row, Segment};
+use counterfoil_session::frame::{Activations, Combine, Dispatch, Form, Outcome, Routed, Row, Segment};
 
 use crate::registry::Host;
 use crate::work::{Dealt, Unserved};
@@ -50,8 +50,9 @@ impl Frame {
             segments: Vec::with_capacity(self.pieces.len()),
             rows: Vec::with_capacity(rows),
             experts: Vec::with_capacity(picks),
-            activations: Vec::with_capacity(rows * normed.width()),
+            activations: Activations::default(),
         };
+        let mut values = Vec::with_capacity(rows * normed.width());
         for Piece { member, slot, dealt } in &self.pieces {
             let part = &dealt.part;
             let start = starts.get(*member).copied().unwrap_or(Start { row: normed.len(), position: 0 });
@@ -69,9 +70,10 @@ impl Frame {
                     expected: normed.len(),
                     found: start.row + row,
                 })?;
-                out.activations.extend_from_slice(activations);
+                values.extend_from_slice(activations);
             }
         }
+        out.activations = Activations::F32(values);
         Ok(out)
     }
 

@@ -9,12 +9,13 @@
 //!
 //! A segment that is refused has no rows here, and the others are served all the same.
 
+use bytes::BufMut;
 use counterfoil_spec::limits::MAX_ROW_EXPERTS;
 use counterfoil_spec::refusal::Refusal;
 
 use super::dispatch::{Dispatch, check_counts};
 use super::header::{FrameError, HEADER_BYTES, Kind};
-use super::words::{count16, count32, put_floats, take_floats, u16_at, u32_at};
+use super::words::{count16, count32, f32_from, put_floats, take, u16_at, u32_at};
 
 /// Whether the outputs of a row's experts are added at the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Combine {
     ///
     /// # Errors
     /// [`FrameError`] where a receiver would refuse it.
-    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    pub fn encode(&self, out: &mut impl BufMut) -> Result<(), FrameError> {
         let vectors = self.check()?;
         let len = body_bytes(self.segments.len(), self.rows.len(), vectors, self.hidden);
         let have = FIXED + self.segments.len() * SEGMENT + self.rows.len() * ROW + self.values.len() * 4;
@@ -107,34 +108,34 @@ impl Combine {
         if have > Kind::Combine.max_body_bytes() {
             return Err(FrameError::TooLong { len, limit: Kind::Combine.max_body_bytes() });
         }
-        out.reserve(have);
-        out.extend_from_slice(&self.compute_us.to_le_bytes());
-        out.extend_from_slice(&self.hidden.to_le_bytes());
-        out.extend_from_slice(&count16(self.segments.len()).to_le_bytes());
-        out.extend_from_slice(&count16(self.rows.len()).to_le_bytes());
-        out.extend_from_slice(&count32(vectors).to_le_bytes());
+        out.put_u32_le(self.compute_us);
+        out.put_u32_le(self.hidden);
+        out.put_u16_le(count16(self.segments.len()));
+        out.put_u16_le(count16(self.rows.len()));
+        out.put_u32_le(count32(vectors));
         for s in &self.segments {
             let (refusal, rows) = match s.outcome {
                 Outcome::Served(rows) => (0, rows),
                 Outcome::Refused(refusal) => (refusal.number(), 0),
             };
-            out.extend_from_slice(&s.slot.to_le_bytes());
-            out.extend_from_slice(&refusal.to_le_bytes());
-            out.extend_from_slice(&rows.to_le_bytes());
+            out.put_u32_le(s.slot);
+            out.put_u16_le(refusal);
+            out.put_u16_le(rows);
         }
         for r in &self.rows {
-            out.extend_from_slice(&r.vectors.to_le_bytes());
-            out.extend_from_slice(&[r.form.number(), 0]);
+            out.put_u16_le(r.vectors);
+            out.put_slice(&[r.form.number(), 0]);
         }
         put_floats(out, &self.values);
         Ok(())
     }
 
-    /// Reads a body.
+    /// Replaces this combine with the one in `body`; its buffers are used again. After an error its content is
+    /// unspecified.
     ///
     /// # Errors
     /// [`FrameError`] names the first thing that was wrong.
-    pub fn decode(body: &[u8]) -> Result<Self, FrameError> {
+    pub fn decode(&mut self, body: &[u8]) -> Result<(), FrameError> {
         let short = FrameError::Length { want: 16, have: body.len() };
         let (head, rest) = body.split_at_checked(FIXED).ok_or(short)?;
         let (segments, rows) = (usize::from(u16_at(head, 8)), usize::from(u16_at(head, 10)));
@@ -143,33 +144,36 @@ impl Combine {
         if vectors < rows || vectors > rows * MAX_ROW_EXPERTS {
             return Err(FrameError::Sum);
         }
-        let mut out = Self { compute_us: u32_at(head, 0), hidden: u32_at(head, 4), ..Self::default() };
-        let want = body_bytes(segments, rows, vectors, out.hidden);
+        self.compute_us = u32_at(head, 0);
+        self.hidden = u32_at(head, 4);
+        let want = body_bytes(segments, rows, vectors, self.hidden);
         let fits = u64::try_from(body.len()) == Ok(want);
         let parts = rest.split_at_checked(segments * SEGMENT).filter(|_| fits);
         let parts = parts.and_then(|(s, rest)| rest.split_at_checked(rows * ROW).map(|(r, f)| (s, r, f)));
         let (s, r, floats) = parts.ok_or(FrameError::Length { want, have: body.len() })?;
+        self.segments.clear();
         for (i, b) in s.as_chunks::<SEGMENT>().0.iter().enumerate() {
             let outcome = match (u16_at(b, 4), u16_at(b, 6)) {
                 (0, rows) => Outcome::Served(rows),
                 (n, 0) => Outcome::Refused(Refusal::from_number(n).ok_or(FrameError::Outcome(i))?),
                 _ => return Err(FrameError::Outcome(i)),
             };
-            out.segments.push(Served { slot: u32_at(b, 0), outcome });
+            self.segments.push(Served { slot: u32_at(b, 0), outcome });
         }
+        self.rows.clear();
         for (i, b) in r.as_chunks::<ROW>().0.iter().enumerate() {
             let [form, zero] = u16_at(b, 2).to_le_bytes();
             if zero != 0 {
                 return Err(FrameError::Reserved);
             }
             let form = Form::from_number(form).ok_or(FrameError::Form(i))?;
-            out.rows.push(RowVectors { vectors: u16_at(b, 0), form });
+            self.rows.push(RowVectors { vectors: u16_at(b, 0), form });
         }
-        if out.check()? != vectors {
+        if self.check()? != vectors {
             return Err(FrameError::Sum);
         }
-        take_floats(&mut out.values, floats);
-        Ok(out)
+        take(&mut self.values, floats, f32_from);
+        Ok(())
     }
 
     /// Whether this answers that dispatch: the same segments in order, each refused or with the rows and forms

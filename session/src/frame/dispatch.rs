@@ -1,18 +1,20 @@
 //! The body of a dispatch: rows of activations, and which experts of one layer are to see them.
 //!
 //! ```text
-//! body    = { 0: u32 layer, 4: u32 hidden, 8: u16 segments, 10: u16 rows, 12: u32 experts }
+//! body    = { 0: u32 layer, 4: u32 hidden, 8: u16 segments, 10: u16 rows, 12: u16 experts, 14: u8 encoding, 15: u8 zero }
 //!         ‖ segments × { u32 grant slot, u16 rows, u16 zero }
 //!         ‖ rows     × { u32 position, u16 experts, u8 form (0 separate, 1 summed), u8 zero }
 //!         ‖ experts  × { u16 expert, u16 zero, f32 weight }
-//!         ‖ rows × hidden × f32
+//!         ‖ rows × hidden values, in the encoding
 //! ```
 
+use bytes::BufMut;
 use counterfoil_spec::limits::{MAX_FRAME_ROWS, MAX_ROW_EXPERTS};
 
+use super::activations::{Activations, BLOCK, Encoding};
 use super::combine::Form;
 use super::header::{FrameError, HEADER_BYTES, Kind};
-use super::words::{count16, count32, put_floats, take_floats, u16_at, u32_at};
+use super::words::{count16, u16_at, u32_at};
 
 /// The rows of one grant in a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub struct Dispatch {
     /// The experts of the first row, then those of the second, and so on.
     pub experts: Vec<Routed>,
     /// (rows, hidden)
-    pub activations: Vec<f32>,
+    pub activations: Activations,
 }
 
 const FIXED: usize = 16;
@@ -70,34 +72,42 @@ impl Dispatch {
     ///
     /// # Errors
     /// [`FrameError`] where a receiver would refuse it.
-    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    pub fn encode(&self, out: &mut impl BufMut) -> Result<(), FrameError> {
         self.check()?;
-        let len = body_bytes(self.segments.len(), self.rows.len(), self.experts.len(), self.hidden);
-        if self.activations.len() * 4 + self.head_bytes() != usize::try_from(len).unwrap_or(usize::MAX) {
-            return Err(FrameError::Length { want: len, have: self.activations.len() * 4 });
+        let encoding = self.activations.encoding();
+        check_blocks(encoding, self.hidden)?;
+        let counts = (self.segments.len(), self.rows.len(), self.experts.len());
+        let want = body_bytes(counts, encoding, self.hidden);
+        let have = self.head_bytes() + self.activations.wire_bytes();
+        if u64::try_from(have) != Ok(want) {
+            return Err(FrameError::Length { want, have });
         }
-        out.reserve(self.head_bytes() + self.activations.len() * 4);
-        out.extend_from_slice(&self.layer.to_le_bytes());
-        out.extend_from_slice(&self.hidden.to_le_bytes());
-        out.extend_from_slice(&count16(self.segments.len()).to_le_bytes());
-        out.extend_from_slice(&count16(self.rows.len()).to_le_bytes());
-        out.extend_from_slice(&count32(self.experts.len()).to_le_bytes());
+        if have > Kind::Dispatch.max_body_bytes() {
+            return Err(FrameError::TooLong { len: want, limit: Kind::Dispatch.max_body_bytes() });
+        }
+        self.activations.check(self.hidden)?;
+        out.put_u32_le(self.layer);
+        out.put_u32_le(self.hidden);
+        out.put_u16_le(count16(self.segments.len()));
+        out.put_u16_le(count16(self.rows.len()));
+        out.put_u16_le(count16(self.experts.len()));
+        out.put_slice(&[encoding.number(), 0]);
         for s in &self.segments {
-            out.extend_from_slice(&s.slot.to_le_bytes());
-            out.extend_from_slice(&s.rows.to_le_bytes());
-            out.extend_from_slice(&[0; 2]);
+            out.put_u32_le(s.slot);
+            out.put_u16_le(s.rows);
+            out.put_u16_le(0);
         }
         for r in &self.rows {
-            out.extend_from_slice(&r.position.to_le_bytes());
-            out.extend_from_slice(&r.experts.to_le_bytes());
-            out.extend_from_slice(&[r.form.number(), 0]);
+            out.put_u32_le(r.position);
+            out.put_u16_le(r.experts);
+            out.put_slice(&[r.form.number(), 0]);
         }
         for e in &self.experts {
-            out.extend_from_slice(&e.expert.to_le_bytes());
-            out.extend_from_slice(&[0; 2]);
-            out.extend_from_slice(&e.weight.to_le_bytes());
+            out.put_u16_le(e.expert);
+            out.put_u16_le(0);
+            out.put_f32_le(e.weight);
         }
-        put_floats(out, &self.activations);
+        self.activations.put(out);
         Ok(())
     }
 
@@ -112,16 +122,19 @@ impl Dispatch {
         self.layer = u32_at(head, 0);
         self.hidden = u32_at(head, 4);
         let (segments, rows) = (usize::from(u16_at(head, 8)), usize::from(u16_at(head, 10)));
-        let experts = usize::try_from(u32_at(head, 12)).unwrap_or(usize::MAX);
+        let experts = usize::from(u16_at(head, 12));
+        let [encoding, zero] = u16_at(head, 14).to_le_bytes();
+        let encoding = Encoding::from_number(encoding).ok_or(FrameError::Encoding(encoding))?;
         check_counts(segments, rows)?;
         if experts < rows || experts > rows * MAX_ROW_EXPERTS {
             return Err(FrameError::Sum);
         }
-        let want = body_bytes(segments, rows, experts, self.hidden);
+        check_blocks(encoding, self.hidden)?;
+        let want = body_bytes((segments, rows, experts), encoding, self.hidden);
         let parts =
             if u64::try_from(body.len()) == Ok(want) { split(rest, segments, rows, experts) } else { None };
-        let (s, r, e, floats) = parts.ok_or(FrameError::Length { want, have: body.len() })?;
-        let mut zeros = 0;
+        let (s, r, e, values) = parts.ok_or(FrameError::Length { want, have: body.len() })?;
+        let mut zeros = u16::from(zero);
         self.segments.clear();
         self.segments.extend(s.as_chunks::<SEGMENT>().0.iter().map(|b| {
             zeros |= u16_at(b, 6);
@@ -143,8 +156,13 @@ impl Dispatch {
             return Err(FrameError::Reserved);
         }
         self.check()?;
-        take_floats(&mut self.activations, floats);
-        Ok(())
+        self.activations.read(encoding, values, self.hidden)
+    }
+
+    /// The bytes of one row as it travels.
+    #[must_use]
+    pub fn row_bytes(&self) -> u64 {
+        self.activations.encoding().row_bytes(self.hidden)
     }
 
     /// How many vectors of `hidden` floats the answer holds where nothing is refused.
@@ -194,7 +212,7 @@ impl Dispatch {
 
     /// An upper bound for the whole frame, to allocate once.
     pub(crate) fn frame_bytes(&self) -> usize {
-        HEADER_BYTES + self.head_bytes() + self.activations.len() * 4
+        HEADER_BYTES + self.head_bytes() + self.activations.wire_bytes()
     }
 }
 
@@ -235,10 +253,17 @@ fn check_experts<'a>(
     Ok(())
 }
 
-fn body_bytes(segments: usize, rows: usize, experts: usize, hidden: u32) -> u64 {
+/// A scale belongs to 32 values of one row.
+fn check_blocks(encoding: Encoding, hidden: u32) -> Result<(), FrameError> {
+    let whole = usize::try_from(hidden).is_ok_and(|hidden| hidden.is_multiple_of(BLOCK));
+    if encoding == Encoding::Int8 && !whole { Err(FrameError::Blocks(hidden)) } else { Ok(()) }
+}
+
+fn body_bytes((segments, rows, experts): (usize, usize, usize), encoding: Encoding, hidden: u32) -> u64 {
     let head = FIXED + segments * SEGMENT + rows * ROW + experts * EXPERT;
     // Counts are within their limits, so neither product can pass 2^64.
-    u64::try_from(head).unwrap_or(u64::MAX) + u64::try_from(rows).unwrap_or(u64::MAX) * u64::from(hidden) * 4
+    u64::try_from(head).unwrap_or(u64::MAX)
+        + u64::try_from(rows).unwrap_or(u64::MAX) * encoding.row_bytes(hidden)
 }
 
 type Parts<'a> = (&'a [u8], &'a [u8], &'a [u8], &'a [u8]);

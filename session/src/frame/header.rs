@@ -190,6 +190,18 @@ pub enum FrameError {
     /// A row's form is neither separate nor summed.
     #[error("row {0} has a form that is not assigned")]
     Form(usize),
+    /// An encoding without a meaning.
+    #[error("encoding {0} of rows is not assigned")]
+    Encoding(u8),
+    /// Rows whose length is no multiple of 32 travel in blocks of 32.
+    #[error("rows of {0} values cannot travel as int8: that is no multiple of 32")]
+    Blocks(u32),
+    /// A byte that no quantisation gives.
+    #[error("row {0} holds a byte of -128")]
+    Byte(usize),
+    /// A scale that is negative or not finite.
+    #[error("row {0} holds a scale that is negative or not finite")]
+    Scale(usize),
     /// The positions of a segment do not rise.
     #[error("the position of row {0} does not rise")]
     Position(usize),

@@ -1,3 +1,4 @@
+mod activations;
 mod combine;
 mod dispatch;
 mod header;
@@ -22,7 +23,7 @@ fn dispatch() -> Dispatch {
             Routed { expert: 2, weight: 0.125 },
             Routed { expert: 3, weight: -0.0 },
         ],
-        activations: vec![1.0, -2.0, 3.5, 4.0, f32::MIN_POSITIVE, 6.0],
+        activations: Activations::F32(vec![1.0, -2.0, 3.5, 4.0, f32::MIN_POSITIVE, 6.0]),
     }
 }
 
@@ -56,6 +57,11 @@ fn decoded(body: &[u8]) -> Result<Dispatch, FrameError> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn combined(body: &[u8]) -> Result<Combine, FrameError> {
+    let mut out = Combine::default();
+    out.decode(body).map(|()| out)
 }
 
 /// Whether the normative text shows these bytes.

@@ -110,7 +110,8 @@ fn take(
             if !window.accept(header.counter) {
                 return Err((Refusal::Replay, format!("counter {}", header.counter)));
             }
-            let combine = Combine::decode(body).map_err(|e| (e.refusal(), e.to_string()))?;
+            let mut combine = Combine::default();
+            combine.decode(body).map_err(|e| (e.refusal(), e.to_string()))?;
             if shared.desk.answer(header.seq, combine) {
                 Ok(())
             } else {

@@ -101,7 +101,7 @@ async fn another_session_version_is_refused() {
     let target = net.target(endpoint.local_addr().unwrap());
     let node = NodeEndpoint::towards(target.addr).unwrap();
     let mut greeting = hello(Millis(0));
-    greeting.version = 2;
+    greeting.version = 1;
     let tls = net.tls(&member).unwrap();
     let admitting = async { endpoint.accept().await.unwrap().admit().await };
     let (there, here) = tokio::join!(admitting, node.connect(&target, tls, greeting));

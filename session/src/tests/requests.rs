@@ -44,14 +44,14 @@ async fn a_frame_of_sixteen_mebibytes_passes() {
         segments: vec![Segment { slot: 5, rows }],
         rows: (0..u32::from(rows)).map(|position| Row { position, experts: 1, form: Form::Summed }).collect(),
         experts: vec![Routed { expert: 0, weight: 1.0 }; usize::from(rows)],
-        activations: vec![0.25; usize::from(rows) * 8192],
+        activations: Activations::F32(vec![0.25; usize::from(rows) * 8192]),
     };
     let answer = Combine {
         compute_us: 0,
         hidden: 8192,
         segments: vec![Served { slot: 5, outcome: Outcome::Served(rows) }],
         rows: vec![RowVectors { vectors: 1, form: Form::Summed }; usize::from(rows)],
-        values: dispatch.activations.clone(),
+        values: dispatch.activations.to_floats(),
     };
     let pending = pair.router.dispatch(&token, dispatch.clone()).unwrap();
     let one = asked(&mut pair.node).await;
@@ -65,7 +65,7 @@ async fn a_malformed_dispatch_never_leaves() {
     let mut pair = connected().await;
     let token = consented(&mut pair).await;
     let mut bad = one_row(1.0);
-    bad.activations.pop();
+    bad.activations = Activations::F32(vec![1.0]);
     let error = pair.router.dispatch(&token, bad).map(|_| ()).unwrap_err();
     assert!(matches!(error, LaneError::Frame(_)), "{error}");
     assert_eq!(pair.router.end(), None);

@@ -20,14 +20,14 @@ fn combine_bytes_are_those_of_the_worked_example() {
                 0100 01 00  0000803e 00000000";
     assert_eq!(hex(&out), want.replace(' ', ""));
     assert!(in_text(&out));
-    assert_eq!(Combine::decode(&out), Ok(c));
+    assert_eq!(combined(&out), Ok(c));
 }
 
 #[test]
 fn combine_reads_back_and_answers_its_dispatch() {
     let mut out = Vec::new();
     combine().encode(&mut out).unwrap();
-    let back = Combine::decode(&out).unwrap();
+    let back = combined(&out).unwrap();
     assert_eq!(back, combine());
     assert!(back.answers(&dispatch()));
 }
@@ -63,8 +63,8 @@ fn combine_outcomes_are_assigned_numbers() {
     let mut out = Vec::new();
     combine().encode(&mut out).unwrap();
     out[20] = 99;
-    assert_eq!(Combine::decode(&out), Err(FrameError::Outcome(0)));
+    assert_eq!(combined(&out), Err(FrameError::Outcome(0)));
     out[20] = 52;
     out[21] = 1;
-    assert_eq!(Combine::decode(&out), Err(FrameError::Outcome(0)));
+    assert_eq!(combined(&out), Err(FrameError::Outcome(0)));
 }

@@ -10,7 +10,7 @@ fn dispatch_reads_back() {
 #[test]
 fn dispatch_decodes_over_an_older_one() {
     let mut into = dispatch();
-    into.activations = vec![9.0; 100];
+    into.activations = Activations::F32(vec![9.0; 100]);
     into.rows.extend_from_slice(&dispatch().rows);
     into.decode(&encoded(&dispatch())).unwrap();
     assert_eq!(into, dispatch());
@@ -24,7 +24,7 @@ fn dispatch_bytes_are_those_of_the_worked_example() {
         segments: vec![Segment { slot: 3, rows: 1 }],
         rows: vec![Row { position: 4, experts: 1, form: Form::Summed }],
         experts: vec![Routed { expert: 5, weight: 0.5 }],
-        activations: vec![1.0, -2.0],
+        activations: Activations::F32(vec![1.0, -2.0]),
     };
     let want = "01000000 02000000 0100 0100 01000000  03000000 0100 0000  04000000 0100 01 00  \
                 0500 0000 0000003f  0000803f 000000c0";
@@ -71,7 +71,7 @@ fn rows_up_to_512_and_no_more() {
         segments: vec![Segment { slot: 0, rows: n }],
         rows: (0..n).map(|i| Row { position: u32::from(i), experts: 1, form: Form::Summed }).collect(),
         experts: vec![Routed { expert: 0, weight: 1.0 }; usize::from(n)],
-        activations: vec![0.0; usize::from(n)],
+        activations: Activations::F32(vec![0.0; usize::from(n)]),
         ..Dispatch::default()
     };
     assert_eq!(decoded(&encoded(&rows(512))), Ok(rows(512)));
@@ -117,7 +117,7 @@ fn sixty_four_experts_a_row_and_no_more() {
         segments: vec![Segment { slot: 0, rows: 1 }],
         rows: vec![Row { position: 0, experts: n, form: Form::Separate }],
         experts: (0..n).map(|expert| Routed { expert, weight: 1.0 }).collect(),
-        activations: vec![0.0],
+        activations: Activations::F32(vec![0.0]),
         ..Dispatch::default()
     };
     assert_eq!(decoded(&encoded(&with(64))), Ok(with(64)));
@@ -131,7 +131,7 @@ fn a_dispatch_whose_answer_fits_no_frame_is_refused() {
         segments: vec![Segment { slot: 0, rows: 512 }],
         rows: (0..512).map(|position| Row { position, experts: 6, form }).collect(),
         experts: (0..512 * 6).map(|i| Routed { expert: i % 6, weight: 1.0 }).collect(),
-        activations: vec![0.0; 512 * 2048],
+        activations: Activations::F32(vec![0.0; 512 * 2048]),
         ..Dispatch::default()
     };
     assert_eq!(with(Form::Summed).encode(&mut Vec::new()), Ok(()));

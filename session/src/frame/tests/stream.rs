@@ -53,7 +53,7 @@ proptest::proptest! {
         if into.decode(&body).is_ok() {
             proptest::prop_assert_eq!(encoded(&into), body.clone());
         }
-        if let Ok(c) = Combine::decode(&body) {
+        if let Ok(c) = combined(&body) {
             let mut out = Vec::new();
             c.encode(&mut out).unwrap();
             proptest::prop_assert_eq!(out, body);
