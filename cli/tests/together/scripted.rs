@@ -123,7 +123,7 @@ fn answer(bank: &ExpertBank, dispatch: &Dispatch, act: &Act) -> Combine {
     let (mut row, mut expert) = (0, 0);
     for (at, segment) in dispatch.segments.iter().enumerate() {
         let rows = &dispatch.rows[row..row + usize::from(segment.rows)];
-        let activations = dispatch.activations[row * width..(row + rows.len()) * width].to_vec();
+        let activations = dispatch.activations.to_floats()[row * width..(row + rows.len()) * width].to_vec();
         row += rows.len();
         let mut routing = Routing::new();
         for row in rows {
