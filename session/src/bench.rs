@@ -3,45 +3,47 @@
 //! Both run between the same two threads with a one-thread runtime each, over loopback, with the same certificates and
 //! the same transport settings: two threads more would be placed on other cores, and a wake-up across cores can cost
 //! more than all that is measured. The lane's node checks MAC, counter and grants as a node does and answers with the rows
-//! it was sent, so that no arithmetic is measured. Rounds of both alternate, so that both see the same machine.
+//! it was sent, so that no arithmetic is measured. Rounds of all kinds alternate, so that all see the same machine.
 
-use std::net::SocketAddr;
+mod echo;
+mod node;
+mod parts;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use counterfoil_consent::{Permit, Usage};
-use counterfoil_identity::{ALPN, Directory, PinnedRouter, server_config};
-use counterfoil_spec::ids::{ManifestId, NodeId};
-use counterfoil_spec::message::{NodeMessage, RouterMessage};
+use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::refusal::Refusal;
-use counterfoil_spec::time::Seconds;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use tokio::sync::oneshot;
 
-use crate::end::{LaneEnd, LaneError};
-use crate::endpoint::{ConnectError, NodeEndpoint, RouterEndpoint, SERVER_NAME, open};
-use crate::frame::{Activations, Combine, Dispatch, Form, Outcome, Routed, Row, RowVectors, Segment, Served};
-use crate::lane::{ActiveToken, RouterLane};
-use crate::node_lane::{NodeLane, RouterFrame};
-use crate::sandbox::{Member, Sandbox, SandboxError, hello, machine_clock};
-use crate::transport::{Distance, Side, transport};
+use crate::end::LaneError;
+use crate::endpoint::ConnectError;
+use crate::frame::{
+    Activations, BLOCK, Combine, Dispatch, Encoding, Form, Outcome, Routed, Row, RowVectors, Segment, Served,
+};
+use crate::sandbox::{Member, Sandbox, SandboxError, machine_clock};
+
+use echo::Echo;
+pub use parts::Parts;
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// Rows in a dispatch.
+    /// Rows in a dispatch of a token.
     pub rows: u16,
+    /// Rows in a dispatch of a prompt.
+    pub prefill_rows: u16,
     /// Floats in a row.
     pub hidden: u32,
-    /// Dispatches of each kind that are timed.
+    /// Dispatches of each kind that are timed, an eighth of them for prompts.
     pub count: usize,
 }
 
 impl Default for Plan {
-    /// One token of a model with rows of 8 KiB.
+    /// One token of a model with rows of 8 KiB, and part of a prompt.
     fn default() -> Self {
-        Self { rows: 1, hidden: 2048, count: 4000 }
+        Self { rows: 1, prefill_rows: 32, hidden: 2048, count: 4000 }
     }
 }
 
@@ -54,21 +56,56 @@ pub struct Timing {
     pub p99_us: f64,
 }
 
-/// What was found.
+/// What was found for dispatches of one size and encoding.
 #[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// Rows in a dispatch.
+    pub rows: u16,
+    /// How they travel.
+    pub encoding: Encoding,
+    /// How many were timed.
+    pub count: usize,
+    /// Bytes of a dispatch frame.
+    pub frame_bytes: usize,
+    /// Bytes of its answer.
+    pub answer_bytes: usize,
+    /// Through the lane.
+    pub lane: Timing,
+    /// The raw echo of as many bytes, both ways.
+    pub echo: Timing,
+}
+
+impl Measured {
+    /// `lane.p50_us / echo.p50_us`
+    #[must_use]
+    pub fn ratio_p50(&self) -> f64 {
+        self.lane.p50_us / self.echo.p50_us
+    }
+
+    /// `lane.p99_us / echo.p99_us`
+    #[must_use]
+    pub fn ratio_p99(&self) -> f64 {
+        self.lane.p99_us / self.echo.p99_us
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// What was measured.
     pub plan: Plan,
-    /// Bytes of a dispatch frame; the answer is as long but for a few.
-    pub frame_bytes: usize,
-    /// Through the lane.
-    pub lane: Timing,
-    /// The raw echo.
-    pub echo: Timing,
-    /// `lane.p50_us / echo.p50_us`
-    pub ratio_p50: f64,
-    /// `lane.p99_us / echo.p99_us`
-    pub ratio_p99: f64,
+    /// A token's rows, int8 first where their width allows it, then a prompt's.
+    pub kinds: Vec<Measured>,
+    /// What MACs, counters and the grant take of one forward pass, both sides together, in microseconds.
+    pub checks_us: f64,
+}
+
+impl Report {
+    /// The part of a token's dispatch that goes into MACs, counters and the grant.
+    #[must_use]
+    pub fn checks_share(&self) -> f64 {
+        self.kinds.first().map_or(f64::NAN, |kind| self.checks_us / kind.lane.p50_us)
+    }
 }
 
 /// Why nothing was measured.
@@ -92,6 +129,9 @@ pub enum BenchError {
     /// The other thread ended early.
     #[error("the other side is gone")]
     Gone,
+    /// One end's checks refuse what the other made.
+    #[error("a dispatch is refused with {0}")]
+    Refused(Refusal),
 }
 
 /// Measures. Blocks for as long as that takes.
@@ -102,55 +142,99 @@ pub fn run(plan: Plan) -> Result<Report, BenchError> {
     let net = Arc::new(Sandbox::new(machine_clock())?);
     let member = Arc::new(net.member()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(Box::pin(measure(plan, net, member)))
+    let kinds = runtime.block_on(Box::pin(measure(plan, net, member)))?;
+    let dispatch = dispatch(plan.rows, plan.hidden, Encoding::F32);
+    let checks = Parts::new()?.checks(&dispatch, CHECKS).map_err(BenchError::Refused)?;
+    Ok(Report { plan, kinds, checks_us: checks.as_secs_f64() * 1e6 })
 }
 
-async fn measure(plan: Plan, net: Arc<Sandbox>, member: Arc<Member>) -> Result<Report, BenchError> {
-    let dispatch = rows(plan);
-    let frame_bytes = dispatch.frame_bytes();
+/// One kind of dispatch and its times so far.
+struct Kind {
+    dispatch: Dispatch,
+    encoding: Encoding,
+    message: Bytes,
+    answer_bytes: usize,
+    round: usize,
+    lanes: Vec<Duration>,
+    echoes: Vec<Duration>,
+}
+
+async fn measure(plan: Plan, net: Arc<Sandbox>, member: Arc<Member>) -> Result<Vec<Measured>, BenchError> {
     let endpoint = net.bind(&[&member])?;
-    let echoing = echo_endpoint(&net)?;
+    let echoing = echo::endpoint(&net)?;
     let (lane_addr, echo_addr) = (endpoint.local_addr()?, echoing.local_addr()?);
     let (there, member_there) = (Arc::clone(&net), Arc::clone(&member));
     let (_stop, stopped) = oneshot::channel();
     on_thread(move || async move {
         let node = async {
-            if let Ok(lane) = connect(&there, &member_there, lane_addr).await {
-                let _ = serve(&there, &member_there, lane).await;
+            if let Ok(lane) = node::connect(&there, &member_there, lane_addr).await {
+                let _ = node::serve(&there, &member_there, lane).await;
             }
         };
-        let _ = tokio::join!(node, reflect(&there, &member_there, echo_addr, stopped));
+        let _ = tokio::join!(node, echo::reflect(&there, &member_there, echo_addr, stopped));
     })?;
-    let (lane, token) = Box::pin(lane(&net, &member, endpoint)).await?;
+    let (lane, token) = Box::pin(node::ordered(&net, &member, endpoint)).await?;
     let mut echo = Box::pin(Echo::accept(&echoing)).await?;
-    let frame = Bytes::from(vec![7; frame_bytes]);
-    let (mut lanes, mut echoes) = (Vec::with_capacity(plan.count), Vec::with_capacity(plan.count));
+    let mut kinds = kinds(plan);
     let rounds = plan.count.div_ceil(ROUND);
-    // The first round warms both up and is thrown away.
+    // The first round warms all of them up and is thrown away.
     for round in 0..=rounds {
-        for _ in 0..ROUND {
-            let asked = dispatch.clone();
-            let started = Instant::now();
-            let combine = lane.dispatch(&token, asked)?.await?;
-            let took = started.elapsed();
-            if round > 0 {
-                lanes.push(took);
+        for kind in &mut kinds {
+            for _ in 0..kind.round {
+                let started = Instant::now();
+                let combine = lane.dispatch(&token, &kind.dispatch)?.await?;
+                let took = started.elapsed();
+                if round > 0 {
+                    kind.lanes.push(took);
+                }
+                lane.restore(combine);
             }
-            drop(combine);
-        }
-        for _ in 0..ROUND {
-            let started = Instant::now();
-            echo.there_and_back(&frame).await?;
-            let took = started.elapsed();
-            if round > 0 {
-                echoes.push(took);
+            for _ in 0..kind.round {
+                let started = Instant::now();
+                echo.there_and_back(&kind.message, kind.answer_bytes).await?;
+                let took = started.elapsed();
+                if round > 0 {
+                    kind.echoes.push(took);
+                }
             }
         }
     }
     lane.shut(Refusal::SessionDrain, "measured");
-    let (lane, echo) = (timing(&mut lanes), timing(&mut echoes));
-    let (ratio_p50, ratio_p99) = (lane.p50_us / echo.p50_us, lane.p99_us / echo.p99_us);
-    Ok(Report { plan, frame_bytes, lane, echo, ratio_p50, ratio_p99 })
+    Ok(kinds.into_iter().map(Kind::measured).collect())
+}
+
+fn kinds(plan: Plan) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    for (rows, round) in [(plan.rows, ROUND), (plan.prefill_rows, ROUND / 8)] {
+        for encoding in [Encoding::Int8, Encoding::F32] {
+            let whole = usize::try_from(plan.hidden).is_ok_and(|hidden| hidden.is_multiple_of(BLOCK));
+            if encoding == Encoding::F32 || whole {
+                kinds.push(Kind::new(dispatch(rows, plan.hidden, encoding), round));
+            }
+        }
+    }
+    kinds
+}
+
+impl Kind {
+    fn new(dispatch: Dispatch, round: usize) -> Self {
+        let (there, back) = (dispatch.frame_bytes(), answer(&dispatch).frame_bytes());
+        let message = echo::message(there, back);
+        let encoding = dispatch.activations.encoding();
+        Self { dispatch, encoding, message, answer_bytes: back, round, lanes: Vec::new(), echoes: Vec::new() }
+    }
+
+    fn measured(mut self) -> Measured {
+        Measured {
+            rows: u16::try_from(self.dispatch.rows.len()).unwrap_or(u16::MAX),
+            encoding: self.encoding,
+            count: self.lanes.len(),
+            frame_bytes: self.dispatch.frame_bytes(),
+            answer_bytes: self.answer_bytes,
+            lane: timing(&mut self.lanes),
+            echo: timing(&mut self.echoes),
+        }
+    }
 }
 
 fn timing(times: &mut [Duration]) -> Timing {
@@ -162,168 +246,38 @@ fn timing(times: &mut [Duration]) -> Timing {
     Timing { p50_us: at(50), p99_us: at(99) }
 }
 
-fn rows(plan: Plan) -> Dispatch {
-    let rows = usize::from(plan.rows);
+/// A dispatch of some rows, each to two experts.
+#[must_use]
+pub fn dispatch(rows: u16, hidden: u32, encoding: Encoding) -> Dispatch {
+    let count = usize::from(rows);
+    let values = count * usize::try_from(hidden).unwrap_or(0);
     Dispatch {
         layer: 0,
-        hidden: plan.hidden,
-        segments: vec![Segment { slot: SLOT, rows: plan.rows }],
-        rows: (0..u32::from(plan.rows))
-            .map(|position| Row { position, experts: 2, form: Form::Summed })
-            .collect(),
-        experts: [Routed { expert: 0, weight: 0.5 }, Routed { expert: 1, weight: 0.5 }].repeat(rows),
-        activations: Activations::F32(vec![0.5; rows * usize::try_from(plan.hidden).unwrap_or(0)]),
-    }
-}
-
-/// Brings the lane to where dispatches may flow.
-async fn lane(
-    net: &Sandbox,
-    member: &Member,
-    endpoint: RouterEndpoint,
-) -> Result<(RouterLane, ActiveToken), BenchError> {
-    let arriving = endpoint.accept().await.ok_or(BenchError::Gone)?;
-    let mut incoming = Box::pin(arriving.admit()).await?;
-    incoming.lane.propose(net.proposal(MANIFEST, NAME))?;
-    let Some(NodeMessage::Consent(token)) = incoming.events.recv().await else {
-        return Err(BenchError::Gone);
-    };
-    let permit = net.check(&token, member).map_err(|r| BenchError::Echo(r.to_string()))?;
-    let active = incoming.lane.welcome(&permit, 0, Seconds(u64::MAX))?;
-    let Some(NodeMessage::Ready(_)) = incoming.events.recv().await else { return Err(BenchError::Gone) };
-    incoming.lane.open(net.order(&permit, SLOT))?;
-    Ok((incoming.lane, active))
-}
-
-async fn connect(net: &Sandbox, member: &Member, addr: SocketAddr) -> Result<NodeLane, BenchError> {
-    let endpoint = NodeEndpoint::towards(addr).map_err(SandboxError::from)?;
-    let target = net.target(addr);
-    Ok(Box::pin(endpoint.connect(&target, net.tls(member)?, hello((net.now)()))).await?)
-}
-
-/// A node whose experts give back what they get.
-async fn serve(net: &Sandbox, member: &Member, mut lane: NodeLane) -> Result<(), LaneEnd> {
-    let mut permit: Option<Permit> = None;
-    let mut grant = None;
-    let usage = Usage::new();
-    loop {
-        match lane.next().await? {
-            RouterFrame::Message(message) => match *message {
-                RouterMessage::Propose(proposal) => {
-                    let (token, own) = net.consent(member, &proposal).unzip();
-                    permit = own;
-                    lane.send(&NodeMessage::Consent(token.unwrap_or_default()))?;
-                }
-                RouterMessage::Welcome(welcome) => {
-                    if let Some(permit) = &permit {
-                        lane.activate(permit)?;
-                    }
-                    lane.send(&NodeMessage::Ready(welcome.cti))?;
-                }
-                RouterMessage::Open(order) => {
-                    let (router, now) = (lane.router(), (net.now)());
-                    let checked = permit
-                        .as_ref()
-                        .and_then(|p| p.check_open(&order, router.key(), &router.net_id(), now, &usage).ok());
-                    grant = checked;
-                }
-                _ => {}
-            },
-            RouterFrame::Dispatch(asked) => {
-                let mut dispatch = lane.take_dispatch();
-                let now = (net.now)();
-                let allowed = grant.as_ref().is_some_and(|grant| {
-                    grant.in_time(now)
-                        && dispatch.experts.iter().all(|e| grant.allows(dispatch.layer, u32::from(e.expert)))
-                });
-                let combine = echoed(&mut dispatch, allowed);
-                lane.answer(&asked, &combine)?;
-                dispatch.activations = Activations::F32(combine.values);
-                lane.restore(dispatch);
+        hidden,
+        segments: vec![Segment { slot: SLOT, rows }],
+        rows: (0..u32::from(rows)).map(|position| Row { position, experts: 2, form: Form::Summed }).collect(),
+        experts: [Routed { expert: 0, weight: 0.5 }, Routed { expert: 1, weight: 0.5 }].repeat(count),
+        activations: match encoding {
+            Encoding::F32 => Activations::F32(vec![0.5; values]),
+            Encoding::Int8 => {
+                Activations::Int8 { bytes: vec![64; values], scales: vec![0.5; values / BLOCK] }
             }
-        }
+            Encoding::Bf16 => Activations::bf16(&vec![0.5; values]),
+        },
     }
 }
 
-fn echoed(dispatch: &mut Dispatch, allowed: bool) -> Combine {
-    let outcome = |rows| if allowed { Outcome::Served(rows) } else { Outcome::Refused(Refusal::Scope) };
-    let segments = dispatch.segments.iter().map(|s| Served { slot: s.slot, outcome: outcome(s.rows) });
-    let segments = segments.collect();
-    let rows = dispatch.rows.iter().filter(|_| allowed);
-    let rows = rows.map(|row| RowVectors { vectors: 1, form: row.form }).collect();
-    let values = if allowed { dispatch.activations.to_floats() } else { Vec::new() };
-    Combine { compute_us: 0, hidden: dispatch.hidden, segments, rows, values }
-}
-
-/// Where the raw echo is taken: as a lane is, but for what is above TLS.
-fn echo_endpoint(net: &Sandbox) -> Result<quinn::Endpoint, BenchError> {
-    let known: Arc<dyn Directory> = Arc::new(Anyone);
-    let tls = server_config(&net.router, &net.domain, known, Arc::clone(&net.now), ALPN);
-    let crypto = QuicServerConfig::try_from(tls.map_err(SandboxError::from)?);
-    let crypto = crypto.map_err(|e| BenchError::Echo(e.to_string()))?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(transport(Side::Router, Distance::Loopback));
-    Ok(open(ANY, Some(config)).map_err(SandboxError::from)?)
-}
-
-/// A QUIC stream whose other end sends back what it gets, message by message.
-struct Echo {
-    connection: quinn::Connection,
-    send: quinn::SendStream,
-    recv: quinn::RecvStream,
-    buffer: Vec<u8>,
-}
-
-impl Echo {
-    async fn accept(endpoint: &quinn::Endpoint) -> Result<Self, BenchError> {
-        let failed = |e: &dyn std::fmt::Display| BenchError::Echo(e.to_string());
-        let incoming = endpoint.accept().await.ok_or(BenchError::Gone)?;
-        let connection = incoming.await.map_err(|e| failed(&e))?;
-        let (send, mut recv) = connection.accept_bi().await.map_err(|e| failed(&e))?;
-        let mut first = [0; 1];
-        recv.read_exact(&mut first).await.map_err(|e| failed(&e))?;
-        Ok(Self { connection, send, recv, buffer: Vec::new() })
+/// An answer to it.
+#[must_use]
+pub fn answer(dispatch: &Dispatch) -> Combine {
+    let served = |s: &Segment| Served { slot: s.slot, outcome: Outcome::Served(s.rows) };
+    Combine {
+        compute_us: 1,
+        hidden: dispatch.hidden,
+        segments: dispatch.segments.iter().map(served).collect(),
+        rows: dispatch.rows.iter().map(|row| RowVectors { vectors: 1, form: row.form }).collect(),
+        values: vec![0.25; dispatch.rows.len() * usize::try_from(dispatch.hidden).unwrap_or(0)],
     }
-
-    async fn there_and_back(&mut self, message: &Bytes) -> Result<(), BenchError> {
-        self.buffer.resize(message.len(), 0);
-        let sent = self.send.write_chunk(message.clone()).await;
-        sent.map_err(|e| BenchError::Echo(e.to_string()))?;
-        self.recv.read_exact(&mut self.buffer).await.map_err(|e| BenchError::Echo(e.to_string()))
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        self.connection.close(quinn::VarInt::from(0_u8), b"");
-    }
-}
-
-/// The far end of the raw echo: whatever arrives goes back at once.
-async fn reflect(
-    net: &Sandbox,
-    member: &Member,
-    addr: SocketAddr,
-    stopped: oneshot::Receiver<()>,
-) -> Result<(), BenchError> {
-    let failed = |e: &dyn std::fmt::Display| BenchError::Echo(e.to_string());
-    let crypto = QuicClientConfig::try_from(net.tls(member)?).map_err(|e| failed(&e))?;
-    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport(Side::Node, Distance::Loopback));
-    let endpoint = open(ANY, None).map_err(SandboxError::from)?;
-    let connecting = endpoint.connect_with(config, addr, SERVER_NAME).map_err(|e| failed(&e))?;
-    let connection = connecting.await.map_err(|e| failed(&e))?;
-    let (mut send, mut recv) = connection.open_bi().await.map_err(|e| failed(&e))?;
-    send.write_all(&[1]).await.map_err(|e| failed(&e))?;
-    let echoing = async {
-        while let Ok(Some(chunk)) = recv.read_chunk(usize::MAX, true).await {
-            if send.write_chunk(chunk.bytes).await.is_err() {
-                break;
-            }
-        }
-    };
-    tokio::select! { () = echoing => {} _ = stopped => {} }
-    Ok(())
 }
 
 /// Runs a task on a thread with a one-thread runtime of its own.
@@ -339,36 +293,47 @@ where
     Ok(())
 }
 
-struct Anyone;
-
-impl Directory for Anyone {
-    fn check(&self, role: counterfoil_spec::entry::Role, id: &NodeId, serial: &[u8]) -> Result<(), Refusal> {
-        match role {
-            counterfoil_spec::entry::Role::Node => Ok(()),
-            other => PinnedRouter(None).check(other, id, serial),
-        }
-    }
-}
-
 /// Dispatches between two changes of kind.
 const ROUND: usize = 200;
+/// Forward passes whose checks are timed in a row.
+const CHECKS: u32 = 20_000;
 const SLOT: u32 = 1;
 const NAME: &str = "echo";
 const MANIFEST: ManifestId = ManifestId::from_bytes([1; 32]);
-const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_short_run_times_every_dispatch_of_both_kinds() {
-        let plan = Plan { rows: 2, hidden: 64, count: 10 };
+    fn a_short_run_times_every_dispatch_of_every_kind() {
+        let plan = Plan { rows: 2, prefill_rows: 5, hidden: 64, count: 10 };
         let report = run(plan).unwrap();
         assert_eq!(report.plan, plan);
-        assert_eq!(report.frame_bytes, 40 + 16 + 8 + 2 * 8 + 4 * 8 + 2 * 64 * 4);
-        assert!(report.lane.p50_us > 0.0 && report.echo.p50_us > 0.0);
-        assert!(report.lane.p50_us <= report.lane.p99_us && report.echo.p50_us <= report.echo.p99_us);
+        let seen: Vec<_> =
+            report.kinds.iter().map(|k| (k.rows, k.encoding, k.count, k.frame_bytes)).collect();
+        let bytes = |rows: usize, row: usize| 40 + 16 + 8 + rows * (8 + 2 * 8 + row);
+        assert_eq!(
+            seen,
+            [
+                (2, Encoding::Int8, 200, bytes(2, 72)),
+                (2, Encoding::F32, 200, bytes(2, 256)),
+                (5, Encoding::Int8, 25, bytes(5, 72)),
+                (5, Encoding::F32, 25, bytes(5, 256)),
+            ]
+        );
+        assert!(report.kinds.iter().all(|k| k.answer_bytes == 40 + 16 + 8 + usize::from(k.rows) * (4 + 256)));
+        assert!(
+            report.kinds.iter().all(|k| k.lane.p50_us <= k.lane.p99_us && k.echo.p50_us <= k.echo.p99_us)
+        );
+        assert!(report.kinds.iter().all(|k| k.lane.p50_us > 0.0 && k.echo.p50_us > 0.0));
+    }
+
+    #[test]
+    fn rows_that_are_no_whole_blocks_are_measured_as_floats() {
+        let plan = Plan { hidden: 48, ..Plan::default() };
+        let encodings: Vec<_> = kinds(plan).iter().map(|k| k.encoding).collect();
+        assert_eq!(encodings, [Encoding::F32, Encoding::F32]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::end::{LaneEnd, code};
 use crate::fetch::Fetcher;
-use crate::frame::{Intake, Kind};
+use crate::frame::{Combine, Intake, Kind};
 use crate::lane::{Desk, Events, MAX_EVENTS, Reader, RouterLane, Shared, fill, hello};
 use crate::node_lane::NodeLane;
 use crate::outbox::Outbox;
@@ -212,7 +212,8 @@ impl Arriving {
         let shared = Arc::new(shared);
         let lane = RouterLane::new(Arc::clone(&shared));
         let now = self.admission.now;
-        let reader = Reader { shared, recv, intake, window: ReplayWindow::default(), events: tx, now };
+        let (window, combine) = (ReplayWindow::default(), Combine::default());
+        let reader = Reader { shared, recv, intake, window, events: tx, combine, now };
         tokio::spawn(reader.run());
         Ok(Incoming { hello, lane, events })
     }

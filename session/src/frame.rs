@@ -14,6 +14,7 @@ mod control;
 mod dispatch;
 mod header;
 mod intake;
+mod pool;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -24,4 +25,5 @@ pub use control::{decode_control, encode_control};
 pub use dispatch::{Dispatch, Routed, Row, Segment};
 pub use header::{FrameError, FrameHeader, HEADER_BYTES, Kind, MAC_OFFSET};
 pub use intake::Intake;
+pub(crate) use pool::FramePool;
 pub(crate) use words::put_floats;

@@ -19,12 +19,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::end::{LaneEnd, LaneError};
 use crate::fetch::{FetchDoor, Fetcher};
-use crate::frame::{Activations, Combine, Dispatch, FrameHeader, HEADER_BYTES, Kind, encode_control};
+use crate::frame::{Combine, Dispatch, FrameHeader, HEADER_BYTES, Kind, encode_control};
 use crate::outbox::{Outbox, SendRefused};
 use crate::token::{Exporter, Seal};
 
+mod answering;
 mod desk;
 mod reader;
+
+use answering::Answering;
 
 pub(crate) use desk::{Desk, Filed};
 pub(crate) use reader::{Reader, fill, hello, in_force};
@@ -170,7 +173,8 @@ impl RouterLane {
     }
 
     /// Sends rows to experts; the frame leaves before this returns, and the future brings what came back. A caller
-    /// with a deadline drops the future when it has passed; the late combine is then thrown away.
+    /// with a deadline drops the future when it has passed; the late combine is then thrown away. Give a combine that
+    /// was read back with [`Self::restore`].
     ///
     /// # Errors
     /// [`LaneError::Frame`] where the dispatch is malformed, [`LaneError::Congested`], and from the future
@@ -178,20 +182,15 @@ impl RouterLane {
     pub fn dispatch(
         &self,
         token: &ActiveToken,
-        mut dispatch: Dispatch,
+        dispatch: &Dispatch,
     ) -> Result<impl Future<Output = Result<Combine, LaneError>> + Send + use<>, LaneError> {
         if token.lane != self.shared.connection.stable_id() {
             return Err(self.closed_error());
         }
-        let mut frame = Vec::with_capacity(dispatch.frame_bytes());
-        frame.resize(HEADER_BYTES, 0);
+        let mut frame = self.shared.outbox.frame(dispatch.frame_bytes());
         dispatch.encode(&mut frame)?;
-        // Kept to check the answer against; the rows themselves are not needed for that.
-        dispatch.activations = Activations::default();
-        dispatch.experts = Vec::new();
-        let (tx, rx) = oneshot::channel();
         let node = self.node();
-        let seq = self.shared.desk.await_combine(dispatch, tx);
+        let seq = self.shared.desk.ask(dispatch);
         let seq = seq.map_err(|waiting| LaneError::Congested { node, waiting })?;
         let body = u32::try_from(frame.len() - HEADER_BYTES).unwrap_or(u32::MAX);
         let header =
@@ -200,13 +199,12 @@ impl RouterLane {
             self.shared.desk.forget(seq);
             return Err(self.not_sent(&refused));
         }
-        let shared = Arc::clone(&self.shared.0);
-        Ok(async move {
-            match rx.await {
-                Ok(combine) => Ok(combine),
-                Err(_) => Err(shared.closed_error().await),
-            }
-        })
+        Ok(Answering::new(Arc::clone(&self.shared.0), seq))
+    }
+
+    /// Gives a combine back, so that its buffers are used again for the next.
+    pub fn restore(&self, combine: Combine) {
+        self.shared.desk.restore(combine);
     }
 
     /// Ends a request at the node; the future brings its last receipt.

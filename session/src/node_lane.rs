@@ -170,8 +170,7 @@ impl NodeLane {
     /// # Errors
     /// [`LaneEnd`] where the lane is over, or the router reads nothing.
     pub fn answer(&self, asked: &Asked, combine: &Combine) -> Result<(), LaneEnd> {
-        let mut frame = Vec::with_capacity(combine.frame_bytes());
-        frame.resize(HEADER_BYTES, 0);
+        let mut frame = self.outbox.frame(combine.frame_bytes());
         if let Err(error) = combine.encode(&mut frame) {
             return Err(self.shut(Refusal::SessionInternal, &error.to_string()));
         }

@@ -6,10 +6,10 @@ use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quinn::SendStream;
 
-use crate::frame::{FrameHeader, HEADER_BYTES};
+use crate::frame::{FrameHeader, FramePool};
 use crate::token::Seal;
 
 /// Bytes that may wait beyond what QUIC's own window holds.
@@ -38,17 +38,19 @@ struct Inner {
     backlog_bytes: usize,
     flusher: Option<Waker>,
     counter: u64,
+    pool: FramePool,
     gone: bool,
 }
 
 impl Outbox {
-    pub(crate) const fn new(stream: SendStream) -> Self {
+    pub(crate) fn new(stream: SendStream) -> Self {
         let inner = Inner {
             stream,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             flusher: None,
             counter: 0,
+            pool: FramePool::default(),
             gone: false,
         };
         Self { inner: Mutex::new(inner) }
@@ -59,22 +61,23 @@ impl Outbox {
         self.locked().send(frame)
     }
 
-    /// Numbers, seals and sends a frame: 40 bytes that are overwritten with the header, then the body.
+    /// Space for a frame of `len` bytes, for [`Self::send_sealed`]; its first 40 are taken.
+    pub(crate) fn frame(&self, len: usize) -> BytesMut {
+        self.locked().pool.take(len)
+    }
+
+    /// Numbers, seals and sends a frame that was made in [`Self::frame`].
     pub(crate) fn send_sealed(
         &self,
         seal: &Seal,
         mut header: FrameHeader,
-        mut frame: Vec<u8>,
+        frame: BytesMut,
     ) -> Result<(), SendRefused> {
         let mut inner = self.locked();
         inner.counter += 1;
-        header.counter = inner.counter;
-        header.token_slot = seal.slot();
-        header.mac = seal.mac(&header.authenticated());
-        if let Some(head) = frame.first_chunk_mut::<HEADER_BYTES>() {
-            *head = header.to_bytes();
-        }
-        inner.send(Bytes::from(frame))
+        seal.apply(&mut header, inner.counter);
+        let frame = inner.pool.finish(&header, frame);
+        inner.send(frame)
     }
 
     /// Writes what waits and asks to be polled again once there is more; never completes.

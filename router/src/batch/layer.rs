@@ -172,7 +172,7 @@ impl<'a> Layer<'a> {
         let dispatch = frame.dispatch(self.layer, self.normed, &self.starts).map_err(|_| Unserved::Shape)?;
         self.metrics.dispatches.one();
         let started = Instant::now();
-        let answer = host.lane.dispatch(&host.token, dispatch)?;
+        let answer = host.lane.dispatch(&host.token, &dispatch)?;
         Ok(async move {
             match tokio::time::timeout(patience, answer).await {
                 Ok(combine) => {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use counterfoil_consent::Permit;
 use counterfoil_spec::limits::MAX_OPEN_REQUESTS;
@@ -12,6 +13,10 @@ use tokio::sync::oneshot;
 use super::MAX_IN_FLIGHT;
 use crate::frame::{Combine, Dispatch, FrameHeader};
 use crate::token::{Exporter, Seal, Seals};
+
+mod calls;
+
+use calls::Calls;
 
 /// How a close is answered.
 pub(crate) type Closing = oneshot::Sender<Result<NodeReceipt, SlotRefusal>>;
@@ -26,19 +31,11 @@ pub(crate) struct Desk {
 #[derive(Debug, Default)]
 struct Books {
     seals: Seals,
-    next_seq: u32,
-    combines: HashMap<u32, Waiting>,
+    calls: Calls,
     slots: HashMap<u32, Slot>,
     next_nonce: u64,
     pongs: HashMap<u64, oneshot::Sender<()>>,
     over: bool,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    /// What was asked, without its rows.
-    asked: Dispatch,
-    tx: oneshot::Sender<Combine>,
 }
 
 #[derive(Debug, Default)]
@@ -80,39 +77,35 @@ impl Desk {
     }
 
     /// Numbers a dispatch; the error is how many wait already.
-    pub(crate) fn await_combine(&self, asked: Dispatch, tx: oneshot::Sender<Combine>) -> Result<u32, usize> {
-        let mut books = self.locked();
-        if books.combines.len() >= MAX_IN_FLIGHT {
-            return Err(books.combines.len());
-        }
-        // A number comes round again only after 2^32 dispatches; one that still waits by then is passed over.
-        loop {
-            let seq = books.next_seq;
-            books.next_seq = seq.wrapping_add(1);
-            if !books.combines.contains_key(&seq) {
-                if !books.over {
-                    books.combines.insert(seq, Waiting { asked, tx });
-                }
-                return Ok(seq);
-            }
-        }
+    pub(crate) fn ask(&self, dispatch: &Dispatch) -> Result<u32, usize> {
+        self.locked().calls.ask(dispatch)
     }
 
-    /// Hands a combine to the task that waits; false where it answers nothing that was asked.
-    pub(crate) fn answer(&self, seq: u32, combine: Combine) -> bool {
-        let waiting = self.locked().combines.remove(&seq);
-        match waiting {
-            Some(waiting) if combine.answers(&waiting.asked) => {
-                // The caller may have given up; then the combine is thrown away.
-                let _ = waiting.tx.send(combine);
-                true
-            }
-            _ => false,
-        }
+    /// Hands a combine to the task that waits, and leaves one whose buffers may be used for the next; false where it
+    /// answers nothing that was asked.
+    pub(crate) fn answer(&self, seq: u32, combine: &mut Combine) -> bool {
+        let answered = self.locked().calls.answer(seq, combine);
+        // Woken without the lock, because the task may run at once and come back here.
+        answered.map(|waker| waker.map(Waker::wake)).is_ok()
     }
 
+    /// The combine of a dispatch, or `None` once the lane is over.
+    pub(crate) fn poll_answer(&self, seq: u32, cx: &Context<'_>) -> Poll<Option<Combine>> {
+        self.locked().calls.poll(seq, cx)
+    }
+
+    /// Nobody waits for this combine any longer.
+    pub(crate) fn leave(&self, seq: u32) {
+        self.locked().calls.leave(seq);
+    }
+
+    /// This dispatch was never sent.
     pub(crate) fn forget(&self, seq: u32) {
-        self.locked().combines.remove(&seq);
+        self.locked().calls.forget(seq);
+    }
+
+    pub(crate) fn restore(&self, combine: Combine) {
+        self.locked().calls.restore(combine);
     }
 
     /// Notes that a slot is being closed; false where it is not open or is being closed already.
@@ -209,11 +202,13 @@ impl Desk {
     pub(crate) fn fail_all(&self) {
         let mut books = self.locked();
         books.over = true;
-        books.combines.clear();
+        let wakers = books.calls.fail_all();
         books.pongs.clear();
         for slot in books.slots.values_mut() {
             slot.closing = None;
         }
+        drop(books);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn locked(&self) -> MutexGuard<'_, Books> {

@@ -27,6 +27,8 @@ pub(crate) struct Reader {
     pub(crate) intake: Intake,
     pub(crate) window: ReplayWindow,
     pub(crate) events: mpsc::Sender<NodeMessage>,
+    /// Where the next combine is read.
+    pub(crate) combine: Combine,
     pub(crate) now: Now,
 }
 
@@ -36,8 +38,13 @@ impl Reader {
         loop {
             match self.intake.take() {
                 Ok(Some((header, body))) => {
-                    let done = in_force(&self.shared.peer, &self.now)
-                        .and_then(|()| take(&self.shared, &mut self.window, &self.events, &header, body));
+                    let to = Parts {
+                        shared: &self.shared,
+                        window: &mut self.window,
+                        events: &self.events,
+                        combine: &mut self.combine,
+                    };
+                    let done = in_force(&self.shared.peer, &self.now).and_then(|()| take(to, &header, body));
                     if let Err((refusal, detail)) = done {
                         self.shared.shut(refusal, &detail);
                         return;
@@ -97,22 +104,23 @@ pub(crate) fn in_force(peer: &VerifiedPeer, now: &Now) -> Result<(), Fault> {
     Err((Refusal::CertExpired, format!("the certificate ended at {}", peer.not_after().0)))
 }
 
-fn take(
-    shared: &Shared,
-    window: &mut ReplayWindow,
-    events: &mpsc::Sender<NodeMessage>,
-    header: &FrameHeader,
-    body: &[u8],
-) -> Result<(), Fault> {
+struct Parts<'a> {
+    shared: &'a Shared,
+    window: &'a mut ReplayWindow,
+    events: &'a mpsc::Sender<NodeMessage>,
+    combine: &'a mut Combine,
+}
+
+fn take(to: Parts<'_>, header: &FrameHeader, body: &[u8]) -> Result<(), Fault> {
+    let shared = to.shared;
     match header.kind {
         Kind::Combine => {
             shared.desk.check_mac(header).map_err(|r| (r, "the header's MAC".to_owned()))?;
-            if !window.accept(header.counter) {
+            if !to.window.accept(header.counter) {
                 return Err((Refusal::Replay, format!("counter {}", header.counter)));
             }
-            let mut combine = Combine::default();
-            combine.decode(body).map_err(|e| (e.refusal(), e.to_string()))?;
-            if shared.desk.answer(header.seq, combine) {
+            to.combine.decode(body).map_err(|e| (e.refusal(), e.to_string()))?;
+            if shared.desk.answer(header.seq, to.combine) {
                 Ok(())
             } else {
                 Err((Refusal::SessionOrder, format!("combine {} answers no dispatch", header.seq)))
@@ -120,7 +128,7 @@ fn take(
         }
         Kind::Control => {
             let message: NodeMessage = decode_control(body).map_err(|e| (e.refusal(), e.to_string()))?;
-            message_in(shared, events, message)
+            message_in(shared, to.events, message)
         }
         Kind::Dispatch => Err((Refusal::SessionShape, "a node sends no dispatches".to_owned())),
     }

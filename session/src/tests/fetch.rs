@@ -36,7 +36,7 @@ fn answering(pair: &Pair, length: usize) {
 /// The lane works still, both ways.
 async fn lane_works(pair: &mut Pair) {
     let token = consented(pair).await;
-    let waiting = pair.router.dispatch(&token, one_row(1.5)).unwrap();
+    let waiting = pair.router.dispatch(&token, &one_row(1.5)).unwrap();
     let dispatch = asked(&mut pair.node).await;
     let combine = echo(pair.node.dispatch());
     pair.node.answer(&dispatch, &combine).unwrap();

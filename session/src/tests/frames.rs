@@ -8,7 +8,7 @@ use crate::frame::{FrameHeader, HEADER_BYTES, Kind, encode_control};
 async fn an_answer_of_another_shape_ends_the_lane() {
     let mut pair = connected().await;
     let token = consented(&mut pair).await;
-    let pending = pair.router.dispatch(&token, one_row(1.0)).unwrap();
+    let pending = pair.router.dispatch(&token, &one_row(1.0)).unwrap();
     let one = asked(&mut pair.node).await;
     let mut wrong = echo(&one_row(1.0));
     wrong.segments[0].slot = 6;
@@ -47,7 +47,7 @@ async fn a_wrong_mac_ends_the_lane() {
 async fn a_counter_seen_before_ends_the_lane() {
     let mut pair = connected().await;
     let token = consented(&mut pair).await;
-    let pending = pair.router.dispatch(&token, one_row(1.0)).unwrap();
+    let pending = pair.router.dispatch(&token, &one_row(1.0)).unwrap();
     let one = asked(&mut pair.node).await;
     let mut body = vec![0; HEADER_BYTES];
     echo(&one_row(1.0)).encode(&mut body).unwrap();

@@ -8,8 +8,8 @@ use super::*;
 async fn rows_come_back_to_the_task_that_sent_them() {
     let mut pair = connected().await;
     let token = consented(&mut pair).await;
-    let first = pair.router.dispatch(&token, one_row(1.0)).unwrap();
-    let second = pair.router.dispatch(&token, one_row(2.0)).unwrap();
+    let first = pair.router.dispatch(&token, &one_row(1.0)).unwrap();
+    let second = pair.router.dispatch(&token, &one_row(2.0)).unwrap();
     let one = asked(&mut pair.node).await;
     let reply_to_one = echo(pair.node.dispatch());
     let two = asked(&mut pair.node).await;
@@ -24,10 +24,10 @@ async fn rows_come_back_to_the_task_that_sent_them() {
 async fn a_combine_after_the_caller_left_is_thrown_away() {
     let mut pair = connected().await;
     let token = consented(&mut pair).await;
-    drop(pair.router.dispatch(&token, one_row(1.0)).unwrap());
+    drop(pair.router.dispatch(&token, &one_row(1.0)).unwrap());
     let one = asked(&mut pair.node).await;
     pair.node.answer(&one, &echo(&one_row(1.0))).unwrap();
-    let next = pair.router.dispatch(&token, one_row(2.0)).unwrap();
+    let next = pair.router.dispatch(&token, &one_row(2.0)).unwrap();
     let two = asked(&mut pair.node).await;
     pair.node.answer(&two, &echo(&one_row(2.0))).unwrap();
     assert_eq!(next.await.unwrap().values, [2.0, -2.0]);
@@ -53,7 +53,7 @@ async fn a_frame_of_sixteen_mebibytes_passes() {
         rows: vec![RowVectors { vectors: 1, form: Form::Summed }; usize::from(rows)],
         values: dispatch.activations.to_floats(),
     };
-    let pending = pair.router.dispatch(&token, dispatch.clone()).unwrap();
+    let pending = pair.router.dispatch(&token, &dispatch).unwrap();
     let one = asked(&mut pair.node).await;
     assert!(pair.node.dispatch() == &dispatch);
     pair.node.answer(&one, &answer).unwrap();
@@ -66,7 +66,7 @@ async fn a_malformed_dispatch_never_leaves() {
     let token = consented(&mut pair).await;
     let mut bad = one_row(1.0);
     bad.activations = Activations::F32(vec![1.0]);
-    let error = pair.router.dispatch(&token, bad).map(|_| ()).unwrap_err();
+    let error = pair.router.dispatch(&token, &bad).map(|_| ()).unwrap_err();
     assert!(matches!(error, LaneError::Frame(_)), "{error}");
     assert_eq!(pair.router.end(), None);
 }
@@ -76,7 +76,7 @@ async fn a_token_of_another_lane_sends_nothing() {
     let mut first = connected().await;
     let token = consented(&mut first).await;
     let second = connected().await;
-    let error = second.router.dispatch(&token, one_row(1.0)).map(|_| ()).unwrap_err();
+    let error = second.router.dispatch(&token, &one_row(1.0)).map(|_| ()).unwrap_err();
     assert!(matches!(error, LaneError::Closed { .. }), "{error}");
 }
 
@@ -86,7 +86,7 @@ async fn everybody_who_waits_learns_of_the_end() {
     let token = consented(&mut pair).await;
     let order = pair.net.order(&permit(&pair), 5);
     pair.router.open(order).unwrap();
-    let dispatched = pair.router.dispatch(&token, one_row(1.0)).unwrap();
+    let dispatched = pair.router.dispatch(&token, &one_row(1.0)).unwrap();
     let closing = pair.router.close(CloseSlot { slot: 5, used: 0, cancelled: false }).unwrap();
     let _ = message(&mut pair.node).await;
     pair.node.shut(Refusal::SessionDrain, "bye");
@@ -95,7 +95,7 @@ async fn everybody_who_waits_learns_of_the_end() {
     assert_eq!(closed(closing.await.unwrap_err()), want);
     assert_eq!(pair.router.closed().await, want);
     assert_eq!(pair.events.recv().await, None);
-    let later = pair.router.dispatch(&token, one_row(1.0)).map(|_| ()).unwrap_err();
+    let later = pair.router.dispatch(&token, &one_row(1.0)).map(|_| ()).unwrap_err();
     assert_eq!(closed(later), want);
 }
 
