@@ -12,6 +12,10 @@
 //! one depends on the instruction set, so that nobody could check a node's answer.
 #![expect(clippy::indexing_slicing, reason = "indices are bounded by the lengths asserted at the entry")]
 
+mod activation;
+mod canonical;
+mod unpacked;
+
 use std::array;
 use std::sync::OnceLock;
 
