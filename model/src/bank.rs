@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::combine::Combined;
 use crate::error::{ComputeError, LoadError};
 use crate::expert::{ExpertSource, FeedForward};
+use crate::kernel::Activations;
+use crate::matrix::Operand;
 use crate::routing::{Routing, Share, vectors_of};
 use crate::rows::Rows;
 
@@ -75,6 +77,35 @@ impl ExpertBank {
     /// [`ComputeError::NotLoaded`], [`ComputeError::Shape`] or [`ComputeError::NonFinite`]; then nothing was
     /// computed for anybody.
     pub fn forward(&self, layer: u32, rows: &Rows, routing: &Routing) -> Result<Combined, ComputeError> {
+        //= spec/model.md#experts
+        //# Rows that are NaN or infinite anywhere MUST be refused, as input and as output, and MUST NOT be computed with.
+        rows.check_finite("rows for experts")?;
+        self.answer(layer, &Operand::of(rows), routing)
+    }
+
+    /// The same of rows that came quantised: the bits are those of [`Self::forward`] with the rows that the
+    /// activations were [made of](Activations::of).
+    ///
+    /// # Errors
+    /// As [`Self::forward`]; [`ComputeError::FloatWeights`] where an expert that is asked for does not
+    /// [take activations](Self::takes_activations).
+    pub fn forward_quantised(
+        &self,
+        layer: u32,
+        rows: &Activations,
+        routing: &Routing,
+    ) -> Result<Combined, ComputeError> {
+        self.answer(layer, &Operand::of_activations(rows), routing)
+    }
+
+    /// Whether an expert needs no more of its rows than their [`Activations`]: its gate and up matrices are quantised.
+    /// False for an expert that is not loaded.
+    #[must_use]
+    pub fn takes_activations(&self, layer: u32, expert: u16) -> bool {
+        self.experts.get(&(layer, expert)).is_some_and(FeedForward::takes_activations)
+    }
+
+    fn answer(&self, layer: u32, rows: &Operand<'_>, routing: &Routing) -> Result<Combined, ComputeError> {
         if rows.len() != routing.len() {
             return Err(ComputeError::Shape {
                 what: "rows of routing",
@@ -85,15 +116,12 @@ impl ExpertBank {
         if !rows.is_empty() {
             rows.expect_width(self.hidden)?;
         }
-        //= spec/model.md#experts
-        //# Rows that are NaN or infinite anywhere MUST be refused, as input and as output, and MUST NOT be computed with.
-        rows.check_finite("rows for experts")?;
         let mut answer = Rows::zeros(routing.vectors(), self.hidden);
         for (expert, asked) in Self::by_expert(routing) {
             let weights =
                 self.experts.get(&(layer, expert)).ok_or(ComputeError::NotLoaded { layer, expert })?;
             let indices: Vec<usize> = asked.iter().map(|ask| ask.row).collect();
-            let outputs = weights.apply(&rows.gather(&indices)?)?;
+            let outputs = weights.apply(&rows.gather(&indices, weights.takes_activations())?)?;
             outputs.check_finite("outputs of an expert")?;
             for (ask, output) in asked.iter().zip(outputs.iter()) {
                 ask.enter(answer.row_mut(ask.vector), output);

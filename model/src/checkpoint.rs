@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::limits::MAX_CHECKPOINT_TEXT_BYTES;
 
+use crate::arithmetic::Arithmetic;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::expert::{ExpertPart, ExpertSource};
@@ -31,6 +32,7 @@ pub struct Checkpoint {
     manifest: OnceLock<(Manifest, ManifestId)>,
     /// Whether it is a split folder, of which each part is compared with the manifest when it is loaded.
     split: bool,
+    arithmetic: Arithmetic,
 }
 
 impl Checkpoint {
@@ -79,6 +81,7 @@ impl Checkpoint {
             vocabulary,
             manifest: OnceLock::new(),
             split: true,
+            arithmetic: Arithmetic::default(),
         };
         checkpoint.adopt(manifest);
         Ok(checkpoint)
@@ -118,10 +121,23 @@ impl Checkpoint {
         naming: Naming,
         vocabulary: VocabularyFiles,
     ) -> Result<Self, LoadError> {
+        let (manifest, arithmetic) = (OnceLock::new(), Arithmetic::default());
         let checkpoint =
-            Self { name, config, weights, naming, vocabulary, manifest: OnceLock::new(), split: false };
+            Self { name, config, weights, naming, vocabulary, manifest, split: false, arithmetic };
         checkpoint.expect_expert_tensors()?;
         Ok(checkpoint)
+    }
+
+    /// The same with its quantised weights multiplied in this way by what is loaded from it.
+    #[must_use]
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..self }
+    }
+
+    /// How its quantised weights are multiplied.
+    #[must_use]
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// What it is called: the folder's name.
@@ -253,6 +269,10 @@ impl ExpertSource for Checkpoint {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     fn expert(&self, layer: u32, expert: u16) -> Result<[ExpertPart; 3], LoadError> {

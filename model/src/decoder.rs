@@ -7,7 +7,7 @@ use crate::error::{ComputeError, LoadError};
 use crate::expert::FeedForward;
 use crate::gate::Gate;
 use crate::kernel::sigmoid;
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, Operand};
 use crate::names::Tensor;
 use crate::norm::Norm;
 use crate::rope::{Rope, Rotations};
@@ -100,7 +100,7 @@ impl Decoder {
                 feed: LayerFeed::load(checkpoint, layer)?,
             })
         };
-        let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?);
+        let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?, checkpoint.arithmetic());
         Ok(Self {
             embedding: matrix(Tensor::Embedding)?,
             layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
@@ -219,7 +219,7 @@ impl Decoder {
         let normed = found.feed_norm.apply(rows)?;
         match &found.feed {
             LayerFeed::Dense(feed) => {
-                rows.add(&feed.apply(&normed)?)?;
+                rows.add(&feed.apply(&Operand::of(&normed))?)?;
                 Ok(Feed::Done)
             }
             LayerFeed::Experts { gate, .. } => {
@@ -274,7 +274,7 @@ impl LayerFeed {
         if config.is_dense(layer) {
             return FeedForward::load(checkpoint, |role| Tensor::Dense(layer, role)).map(Self::Dense);
         }
-        let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?);
+        let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?, checkpoint.arithmetic());
         let shared = match config.shared {
             None => None,
             Some(shared) => Some(SharedExpert {
@@ -282,7 +282,8 @@ impl LayerFeed {
                 gate: if shared.gated { Some(matrix(Tensor::SharedGate(layer))?) } else { None },
             }),
         };
-        let gate = Gate::load(&checkpoint.locate(Tensor::Gate(layer))?, config.top_k, config.gate.clone())?;
+        let found = checkpoint.locate(Tensor::Gate(layer))?;
+        let gate = Gate::load((&found, checkpoint.arithmetic()), config.top_k, config.gate.clone())?;
         Ok(Self::Experts { gate, shared })
     }
 
@@ -301,9 +302,10 @@ impl LayerFeed {
 impl SharedExpert {
     /// `(rows, hidden)` to the same shape, each row times the sigmoid of its gate.
     fn apply(&self, x: &Rows) -> Result<Rows, ComputeError> {
-        let mut y = self.feed.apply(x)?;
+        let x = Operand::of(x);
+        let mut y = self.feed.apply(&x)?;
         if let Some(gate) = &self.gate {
-            let scores = gate.apply(x)?; // (rows, 1)
+            let scores = gate.multiply(&x)?; // (rows, 1)
             for (at, score) in scores.values().iter().enumerate() {
                 let weight = sigmoid(*score);
                 y.row_mut(at).iter_mut().for_each(|v| *v *= weight);

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::arithmetic::Arithmetic;
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::dtype::ElementType;
@@ -11,7 +12,7 @@ use crate::error::{ComputeError, LoadError};
 use crate::kernel::{self, Path};
 use crate::layout::Laid;
 use crate::mapping::Span;
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, Operand};
 use crate::names::{Role, Tensor};
 use crate::rows::Rows;
 
@@ -28,6 +29,11 @@ pub trait ExpertSource {
     /// # Errors
     /// What is wrong with the weights, or that they are not here.
     fn expert(&self, layer: u32, expert: u16) -> Result<[ExpertPart; 3], LoadError>;
+
+    /// How quantised weights are multiplied.
+    fn arithmetic(&self) -> Arithmetic {
+        Arithmetic::Canonical
+    }
 
     /// Compares experts with the manifest, where they came with one, before anything is computed with them.
     ///
@@ -50,6 +56,10 @@ impl<S: ExpertSource + ?Sized> ExpertSource for Arc<S> {
 
     fn expert(&self, layer: u32, expert: u16) -> Result<[ExpertPart; 3], LoadError> {
         (**self).expert(layer, expert)
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        (**self).arithmetic()
     }
 
     fn check(&self, experts: &[(u32, u16)]) -> Result<(), LoadError> {
@@ -94,22 +104,27 @@ impl FeedForward {
         expert: u16,
     ) -> Result<Self, LoadError> {
         let [gate, up, down] = source.expert(layer, expert)?;
-        let load = Matrix::load_part;
+        let load = |part| Matrix::load_part(part, source.arithmetic());
         Ok(Self { gate: load(&gate)?, up: load(&up)?, down: load(&down)? })
     }
 
     /// Loads a part that is no expert's.
     pub(crate) fn load(checkpoint: &Checkpoint, tensor: impl Fn(Role) -> Tensor) -> Result<Self, LoadError> {
-        let load = |role| Matrix::load(&checkpoint.locate(tensor(role))?);
+        let load = |role| Matrix::load(&checkpoint.locate(tensor(role))?, checkpoint.arithmetic());
         Ok(Self { gate: load(Role::Gate)?, up: load(Role::Up)?, down: load(Role::Down)? })
     }
 
     /// `(rows, hidden)` to the same shape, not yet weighted.
-    pub(crate) fn apply(&self, x: &Rows) -> Result<Rows, ComputeError> {
-        let mut gate = self.gate.apply(x)?; // (rows, inner)
-        let up = self.up.apply(x)?; // (rows, inner)
+    pub(crate) fn apply(&self, x: &Operand<'_>) -> Result<Rows, ComputeError> {
+        let mut gate = self.gate.multiply(x)?; // (rows, inner)
+        let up = self.up.multiply(x)?; // (rows, inner)
         kernel::gated(Path::widest(), (gate.values_mut(), up.values()));
         self.down.apply(&gate)
+    }
+
+    /// Whether quantised activations are enough for it.
+    pub(crate) fn takes_activations(&self) -> bool {
+        self.gate.takes_activations() && self.up.takes_activations()
     }
 
     /// Bytes in memory.

@@ -2,6 +2,7 @@
 //! `DbrxFFN.route_tokens_to_experts` of transformers 5.23).
 #![expect(clippy::indexing_slicing, reason = "indices of experts come from the row that is indexed")]
 
+use crate::arithmetic::Arithmetic;
 use crate::config::{GateRule, Groups};
 use crate::error::{ComputeError, LoadError};
 use crate::kernel::softmax;
@@ -19,8 +20,12 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// Loads the gate, `(experts, hidden)`.
-    pub(crate) fn load(found: &Located<'_>, top_k: usize, rule: GateRule) -> Result<Self, LoadError> {
-        Ok(Self { matrix: Matrix::load(found)?, top_k, rule })
+    pub(crate) fn load(
+        (found, arithmetic): (&Located<'_>, Arithmetic),
+        top_k: usize,
+        rule: GateRule,
+    ) -> Result<Self, LoadError> {
+        Ok(Self { matrix: Matrix::load(found, arithmetic)?, top_k, rule })
     }
 
     /// Softmax over all experts, then the `top_k` greatest (of equals the lower index), weighted by the rule.

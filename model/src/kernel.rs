@@ -12,21 +12,24 @@
 //! one depends on the instruction set, so that nobody could check a node's answer.
 #![expect(clippy::indexing_slicing, reason = "indices are bounded by the lengths asserted at the entry")]
 
-mod activation;
-mod canonical;
-mod unpacked;
-
 use std::array;
 use std::sync::OnceLock;
 
 use crate::dtype::ElementType;
 use crate::quant;
 
+mod activation;
 mod attend;
+mod canonical;
 mod exp;
+mod packed;
+mod unpacked;
 
+pub use activation::{Activations, BadActivations};
 pub(crate) use attend::{Attend, softmax};
+pub(crate) use canonical::{Isa as QuantisedIsa, QuantisedProduct, quantised_product};
 pub(crate) use exp::{exp, sigmoid};
+pub(crate) use packed::Packed;
 
 use attend::attend_one;
 use exp::gated_all;

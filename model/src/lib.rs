@@ -16,6 +16,7 @@
 //! the other rows of a frame, nor on the processor. [`reference`] runs the same code in one process.
 
 mod angle;
+mod arithmetic;
 mod attention;
 mod bank;
 pub mod bench;
@@ -58,6 +59,7 @@ mod tojson;
 mod vocabulary;
 mod weights;
 
+pub use arithmetic::Arithmetic;
 pub use bank::ExpertBank;
 pub use checkpoint::Checkpoint;
 pub use combine::{Combined, combine};
@@ -69,6 +71,7 @@ pub use dtype::ElementType;
 pub use error::{ComputeError, LoadError};
 pub use expert::{ExpertPart, ExpertSource};
 pub use inventory::{Fit, Inventory, LayerSize, TypeSize};
+pub use kernel::{Activations, BadActivations};
 pub use manifest::{
     ExpertRecord, FileRecord, KeptManifests, MANIFEST_VERSION, Manifest, PartRecord, Progress,
 };

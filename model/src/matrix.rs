@@ -1,18 +1,26 @@
 //! A weight matrix, kept as it is stored.
 
+use crate::arithmetic::Arithmetic;
 use crate::dtype::ElementType;
 use crate::error::{ComputeError, LoadError};
 use crate::expert::ExpertPart;
-use crate::kernel::{self, Path, Product, StoredProduct, WIDENED_ROWS};
+use crate::kernel::{
+    self, Path, Product, QuantisedIsa, QuantisedProduct, StoredProduct, WIDENED_ROWS, quantised_product,
+};
 use crate::layout::{Laid, lay};
 use crate::mapping::Span;
 use crate::rows::Rows;
 use crate::weights::Located;
 
+mod operand;
+
+pub(crate) use operand::Operand;
+
 /// `(outputs, inner)`, as checkpoints store the weight of a linear layer without bias.
 ///
-/// A product widens a few rows at a time to f32, so that memory holds no more than the file; what is widened has the
-/// same bits each time, and the sums are those of one kernel.
+/// Quantised weights are multiplied with quantised activations, floats with floats: a product widens a few rows at a
+/// time to f32, so that memory holds no more than the file. What is widened has the same bits each time, and the sums
+/// are those of one kernel.
 pub(crate) struct Matrix {
     outputs: usize,
     inner: usize,
@@ -22,28 +30,32 @@ pub(crate) struct Matrix {
 enum Values {
     /// Widened when they were loaded.
     Wide(Vec<f32>),
-    /// As they are stored.
+    /// As they are stored, widened on the way.
     Stored { dtype: ElementType, bytes: Span },
+    /// As they are stored, multiplied by the canonical kernel.
+    Quantised { dtype: ElementType, bytes: Span },
 }
 
 impl Matrix {
     /// Takes a tensor, if all its values are finite.
-    pub(crate) fn load(found: &Located<'_>) -> Result<Self, LoadError> {
-        Ok(Self::of(lay(found)?))
+    pub(crate) fn load(found: &Located<'_>, arithmetic: Arithmetic) -> Result<Self, LoadError> {
+        Ok(Self::of(lay(found)?, arithmetic))
     }
 
     /// Takes a matrix of an expert, if all its values are finite.
-    pub(crate) fn load_part(part: &ExpertPart) -> Result<Self, LoadError> {
-        Ok(Self::of(part.lay()?))
+    pub(crate) fn load_part(part: &ExpertPart, arithmetic: Arithmetic) -> Result<Self, LoadError> {
+        Ok(Self::of(part.lay()?, arithmetic))
     }
 
-    fn of(laid: Laid) -> Self {
+    fn of(laid: Laid, arithmetic: Arithmetic) -> Self {
         let Laid { dtype, shape: [outputs, inner], bytes } = laid;
         let in_place = dtype == ElementType::F32 && as_floats(bytes.bytes()).is_some();
         let values = if !in_place && is_widened(dtype, outputs * inner) {
             Values::Wide(widened(dtype, bytes.bytes(), outputs * inner))
-        } else {
+        } else if dtype.is_float() || arithmetic == Arithmetic::Widened {
             Values::Stored { dtype, bytes }
+        } else {
+            Values::Quantised { dtype, bytes }
         };
         Self { outputs, inner, values }
     }
@@ -57,27 +69,55 @@ impl Matrix {
 
     /// `x · Wᵀ`: `(rows, inner)` to `(rows, outputs)`.
     pub(crate) fn apply(&self, x: &Rows) -> Result<Rows, ComputeError> {
-        self.apply_band(x, 0, self.outputs)
+        self.multiply(&Operand::of(x))
+    }
+
+    /// The same of rows that other matrices are multiplied with too.
+    pub(crate) fn multiply(&self, x: &Operand<'_>) -> Result<Rows, ComputeError> {
+        self.multiply_band(x, 0, self.outputs)
     }
 
     /// The `count` outputs from `first` on: `(rows, inner)` to `(rows, count)`.
     pub(crate) fn apply_band(&self, x: &Rows, first: usize, count: usize) -> Result<Rows, ComputeError> {
+        self.multiply_band(&Operand::of(x), first, count)
+    }
+
+    fn multiply_band(&self, x: &Operand<'_>, first: usize, count: usize) -> Result<Rows, ComputeError> {
         x.expect_width(self.inner)?;
         let past =
             ComputeError::Shape { what: "rows of a matrix", expected: self.outputs, found: first + count };
         let mut y = Rows::zeros(x.len(), count);
-        let (inner, whole) = (self.inner, first * self.inner..(first + count) * self.inner);
+        let inner = self.inner;
+        let band =
+            |dtype: ElementType, bytes| cut(bytes, dtype.row_bytes(inner).unwrap_or(0), (first, count));
         if let Some(values) = self.floats() {
-            let w = values.get(whole).ok_or(past)?;
-            kernel::product(Path::widest(), Product { x: x.values(), w, y: y.values_mut(), inner });
-        } else if let Values::Stored { dtype, bytes } = &self.values {
-            let row = dtype.row_bytes(inner).unwrap_or(0);
-            let w = bytes.bytes().get(first * row..(first + count) * row).ok_or(past)?;
-            let mut scratch = vec![0.0; WIDENED_ROWS * inner];
-            let (x, y, scratch) = (x.values(), y.values_mut(), scratch.as_mut_slice());
-            kernel::stored_product(Path::widest(), StoredProduct { x, dtype: *dtype, w, y, inner, scratch });
+            let w = values.get(first * inner..(first + count) * inner).ok_or(past)?;
+            kernel::product(Path::widest(), Product { x: x.rows()?.values(), w, y: y.values_mut(), inner });
+            return Ok(y);
+        }
+        match &self.values {
+            Values::Wide(_) => {}
+            Values::Stored { dtype, bytes } => {
+                let w = band(*dtype, bytes.bytes()).ok_or(past)?;
+                let mut scratch = vec![0.0; WIDENED_ROWS * inner];
+                let (x, y, scratch) = (x.rows()?.values(), y.values_mut(), scratch.as_mut_slice());
+                kernel::stored_product(
+                    Path::widest(),
+                    StoredProduct { x, dtype: *dtype, w, y, inner, scratch },
+                );
+            }
+            Values::Quantised { dtype, bytes } => {
+                let w = band(*dtype, bytes.bytes()).ok_or(past)?;
+                let job = QuantisedProduct { x: x.packed()?, w, dtype: *dtype, y: y.values_mut() };
+                quantised_product(QuantisedIsa::fastest(), job);
+            }
         }
         Ok(y)
+    }
+
+    /// Whether it is multiplied with quantised activations, so that it needs no rows of floats.
+    pub(crate) fn takes_activations(&self) -> bool {
+        matches!(self.values, Values::Quantised { .. })
     }
 
     /// Writes one row of the matrix to `out`; false past the end.
@@ -87,7 +127,7 @@ impl Matrix {
         }
         match &self.values {
             Values::Wide(values) => copy(values.get(at * self.inner..(at + 1) * self.inner), out),
-            Values::Stored { dtype, bytes } => {
+            Values::Stored { dtype, bytes } | Values::Quantised { dtype, bytes } => {
                 let row = dtype.row_bytes(self.inner).unwrap_or(0);
                 let found = bytes.bytes().get(at * row..(at + 1) * row);
                 found.is_some_and(|bytes| {
@@ -107,7 +147,7 @@ impl Matrix {
     pub(crate) fn bytes(&self) -> usize {
         match &self.values {
             Values::Wide(values) => size_of_val(values.as_slice()),
-            Values::Stored { bytes, .. } => bytes.bytes().len(),
+            Values::Stored { bytes, .. } | Values::Quantised { bytes, .. } => bytes.bytes().len(),
         }
     }
 
@@ -115,7 +155,7 @@ impl Matrix {
         match &self.values {
             Values::Wide(values) => Some(values),
             Values::Stored { dtype: ElementType::F32, bytes } => as_floats(bytes.bytes()),
-            Values::Stored { .. } => None,
+            Values::Stored { .. } | Values::Quantised { .. } => None,
         }
     }
 }
@@ -151,6 +191,11 @@ fn widened(dtype: ElementType, bytes: &[u8], count: usize) -> Vec<f32> {
     let mut values = vec![0.0; count];
     kernel::widen(Path::widest(), (dtype, bytes, &mut values));
     values
+}
+
+/// `count` rows of bytes from row `first` on; `None` past the end.
+fn cut(bytes: &[u8], row: usize, (first, count): (usize, usize)) -> Option<&[u8]> {
+    bytes.get(first * row..(first + count) * row)
 }
 
 fn copy(from: Option<&[f32]>, out: &mut [f32]) -> bool {

@@ -8,7 +8,7 @@ use super::{Cache, Place, matrix};
 use crate::checkpoint::Checkpoint;
 use crate::error::{ComputeError, LoadError};
 use crate::kernel::{self, Attend, Path};
-use crate::matrix::{Matrix, floats};
+use crate::matrix::{Matrix, Operand, floats};
 use crate::names::Tensor;
 use crate::rope::{Rope, reciprocal_root};
 use crate::rows::Rows;
@@ -68,6 +68,7 @@ impl Grouped {
         rope: &Rope,
         places: &mut [Place<'_>],
     ) -> Result<Rows, ComputeError> {
+        let x = &Operand::of(x);
         let mut q = self.q.apply(x)?; // (rows, heads · head_dim)
         let mut k = self.k.apply(x)?; // (rows, kv_heads · head_dim)
         let v = self.v.apply(x)?; // (rows, kv_heads · head_dim)
@@ -114,8 +115,8 @@ impl Grouped {
 
 impl Projection {
     /// `(rows, hidden)` to `(rows, outputs)`: the product, then the bias, then the cut.
-    fn apply(&self, x: &Rows) -> Result<Rows, ComputeError> {
-        let mut y = self.matrix.apply(x)?;
+    fn apply(&self, x: &Operand<'_>) -> Result<Rows, ComputeError> {
+        let mut y = self.matrix.multiply(x)?;
         if let Some(bias) = &self.bias {
             for row in y.values_mut().chunks_exact_mut(bias.len().max(1)) {
                 row.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
@@ -145,7 +146,8 @@ mod tests {
     }
 
     fn applied(projection: &Projection) -> Vec<f32> {
-        projection.apply(&Rows::from_values(1, vec![2.0, -1.0]).unwrap()).unwrap().into_values()
+        let x = Rows::from_values(1, vec![2.0, -1.0]).unwrap();
+        projection.apply(&Operand::of(&x)).unwrap().into_values()
     }
 
     #[test]

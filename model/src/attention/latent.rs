@@ -18,7 +18,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::NormKind;
 use crate::error::{ComputeError, LoadError};
 use crate::kernel::{self, Attend, Path};
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, Operand};
 use crate::names::Tensor;
 use crate::norm::Norm;
 use crate::rope::{Rope, reciprocal_root};
@@ -92,14 +92,16 @@ impl Latent {
         places: &mut [Place<'_>],
     ) -> Result<Rows, ComputeError> {
         let Widths { heads, latent, .. } = self.widths;
+        let rows = x.len();
+        let x = &Operand::of(x);
         let queries = match &self.query_latent {
-            Some((matrix, norm)) => self.query.apply(&norm.apply(&matrix.apply(x)?)?)?,
-            None => self.query.apply(x)?,
+            Some((matrix, norm)) => self.query.apply(&norm.apply(&matrix.multiply(x)?)?)?,
+            None => self.query.multiply(x)?,
         }; // (rows, heads · (nope + rope))
         let mut queries = self.absorbed(&queries)?; // (rows, heads · (latent + rope))
         let mut entries = self.entries(x)?; // (rows, latent + rope)
         let wide = entries.width();
-        let mut weighted = Rows::zeros(x.len(), heads * latent);
+        let mut weighted = Rows::zeros(rows, heads * latent);
         let mut scores = Vec::new();
         for place in places {
             place.cache.truncate(place.position * wide);
@@ -123,9 +125,9 @@ impl Latent {
     }
 
     /// What is cached of each row: the normed latent, then the shared key, not yet rotated.
-    fn entries(&self, x: &Rows) -> Result<Rows, ComputeError> {
+    fn entries(&self, x: &Operand<'_>) -> Result<Rows, ComputeError> {
         let Widths { latent, .. } = self.widths;
-        let mut entries = self.latent.apply(x)?; // (rows, latent + rope)
+        let mut entries = self.latent.multiply(x)?; // (rows, latent + rope)
         for at in 0..entries.len() {
             self.norm.apply_row(&mut entries.row_mut(at)[..latent]);
         }

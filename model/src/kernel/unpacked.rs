@@ -1,7 +1,8 @@
 //! One row of quantised weights, unpacked into bytes and scales: the form in which it meets every row of activations.
 //!
-//! A weight is `scale · (byte − offset) + minimum`: the offset is one number for the type, scale and minimum belong to
-//! 16 or 32 weights. Layouts are those of llama.cpp's `ggml-common.h`; the bits within a block are named at each type.
+//! A weight is `scale · factor · (byte − offset) + minimum`: the offset is one number for the type, scale and minimum
+//! belong to 32 weights, the factor, an integer that only `q6_k` has, to 16. Layouts are those of llama.cpp's
+//! `ggml-common.h`; the bits within a block are named at each type.
 #![expect(clippy::indexing_slicing, reason = "blocks are arrays whose sizes the types state")]
 
 use crate::dtype::ElementType;
@@ -12,8 +13,10 @@ use crate::kernel::activation::BLOCK;
 pub(crate) struct Unpacked {
     /// `(inner)`
     pub(crate) bytes: Vec<u8>,
-    /// `(inner / 16)` or `(inner / 32)`, see [`Form::scale_values`]
+    /// `(inner / 32)`
     pub(crate) scales: Vec<f32>,
+    /// `(inner / 16)`, empty where the type has none
+    pub(crate) factors: Vec<i8>,
     /// `(inner / 32)`, empty where the type has none
     pub(crate) minimums: Vec<f32>,
 }
@@ -23,24 +26,23 @@ pub(crate) struct Unpacked {
 pub(crate) struct Form {
     /// Taken from each byte.
     pub(crate) offset: u8,
-    /// Weights that share a scale: 16 or 32.
-    pub(crate) scale_values: usize,
+    /// Whether each 16 weights have a factor.
+    pub(crate) has_factors: bool,
     /// Whether blocks have a minimum.
     pub(crate) has_minimum: bool,
 }
 
 /// The form of a type; `None` for floats.
 pub(crate) const fn form(dtype: ElementType) -> Option<Form> {
-    let (offset, scale_values, has_minimum) = match dtype {
+    let (offset, has_factors, has_minimum) = match dtype {
         ElementType::F32 | ElementType::F16 | ElementType::Bf16 => return None,
-        ElementType::Q8_0 => (128, 32, false),
-        ElementType::Q4_0 => (8, 32, false),
-        ElementType::Q5_0 => (16, 32, false),
-        ElementType::Q5_1 => (0, 32, true),
-        ElementType::Q4K | ElementType::Q5K => (0, 32, true),
-        ElementType::Q6K => (32, 16, false),
+        ElementType::Q8_0 => (128, false, false),
+        ElementType::Q4_0 => (8, false, false),
+        ElementType::Q5_0 => (16, false, false),
+        ElementType::Q5_1 | ElementType::Q4K | ElementType::Q5K => (0, false, true),
+        ElementType::Q6K => (32, true, false),
     };
-    Some(Form { offset, scale_values, has_minimum })
+    Some(Form { offset, has_factors, has_minimum })
 }
 
 impl Unpacked {
@@ -48,7 +50,8 @@ impl Unpacked {
     pub(crate) fn for_rows(inner: usize, form: Form) -> Self {
         Self {
             bytes: vec![0; inner],
-            scales: vec![0.0; inner / form.scale_values],
+            scales: vec![0.0; inner / BLOCK],
+            factors: vec![0; if form.has_factors { inner / 16 } else { 0 }],
             minimums: vec![0.0; if form.has_minimum { inner / BLOCK } else { 0 }],
         }
     }
@@ -57,7 +60,7 @@ impl Unpacked {
 /// Unpacks one stored row. Floats leave everything as it is.
 #[inline(always)]
 pub(crate) fn unpack(dtype: ElementType, row: &[u8], into: &mut Unpacked) {
-    let Unpacked { bytes, scales, minimums } = into;
+    let Unpacked { bytes, scales, factors, minimums } = into;
     match dtype {
         ElementType::F32 | ElementType::F16 | ElementType::Bf16 => {}
         ElementType::Q8_0 => q8_0(row, bytes, scales),
@@ -66,15 +69,14 @@ pub(crate) fn unpack(dtype: ElementType, row: &[u8], into: &mut Unpacked) {
         ElementType::Q5_1 => q5::<24, 8>(row, bytes, scales, minimums),
         ElementType::Q4K => q4_k(row, bytes, scales, minimums),
         ElementType::Q5K => q5_k(row, bytes, scales, minimums),
-        ElementType::Q6K => q6_k(row, bytes, scales),
+        ElementType::Q6K => q6_k(row, bytes, scales, factors),
     }
 }
 
 /// `{d: f16, q: i8[32]}`; a byte is `q + 128`.
 #[inline(always)]
 fn q8_0(row: &[u8], bytes: &mut [u8], scales: &mut [f32]) {
-    for ((block, out), scale) in
-        row.as_chunks::<34>().0.iter().zip(bytes.as_chunks_mut::<32>().0).zip(scales)
+    for ((block, out), scale) in row.as_chunks::<34>().0.iter().zip(bytes.as_chunks_mut::<32>().0).zip(scales)
     {
         *scale = f16(block[0], block[1]);
         for (out, q) in out.iter_mut().zip(&block[2..34]) {
@@ -86,8 +88,7 @@ fn q8_0(row: &[u8], bytes: &mut [u8], scales: &mut [f32]) {
 /// `{d: f16, q: u8[16]}`; weight `j` is the low half of `q[j]`, weight `j + 16` the high one.
 #[inline(always)]
 fn q4_0(row: &[u8], bytes: &mut [u8], scales: &mut [f32]) {
-    for ((block, out), scale) in
-        row.as_chunks::<18>().0.iter().zip(bytes.as_chunks_mut::<32>().0).zip(scales)
+    for ((block, out), scale) in row.as_chunks::<18>().0.iter().zip(bytes.as_chunks_mut::<32>().0).zip(scales)
     {
         *scale = f16(block[0], block[1]);
         let (low, high) = out.split_at_mut(16);
@@ -105,8 +106,7 @@ fn q5<const BYTES: usize, const Q: usize>(
     scales: &mut [f32],
     minimums: &mut [f32],
 ) {
-    for (at, (block, out)) in
-        row.as_chunks::<BYTES>().0.iter().zip(bytes.as_chunks_mut::<32>().0).enumerate()
+    for (at, (block, out)) in row.as_chunks::<BYTES>().0.iter().zip(bytes.as_chunks_mut::<32>().0).enumerate()
     {
         scales[at] = f16(block[0], block[1]);
         if let Some(minimum) = minimums.get_mut(at) {
@@ -156,12 +156,12 @@ fn q5_k(row: &[u8], bytes: &mut [u8], scales: &mut [f32], minimums: &mut [f32]) 
 /// weights 0 to 63 in their low halves and 64 to 127 in the high ones; byte `j` of 32 high bytes has the bits of
 /// weights `j`, `j + 32`, `j + 64` and `j + 96` from the lowest pair up.
 #[inline(always)]
-fn q6_k(row: &[u8], bytes: &mut [u8], scales: &mut [f32]) {
+fn q6_k(row: &[u8], bytes: &mut [u8], scales: &mut [f32], factors: &mut [i8]) {
     let outs = bytes.as_chunks_mut::<256>().0;
     for (at, (block, out)) in row.as_chunks::<210>().0.iter().zip(outs).enumerate() {
-        let d = f16(block[208], block[209]);
-        for (scale, stored) in scales[16 * at..16 * at + 16].iter_mut().zip(&block[192..208]) {
-            *scale = d * f32::from(i8::from_le_bytes([*stored]));
+        scales[8 * at..8 * at + 8].fill(f16(block[208], block[209]));
+        for (factor, stored) in factors[16 * at..16 * at + 16].iter_mut().zip(&block[192..208]) {
+            *factor = stored.cast_signed();
         }
         for (half, out) in out.as_chunks_mut::<128>().0.iter_mut().enumerate() {
             let (low, high) = (&block[64 * half..][..64], &block[128 + 32 * half..][..32]);

@@ -112,7 +112,11 @@ fn memory_holds_no_more_than_the_file_but_for_small_floats() {
     let loaded = |dtype: ElementType, outputs, inner| {
         let bytes = stored(dtype, outputs, inner);
         let told = resident_bytes(dtype, [outputs, inner], bytes.len(), false);
-        let bytes = Matrix::of(Laid { dtype, shape: [outputs, inner], bytes: Span::owned(bytes) }).bytes();
+        let bytes = Matrix::of(
+            Laid { dtype, shape: [outputs, inner], bytes: Span::owned(bytes) },
+            Arithmetic::Canonical,
+        )
+        .bytes();
         assert_eq!(told, bytes);
         bytes
     };

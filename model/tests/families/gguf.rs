@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use counterfoil_model::{Activations, Arithmetic, ComputeError, Feed, Routing, Rows};
+
 use super::judged::{Model, Parity, bits, fixture};
 
 /// `fixtures/gguf/index.json`
@@ -16,11 +18,26 @@ struct File {
     parity: String,
 }
 
+/// As it is in f32, so that another program's f32 arithmetic is what it is compared with.
 fn agrees(name: &str) {
+    let (file, parity) = files(name);
+    Model::open_as(&file, Arithmetic::Widened).agrees_with(&parity, name);
+}
+
+fn files(name: &str) -> (String, Parity) {
     let index: Index = fixture("gguf/index.json");
     let file = index.files.into_iter().find(|file| file.file == format!("gguf/{name}.gguf")).unwrap();
     let parity: Parity = fixture(&file.parity);
-    Model::open(&file.file).agrees_with(&parity, name);
+    (file.file, parity)
+}
+
+#[test]
+fn the_canonical_arithmetic_stays_within_its_error() {
+    for name in ["mixtral-quantised", "qwen-quantised", "deepseek-quantised", "dbrx-quantised"] {
+        let (file, parity) = files(name);
+        let (error, differ) = Model::open(&file).error_against(&parity);
+        println!("{name} {error:e} {differ:?}");
+    }
 }
 
 #[test]
@@ -98,5 +115,43 @@ fn quantised_weights_give_the_same_bits_in_chunks_and_over_banks() {
         let whole = bits(&model.logits(&ids));
         assert_eq!(bits(&model.logits_in_chunks(&ids, 1)), whole, "{name}");
         assert_eq!(bits(&model.logits_spread(&ids, 3)), whole, "{name}");
+    }
+}
+
+/// The normed rows and the routing of the first layer with experts.
+fn frame(model: &Model) -> (u32, Rows, Routing) {
+    let mut rows = model.decoder.embed(&[3, 1, 4, 1, 5, 9, 2, 6]).unwrap();
+    for layer in 0..model.decoder.config().layers {
+        if let Feed::Experts { normed, routing } = model.decoder.gate(layer, &mut rows).unwrap() {
+            return (layer, normed, routing);
+        }
+    }
+    panic!("no layer has experts");
+}
+
+#[test]
+fn experts_given_activations_answer_with_the_bits_of_experts_given_rows() {
+    for name in ["mixtral-quantised", "qwen-quantised", "deepseek-quantised", "dbrx-quantised"] {
+        let model = Model::open(&format!("gguf/{name}.gguf"));
+        let (layer, rows, routing) = frame(&model);
+        assert!(model.bank.takes_activations(layer, 0), "{name}");
+        let given_rows = model.bank.forward(layer, &rows, &routing).unwrap().into_vectors();
+        let made = Activations::of(&rows).unwrap();
+        let (bytes, scales) = (made.bytes().to_vec(), made.scales().to_vec());
+        let sent = Activations::from_parts(rows.width(), bytes, scales).unwrap();
+        let given_activations = model.bank.forward_quantised(layer, &sent, &routing).unwrap().into_vectors();
+        assert_eq!(bits(&given_activations), bits(&given_rows), "{name}");
+    }
+}
+
+#[test]
+fn experts_of_floats_or_multiplied_as_floats_refuse_activations() {
+    let widened = Model::open_as("gguf/qwen-quantised.gguf", Arithmetic::Widened);
+    for model in [Model::open("gguf/qwen.gguf"), widened] {
+        let (layer, rows, routing) = frame(&model);
+        assert!(!model.bank.takes_activations(layer, 0));
+        let activations = Activations::of(&rows).unwrap();
+        let refused = model.bank.forward_quantised(layer, &activations, &routing);
+        assert_eq!(refused, Err(ComputeError::FloatWeights));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use counterfoil_model::reference::{self, Spread, step};
-use counterfoil_model::{Checkpoint, Decoder, ExpertBank, Rows, argmax};
+use counterfoil_model::{Arithmetic, Checkpoint, Decoder, ExpertBank, Rows, argmax};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -50,8 +50,14 @@ pub(crate) fn nmse(ours: &[f32], theirs: &[f32]) -> f64 {
 impl Model {
     /// Opens and loads a fixture.
     pub(crate) fn open(name: &str) -> Self {
+        Self::open_as(name, Arithmetic::Canonical)
+    }
+
+    /// The same, its quantised weights multiplied in this way.
+    pub(crate) fn open_as(name: &str, arithmetic: Arithmetic) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
-        let checkpoint = Checkpoint::open(&path).unwrap_or_else(|e| panic!("{e}"));
+        let checkpoint =
+            Checkpoint::open(&path).unwrap_or_else(|e| panic!("{e}")).with_arithmetic(arithmetic);
         let decoder = Decoder::load(&checkpoint).unwrap_or_else(|e| panic!("{e}"));
         let bank = ExpertBank::load(&checkpoint, checkpoint.config().all_experts());
         Self { bank: bank.unwrap_or_else(|e| panic!("{e}")), decoder, checkpoint }
@@ -69,6 +75,21 @@ impl Model {
             assert_eq!(ours.iter().map(argmax).collect::<Vec<_>>(), sequence.argmax, "{name}");
             assert_eq!(self.greedy(&sequence.input_ids, sequence.greedy.len()), sequence.greedy, "{name}");
         }
+    }
+
+    /// The squared error of the logits that the judge wrote down, and how many argmaxes of how many differ.
+    pub(crate) fn error_against(&self, parity: &Parity) -> (f64, [usize; 2]) {
+        let (mut ours, mut theirs, mut differ) = (Vec::new(), Vec::new(), [0, 0]);
+        for sequence in &parity.sequences {
+            let logits = self.logits(&sequence.input_ids);
+            let all: Vec<usize> = (0..logits.len()).collect();
+            let shown = logits.gather(sequence.positions.as_deref().unwrap_or(&all)).unwrap();
+            ours.extend_from_slice(shown.values());
+            theirs.extend(sequence.logits.concat());
+            let same = logits.iter().map(argmax).zip(&sequence.argmax).filter(|(a, b)| a == *b).count();
+            differ = [differ[0] + logits.len() - same, differ[1] + logits.len()];
+        }
+        (nmse(&ours, &theirs), differ)
     }
 
     /// The logits of every position.

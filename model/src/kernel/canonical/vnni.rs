@@ -1,91 +1,247 @@
-//! The canonical product with AVX-512 VNNI: two blocks of 32 in one register, so that its sixteen lanes are the
-//! sixteen lanes of the definition.
+//! The canonical product with AVX-512 VNNI: four weight rows at once, by up to eight rows of activations.
+//!
+//! Of four blocks of a weight row, one register has the first 16 bytes of each and one the last 16. Two `vpdpbusd` with
+//! the activations in the same order leave four integers of each block; those of four weight rows are added across to
+//! one register whose lane `4 i + r` is the integer of block `i` and weight row `r`. So the four lanes of the
+//! definition lie in the register's four quarters, and nothing more is added across until the row ends.
+//!
+//! `vpdpbusd` takes weight bytes without sign; what the offset adds to them is taken from the integers.
+
+mod blocks;
+mod scales;
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_set1_epi32, _mm512_setr_epi32,
-    _mm512_setzero_ps, _mm512_storeu_ps,
+    __m128, __m512, __m512i, _mm_add_ps, _mm_storeu_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_cvtepi32_ps,
+    _mm512_dpbusd_epi32, _mm512_extractf32x4_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps,
+    _mm512_mullo_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sub_epi32,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use super::{Column, Job, finish, last_block};
-use crate::kernel::activation::{ActivationRow, BLOCK, BLOCK_LANES};
-use crate::kernel::unpacked::{Unpacked, unpack};
+use self::scales::Scales;
+use super::Job;
+use crate::dtype::ElementType;
+use crate::kernel::packed::{Quad, Sixteen};
 
-/// Values, and lanes, of two blocks.
-const PAIR: usize = 2 * BLOCK;
-const LANES: usize = 2 * BLOCK_LANES;
+/// Weight rows that are multiplied together.
+const ROWS: usize = 4;
+/// Rows of activations that meet four weight rows while these are in registers.
+const MAX_TILE: usize = 8;
 
-/// One weight row by all rows of activations; `S` scales to a block.
+/// The types, as generic arguments.
+const Q8_0: u8 = 0;
+const Q4_0: u8 = 1;
+const Q5_0: u8 = 2;
+const Q5_1: u8 = 3;
+const Q4_K: u8 = 4;
+const Q5_K: u8 = 5;
+const Q6_K: u8 = 6;
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn column<const S: usize>(job: Job<'_>, stored: &[u8], scratch: &mut Unpacked, out: Column<'_>) {
-    unpack(job.dtype, stored, scratch);
-    for (r, y) in out.enumerate() {
-        let row = job.x.row(r);
-        let mut lanes = pairs::<S>(scratch, row);
-        last_block::<S>(scratch, row, job.form, &mut lanes);
-        *y = finish(lanes, scratch, row);
+pub(super) fn product(job: Job<'_>, y: &mut [f32]) {
+    match job.dtype {
+        ElementType::F32 | ElementType::F16 | ElementType::Bf16 => {}
+        ElementType::Q8_0 => all::<Q8_0, 136>(job, y),
+        ElementType::Q4_0 => all::<Q4_0, 72>(job, y),
+        ElementType::Q5_0 => all::<Q5_0, 88>(job, y),
+        ElementType::Q5_1 => all::<Q5_1, 96>(job, y),
+        ElementType::Q4K => all::<Q4_K, 144>(job, y),
+        ElementType::Q5K => all::<Q5_K, 176>(job, y),
+        ElementType::Q6K => all::<Q6_K, 210>(job, y),
     }
 }
 
-/// The lanes of one output over all whole pairs of blocks.
+/// Four weight rows, cut into units: four blocks of 32, or one of 256. What is past the last whole unit stands in
+/// `last`, filled up with zeros.
+struct Group<'a, const UNIT: usize> {
+    units: [&'a [[u8; UNIT]]; ROWS],
+    last: Option<[[u8; UNIT]; ROWS]>,
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn pairs<const S: usize>(w: &Unpacked, x: ActivationRow<'_>) -> [f32; LANES] {
-    // A register holds the scales of 16 / S blocks; `pick` spreads those of one pair over its lanes.
-    let (first, step) = match S {
-        1 => (_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1), _mm512_set1_epi32(2)),
-        _ => (_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3), _mm512_set1_epi32(4)),
-    };
-    let mut sum = _mm512_setzero_ps();
-    let groups = w.bytes.chunks(LANES / S * BLOCK).zip(x.bytes.chunks(LANES / S * BLOCK));
-    let corrections = x.corrections.chunks(LANES / S * BLOCK_LANES);
-    let scales = w.scales.chunks(LANES).zip(x.scales.chunks(LANES / S));
-    for (((w_bytes, x_bytes), corrections), (w_scales, x_scales)) in groups.zip(corrections).zip(scales) {
-        let scales = _mm512_mul_ps(first_sixteen(w_scales), repeated::<S>(x_scales));
-        let mut pick = first;
-        let bytes = w_bytes.as_chunks::<PAIR>().0.iter().zip(x_bytes.as_chunks::<PAIR>().0);
-        for ((w_bytes, x_bytes), correction) in bytes.zip(corrections.as_chunks::<LANES>().0) {
-            let dot = _mm512_dpbusd_epi32(integers(correction), bytes_of(w_bytes), signed_bytes_of(x_bytes));
-            let scale = _mm512_permutexvar_ps(pick, scales);
-            sum = _mm512_add_ps(sum, _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scale));
-            pick = _mm512_add_epi32(pick, step);
+fn all<const T: u8, const UNIT: usize>(job: Job<'_>, y: &mut [f32]) {
+    let rows = job.x.activations().len();
+    let mut minimums = Vec::new();
+    for c in (0..job.outputs).step_by(ROWS) {
+        let count = ROWS.min(job.outputs - c);
+        let group = Group::<UNIT>::of(job, c);
+        let mut r = 0;
+        while r < rows {
+            let y = &mut y[r * job.outputs + c..];
+            let at = (r, count);
+            r += match rows - r {
+                1 => tile::<T, UNIT, 1>(job, &group, &mut minimums, at, y),
+                2 => tile::<T, UNIT, 2>(job, &group, &mut minimums, at, y),
+                3 => tile::<T, UNIT, 3>(job, &group, &mut minimums, at, y),
+                4 | 5 => tile::<T, UNIT, 4>(job, &group, &mut minimums, at, y),
+                6 | 7 => tile::<T, UNIT, 6>(job, &group, &mut minimums, at, y),
+                _ => tile::<T, UNIT, MAX_TILE>(job, &group, &mut minimums, at, y),
+            };
         }
     }
-    let mut lanes = [0f32; LANES];
+}
+
+impl<'a, const UNIT: usize> Group<'a, UNIT> {
+    /// The four rows from `c` on; past the end the last one stands again.
+    fn of(job: Job<'a>, c: usize) -> Self {
+        let row = |r: usize| &job.w[(c + r).min(job.outputs - 1) * job.row_bytes..][..job.row_bytes];
+        let cut = [row(0).as_chunks(), row(1).as_chunks(), row(2).as_chunks(), row(3).as_chunks()];
+        let last = cut.iter().any(|(_, rest)| !rest.is_empty()).then(|| {
+            cut.map(|(_, rest)| {
+                let mut filled = [0; UNIT];
+                filled[..rest.len()].copy_from_slice(rest);
+                filled
+            })
+        });
+        Self { units: cut.map(|(units, _)| units), last }
+    }
+}
+
+/// Four weight rows by `R` rows of activations; gives `R`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn tile<const T: u8, const UNIT: usize, const R: usize>(
+    job: Job<'_>,
+    group: &Group<'_, UNIT>,
+    minimums: &mut Vec<Sixteen<f32>>,
+    (r, count): (usize, usize),
+    y: &mut [f32],
+) -> usize {
+    let x: [&[Quad]; R] = std::array::from_fn(|i| job.x.row(r + i).0);
+    let mut sums = [_mm512_setzero_ps(); R];
+    minimums.clear();
+    let [a, b, c, d] = group.units;
+    let mut quad = 0;
+    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+        quad += unit::<T, UNIT, R>([a, b, c, d], (&x, quad), &mut sums, minimums);
+    }
+    if let Some([a, b, c, d]) = &group.last {
+        unit::<T, UNIT, R>([a, b, c, d], (&x, quad), &mut sums, minimums);
+    }
+    for i in 0..R {
+        let mut total = tree(sums[i]);
+        if job.form.has_minimum {
+            let mut sum = _mm512_setzero_ps();
+            for (minimum, block_sum) in minimums.iter().zip(job.x.row(r + i).1) {
+                sum = _mm512_add_ps(sum, _mm512_mul_ps(floats(&minimum.0), floats(&block_sum.0)));
+            }
+            total = _mm_add_ps(total, tree(sum));
+        }
+        let mut four = [0f32; ROWS];
+        // SAFETY: the array has room for four floats; the store needs no alignment.
+        #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
+        unsafe {
+            _mm_storeu_ps(four.as_mut_ptr(), total);
+        }
+        y[i * job.outputs..][..count].copy_from_slice(&four[..count]);
+    }
+    R
+}
+
+/// One unit of each row; gives how many quads of blocks it has.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn unit<const T: u8, const UNIT: usize, const R: usize>(
+    w: [&[u8; UNIT]; ROWS],
+    (x, first): (&[&[Quad]; R], usize),
+    sums: &mut [__m512; R],
+    minimums: &mut Vec<Sixteen<f32>>,
+) -> usize {
+    let scales = scales::of::<T, UNIT>(w);
+    let quads = if T >= Q4_K { 2 } else { 1 };
+    for half in 0..quads {
+        let w = [
+            blocks::of::<T, UNIT>(w[0], half),
+            blocks::of::<T, UNIT>(w[1], half),
+            blocks::of::<T, UNIT>(w[2], half),
+            blocks::of::<T, UNIT>(w[3], half),
+        ];
+        let Scales { scale, factors, minimum } = scales.quad(half);
+        if matches!(T, Q5_1 | Q4_K | Q5_K) {
+            minimums.push(stored(minimum));
+        }
+        for i in 0..R {
+            let x = &x[i][first + half];
+            let integers = if T == Q6_K { with_factors(&w, x, factors) } else { integers::<T>(&w, x) };
+            let scale = _mm512_mul_ps(scale, floats(&x.scales));
+            sums[i] = _mm512_add_ps(sums[i], _mm512_mul_ps(_mm512_cvtepi32_ps(integers), scale));
+        }
+    }
+    quads
+}
+
+/// The integers of four blocks of four weight rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn integers<const T: u8>(w: &[[__m512i; 2]; ROWS], x: &Quad) -> __m512i {
+    let [first, last] = [signed(&x.halves[0]), signed(&x.halves[1])];
+    let zero = _mm512_setzero_si512();
+    let all = across([
+        _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, w[0][0], first), w[0][1], last),
+        _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, w[1][0], first), w[1][1], last),
+        _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, w[2][0], first), w[2][1], last),
+        _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, w[3][0], first), w[3][1], last),
+    ]);
+    let sums = whole(&x.sums);
+    match T {
+        Q8_0 => _mm512_sub_epi32(all, _mm512_slli_epi32::<7>(sums)),
+        Q4_0 => _mm512_sub_epi32(all, _mm512_slli_epi32::<3>(sums)),
+        Q5_0 => _mm512_sub_epi32(all, _mm512_slli_epi32::<4>(sums)),
+        _ => all,
+    }
+}
+
+/// The same where each half of a block has a factor; the offset is 32.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn with_factors(w: &[[__m512i; 2]; ROWS], x: &Quad, factors: [__m512i; 2]) -> __m512i {
+    let zero = _mm512_setzero_si512();
+    let mut all = zero;
+    for half in 0..2 {
+        let bytes = signed(&x.halves[half]);
+        let dots = across([
+            _mm512_dpbusd_epi32(zero, w[0][half], bytes),
+            _mm512_dpbusd_epi32(zero, w[1][half], bytes),
+            _mm512_dpbusd_epi32(zero, w[2][half], bytes),
+            _mm512_dpbusd_epi32(zero, w[3][half], bytes),
+        ]);
+        let dots = _mm512_sub_epi32(dots, _mm512_slli_epi32::<5>(whole(&x.half_sums[half])));
+        all = _mm512_add_epi32(all, _mm512_mullo_epi32(dots, factors[half]));
+    }
+    all
+}
+
+/// Adds the four integers of each quarter: lane `4 i + r` of the result is the sum over quarter `i` of register `r`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn across([a, b, c, d]: [__m512i; ROWS]) -> __m512i {
+    let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
+}
+
+/// The tree over the four quarters, for each weight row.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn tree(sums: __m512) -> __m128 {
+    let even = _mm_add_ps(_mm512_extractf32x4_ps::<0>(sums), _mm512_extractf32x4_ps::<2>(sums));
+    let odd = _mm_add_ps(_mm512_extractf32x4_ps::<1>(sums), _mm512_extractf32x4_ps::<3>(sums));
+    _mm_add_ps(even, odd)
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn stored(values: __m512) -> Sixteen<f32> {
+    let mut out = Sixteen([0f32; 16]);
     // SAFETY: the array has room for sixteen floats; the store needs no alignment.
     #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
     unsafe {
-        _mm512_storeu_ps(lanes.as_mut_ptr(), sum);
+        std::arch::x86_64::_mm512_storeu_ps(out.0.as_mut_ptr(), values);
     }
-    lanes
-}
-
-/// Up to sixteen scales, the rest zero.
-#[target_feature(enable = "avx512f")]
-fn first_sixteen(scales: &[f32]) -> __m512 {
-    match scales.first_chunk::<LANES>() {
-        Some(whole) => floats(whole),
-        None => {
-            let mut padded = [0f32; LANES];
-            for (to, from) in padded.iter_mut().zip(scales) {
-                *to = *from;
-            }
-            floats(&padded)
-        }
-    }
-}
-
-/// Scales of up to 16 / S blocks, each `S` times.
-#[target_feature(enable = "avx512f")]
-fn repeated<const S: usize>(scales: &[f32]) -> __m512 {
-    if S == 1 {
-        return first_sixteen(scales);
-    }
-    let twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    _mm512_permutexvar_ps(twice, first_sixteen(scales))
+    out
 }
 
 #[target_feature(enable = "avx512f")]
-fn floats(from: &[f32; LANES]) -> __m512 {
+#[inline]
+fn floats(from: &[f32; 16]) -> __m512 {
     // SAFETY: sixteen floats are read from an array of sixteen; the load needs no alignment.
     #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
     unsafe {
@@ -94,7 +250,8 @@ fn floats(from: &[f32; LANES]) -> __m512 {
 }
 
 #[target_feature(enable = "avx512f")]
-fn integers(from: &[i32; LANES]) -> __m512i {
+#[inline]
+fn whole(from: &[i32; 16]) -> __m512i {
     // SAFETY: 64 bytes are read from an array of sixteen integers; the load needs no alignment.
     #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
     unsafe {
@@ -103,16 +260,8 @@ fn integers(from: &[i32; LANES]) -> __m512i {
 }
 
 #[target_feature(enable = "avx512f")]
-fn bytes_of(from: &[u8; PAIR]) -> __m512i {
-    // SAFETY: 64 bytes are read from an array of 64; the load needs no alignment.
-    #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
-    unsafe {
-        _mm512_loadu_si512(from.as_ptr().cast())
-    }
-}
-
-#[target_feature(enable = "avx512f")]
-fn signed_bytes_of(from: &[i8; PAIR]) -> __m512i {
+#[inline]
+fn signed(from: &[i8; 64]) -> __m512i {
     // SAFETY: 64 bytes are read from an array of 64; the load needs no alignment.
     #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
     unsafe {
