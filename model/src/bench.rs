@@ -1,8 +1,12 @@
 //! Work to be timed. This crate has no clock, so the caller's is an argument: nanoseconds from any fixed point.
 
+mod kernel;
+
+pub use kernel::{BenchError, Products};
+
 use crate::decoder::Decoder;
 use crate::error::ComputeError;
-use crate::kernel::{self, Path, Product};
+use crate::kernel::{Path, Product};
 use crate::reference::{Experts, step};
 use crate::sampler::argmax;
 
@@ -83,7 +87,10 @@ pub fn product(
     let mut y = vec![0.0; rows * outputs];
     let start = clock();
     for _ in 0..repeats {
-        kernel::product(Path::widest(), Product { x: &x, w: std::hint::black_box(&w), y: &mut y, inner });
+        crate::kernel::product(
+            Path::widest(),
+            Product { x: &x, w: std::hint::black_box(&w), y: &mut y, inner },
+        );
         std::hint::black_box(&y);
     }
     Ok(Rate::since(start, clock(), size_of_val(w.as_slice()) * repeats))

@@ -47,7 +47,7 @@ impl Matrix {
         Ok(Self::of(part.lay()?, arithmetic))
     }
 
-    fn of(laid: Laid, arithmetic: Arithmetic) -> Self {
+    pub(crate) fn of(laid: Laid, arithmetic: Arithmetic) -> Self {
         let Laid { dtype, shape: [outputs, inner], bytes } = laid;
         let in_place = dtype == ElementType::F32 && as_floats(bytes.bytes()).is_some();
         let values = if !in_place && is_widened(dtype, outputs * inner) {

@@ -31,12 +31,18 @@ fn files(name: &str) -> (String, Parity) {
     (file.file, parity)
 }
 
+/// Half of the positions are within this squared error. Others may be further off, where a choice of experts flips.
 #[test]
-fn the_canonical_arithmetic_stays_within_its_error() {
-    for name in ["mixtral-quantised", "qwen-quantised", "deepseek-quantised", "dbrx-quantised"] {
+fn the_canonical_arithmetic_stays_near_the_judge() {
+    for (name, most_wrong) in
+        [("mixtral-quantised", 12), ("qwen-quantised", 4), ("deepseek-quantised", 11), ("dbrx-quantised", 8)]
+    {
         let (file, parity) = files(name);
-        let (error, differ) = Model::open(&file).error_against(&parity);
-        println!("{name} {error:e} {differ:?}");
+        let (mut errors, wrong) = Model::open(&file).errors_against(&parity);
+        errors.sort_by(f64::total_cmp);
+        let median = errors[errors.len() / 2];
+        assert!(median <= 5e-3, "{name}: {median:e}");
+        assert!(wrong <= most_wrong, "{name}: {wrong} argmaxes");
     }
 }
 

@@ -77,19 +77,17 @@ impl Model {
         }
     }
 
-    /// The squared error of the logits that the judge wrote down, and how many argmaxes of how many differ.
-    pub(crate) fn error_against(&self, parity: &Parity) -> (f64, [usize; 2]) {
-        let (mut ours, mut theirs, mut differ) = (Vec::new(), Vec::new(), [0, 0]);
+    /// The squared error of each position that the judge wrote down, and how many argmaxes of all differ.
+    pub(crate) fn errors_against(&self, parity: &Parity) -> (Vec<f64>, usize) {
+        let (mut errors, mut differ) = (Vec::new(), 0);
         for sequence in &parity.sequences {
-            let logits = self.logits(&sequence.input_ids);
-            let all: Vec<usize> = (0..logits.len()).collect();
-            let shown = logits.gather(sequence.positions.as_deref().unwrap_or(&all)).unwrap();
-            ours.extend_from_slice(shown.values());
-            theirs.extend(sequence.logits.concat());
-            let same = logits.iter().map(argmax).zip(&sequence.argmax).filter(|(a, b)| a == *b).count();
-            differ = [differ[0] + logits.len() - same, differ[1] + logits.len()];
+            let ours = self.logits(&sequence.input_ids);
+            let all: Vec<usize> = (0..ours.len()).collect();
+            let shown = ours.gather(sequence.positions.as_deref().unwrap_or(&all)).unwrap();
+            errors.extend(shown.iter().zip(&sequence.logits).map(|(ours, theirs)| nmse(ours, theirs)));
+            differ += ours.iter().map(argmax).zip(&sequence.argmax).filter(|(a, b)| a != *b).count();
         }
-        (nmse(&ours, &theirs), differ)
+        (errors, differ)
     }
 
     /// The logits of every position.

@@ -5,6 +5,10 @@ use crate::kernel::activation::Activations;
 use crate::quant;
 use crate::rows::Rows;
 
+#[cfg(unix)]
+mod guarded;
+mod vectors;
+
 /// A stream of bytes from a seed.
 struct Bytes(u64);
 
@@ -152,5 +156,37 @@ fn the_reference_is_the_sum_of_dequantised_products() {
             let got = f64::from(f32::from_bits(run(Isa(Kind::Scalar), &x, &w, dtype)[c]));
             assert!((got - want).abs() <= 1e-6 * magnitude, "{dtype:?} {got} {want}");
         }
+    }
+}
+
+/// `spec/kernel.md#error`: the bytes of activations are all that is lost.
+#[test]
+fn the_error_beside_values_that_are_not_quantised_is_as_stated() {
+    for dtype in QUANTISED {
+        let inner = 2048;
+        let mut w = weights(dtype, 16, inner, 31);
+        for block in w.chunks_exact_mut(dtype.block_bytes()) {
+            for place in scale_places(dtype) {
+                block[place + 1] = 0x20;
+            }
+        }
+        let mut bytes = Bytes(33);
+        let mut uniform = || f32::from(u16::from_le_bytes([bytes.next(), bytes.next()])) / 32_768.0 - 1.0;
+        let x = Rows::from_values(inner, (0..4 * inner).map(|_| uniform()).collect()).unwrap();
+        let mut widened = vec![0f32; 16 * inner];
+        quant::widen(dtype, &w, &mut widened);
+        let got = run(Isa::fastest(), &x, &w, dtype);
+        let exact = x.iter().flat_map(|row| {
+            widened
+                .chunks_exact(inner)
+                .map(move |w| -> f64 { row.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum() })
+        });
+        let (mut error, mut all) = (0f64, 0f64);
+        for (got, want) in got.iter().zip(exact) {
+            error += (f64::from(f32::from_bits(*got)) - want).powi(2);
+            all += want.powi(2);
+        }
+        assert!(error <= 4e-5 * all, "{dtype:?} {:e}", error / all);
+        assert!(error >= 1e-6 * all, "{dtype:?} {:e}", error / all);
     }
 }
