@@ -200,7 +200,7 @@ pub(crate) enum BenchCommand {
     /// Tokens per second of a model: in this process, and through local nodes
     Decode {
         /// Tokens of each repeat
-        #[arg(long, default_value_t = 200)]
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
         tokens: u32,
         /// Repeats of each kind, one after the other
         #[arg(long, default_value_t = 5)]
@@ -215,7 +215,7 @@ pub(crate) enum BenchCommand {
     /// Tokens per second of 1, 2, 4 and 8 requests at one time through local nodes
     Batch {
         /// Tokens of each request
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         tokens: u32,
         /// Repeats of each number of requests, in turn; a node takes 256 orders, so there is a limit
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=15))]

@@ -1,5 +1,7 @@
 //! `counterfoil bench …`: what this machine does, measured against a baseline in the same run.
 
+mod dispatch;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -14,7 +16,7 @@ use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::throwaway::Throwaway;
 
-/// What is continued; any ids of a vocabulary do.
+/// What is continued; any ids of a vocabulary do, these or what is left of them.
 const PROMPT: [u32; 8] = [2, 100, 101, 102, 103, 104, 4, 3];
 
 /// How many requests run at one time.
@@ -24,7 +26,7 @@ const BATCHES: [u32; 4] = [1, 2, 4, 8];
 pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
     match command {
         BenchCommand::Dispatch { rounds, hidden, rows } => {
-            dispatch(Plan { rows, hidden, count: rounds }, json).await
+            dispatch::dispatch(Plan { rows, hidden, count: rounds, ..Plan::default() }, json).await
         }
         BenchCommand::Decode { tokens, repeats, nodes, model } => {
             Box::pin(decode(model.as_deref(), (tokens, repeats, nodes), json)).await
@@ -35,36 +37,13 @@ pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
     }
 }
 
-async fn dispatch(plan: Plan, json: bool) -> Outcome {
-    let measured = tokio::task::spawn_blocking(move || counterfoil_session::bench::run(plan)).await;
-    let report = measured.map_err(Failure::store)?.map_err(Failure::store)?;
-    if json {
-        output::json(&json!({
-            "rows": plan.rows, "hidden": plan.hidden, "rounds": plan.count, "frame_bytes": report.frame_bytes,
-            "p50_us": report.lane.p50_us, "p99_us": report.lane.p99_us,
-            "echo_p50_us": report.echo.p50_us, "echo_p99_us": report.echo.p99_us,
-            "ratio_p50": report.ratio_p50, "ratio_p99": report.ratio_p99,
-        }));
-        return Ok(());
-    }
-    output::line(&format!(
-        "{} rows of {} floats, frames of {} bytes, {} rounds",
-        plan.rows, plan.hidden, report.frame_bytes, plan.count
-    ));
-    output::line(&format!("dispatch  p50 {:8.1} µs   p99 {:8.1} µs", report.lane.p50_us, report.lane.p99_us));
-    output::line(&format!("raw echo  p50 {:8.1} µs   p99 {:8.1} µs", report.echo.p50_us, report.echo.p99_us));
-    output::line(&format!("ratio     p50 {:8.2}      p99 {:8.2}", report.ratio_p50, report.ratio_p99));
-    Ok(())
-}
-
 async fn decode(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32), json: bool) -> Outcome {
     let checkpoint = checkpoint(model)?;
-    knows_prompt(&checkpoint)?;
     let network = Box::pin(Throwaway::start(model, &checkpoint, nodes, false)).await?;
     let (mut alone, mut through) = (Vec::new(), Vec::new());
     for _ in 0..repeats.max(1) {
         alone.push(local(&checkpoint, tokens)?);
-        through.push(rate(&network, 1, tokens).await?);
+        through.push(rate(&network, prompt(checkpoint.config().vocab), (1, tokens)).await?);
     }
     network.stop().await?;
     let (alone, through) = (median(alone), median(through));
@@ -85,13 +64,12 @@ async fn decode(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32),
 /// Tokens per second of all together, by how many prompts are continued at one time.
 async fn batch(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32), json: bool) -> Outcome {
     let checkpoint = checkpoint(model)?;
-    knows_prompt(&checkpoint)?;
     let network = Box::pin(Throwaway::start(model, &checkpoint, nodes, false)).await?;
     let mut rates = BATCHES.map(|_| Vec::new());
     // The first pass warms all up and is thrown away; the others take turns, so that all see the same machine.
     for pass in 0..=repeats.max(1) {
         for (batch, rates) in BATCHES.iter().zip(&mut rates) {
-            let rate = rate(&network, *batch, tokens).await?;
+            let rate = rate(&network, prompt(checkpoint.config().vocab), (*batch, tokens)).await?;
             if pass > 0 {
                 rates.push(rate);
             }
@@ -119,24 +97,22 @@ async fn batch(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32), 
 }
 
 /// Tokens per second through the nodes. The prompts differ, so that rows go to different experts, as those of requests do.
-async fn rate(network: &Throwaway, requests: u32, tokens: u32) -> Result<f64, Failure> {
+async fn rate(network: &Throwaway, first: [u32; 8], (requests, tokens): (u32, u32)) -> Result<f64, Failure> {
     let prompt = |n| {
-        let mut ids = PROMPT.to_vec();
+        let mut ids = first.to_vec();
         ids.rotate_left(n);
         Prompt { ids, more: tokens }
     };
-    let prompts: Vec<Prompt> = (0..PROMPT.len()).cycle().zip(0..requests).map(|(n, _)| prompt(n)).collect();
+    let prompts: Vec<Prompt> = (0..first.len()).cycle().zip(0..requests).map(|(n, _)| prompt(n)).collect();
     let trial = network.router.continue_all(&prompts).await;
     trial.continued.into_iter().try_for_each(|done| done.map(drop)).map_err(Failure::refused)?;
     Ok(f64::from(tokens) * f64::from(requests) / trial.took.as_secs_f64())
 }
 
-fn knows_prompt(checkpoint: &Checkpoint) -> Outcome {
-    let known = checkpoint.config().vocab;
-    if PROMPT.iter().any(|id| usize::try_from(*id).is_ok_and(|id| id >= known)) {
-        return Err(Failure::wrong_use(format!("a vocabulary of {known} has not the ids of the prompt")));
-    }
-    Ok(())
+/// Ids to continue in a vocabulary of this size.
+fn prompt(vocabulary: usize) -> [u32; 8] {
+    let size = u32::try_from(vocabulary).unwrap_or(u32::MAX);
+    PROMPT.map(|id| id.checked_rem(size).unwrap_or(id))
 }
 
 fn local(checkpoint: &Checkpoint, tokens: u32) -> Result<f64, Failure> {
@@ -145,7 +121,8 @@ fn local(checkpoint: &Checkpoint, tokens: u32) -> Result<f64, Failure> {
     let start = Instant::now();
     let clock = || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let count = usize::try_from(tokens).unwrap_or(usize::MAX);
-    let rate = bench::decode(&decoder, &mut &bank, &PROMPT, count, &clock).map_err(Failure::wrong_use)?;
+    let rate = bench::decode(&decoder, &mut &bank, &prompt(checkpoint.config().vocab), count, &clock)
+        .map_err(Failure::wrong_use)?;
     Ok(rate.per_second())
 }
 

@@ -10,6 +10,7 @@ mod accounts;
 mod answers;
 mod bad_requests;
 mod batching;
+mod benches;
 mod checkpoints;
 mod commands;
 mod crashes;

@@ -1,0 +1,49 @@
+//! `bench`: every family's smallest model is measured, and ratios are those of the figures beside them.
+
+use serde_json::{Value, json};
+
+use crate::harness::{ask, repository};
+
+fn bench(args: &[&str]) -> Value {
+    let done = ask(&[&["bench"], args, &["--json"]].concat());
+    assert_eq!(done.code, 0, "{args:?}: {done:?}");
+    serde_json::from_str(&done.out).unwrap()
+}
+
+fn number(found: &Value, key: &str) -> f64 {
+    found[key].as_f64().unwrap()
+}
+
+fn decoded(model: &str) -> Value {
+    bench(&["decode", "--model", &repository(model), "--tokens", "3", "--repeats", "1", "--nodes", "1"])
+}
+
+#[test]
+fn decode_takes_models_without_tokenizer_and_with_few_ids() {
+    for model in ["model/fixtures/families/dbrx-plain", "model/fixtures/gguf/qwen-quantised.gguf"] {
+        let found = decoded(model);
+        assert_eq!((&found["tokens"], &found["nodes"]), (&json!(3), &json!(1)), "{model}");
+        let (local, through) = (number(&found, "local_tokens_per_s"), number(&found, "nodes_tokens_per_s"));
+        assert_eq!(number(&found, "ratio"), through / local, "{found}");
+        assert!(local > 0.0 && through > 0.0, "{found}");
+    }
+}
+
+#[test]
+fn dispatch_measures_a_token_as_bytes_and_as_floats_and_a_prompt() {
+    let found = bench(&["dispatch", "--rounds", "16"]);
+    let kinds = found["kinds"].as_array().unwrap();
+    let named: Vec<Value> = kinds.iter().map(|k| json!([k["rows"], k["encoding"]])).collect();
+    let want = [json!([1, "int8"]), json!([1, "f32"]), json!([32, "int8"]), json!([32, "f32"])];
+    assert_eq!(named, want);
+    for kind in kinds {
+        assert_eq!(number(kind, "ratio_p50"), number(kind, "p50_us") / number(kind, "echo_p50_us"), "{kind}");
+    }
+    assert_eq!(found["ratio_p50"], kinds[0]["ratio_p50"]);
+}
+
+#[test]
+fn nothing_to_measure_is_wrong_use() {
+    assert_eq!(ask(&["bench", "decode", "--tokens", "0"]).code, 2);
+    assert_eq!(ask(&["bench", "batch", "--tokens", "0"]).code, 2);
+}
