@@ -51,6 +51,22 @@ impl ShardFolder {
         self.folder.join(shard_name(layer, expert))
     }
 
+    /// The files of all of these experts' shards that are not what the manifest says.
+    ///
+    /// # Errors
+    /// [`LoadError`] names what is not here.
+    pub fn bad(&self, experts: &[(u32, u16)]) -> Result<Vec<PathBuf>, LoadError> {
+        let mut bad = Vec::new();
+        for found in checked(&self.manifest, &self.weights, experts) {
+            match found {
+                Ok(()) => {}
+                Err(LoadError::WrongHash { file, .. }) => bad.push(file),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bad)
+    }
+
     /// Whether this shard was here, as long as it should be, when the folder was opened.
     #[must_use]
     pub fn has(&self, layer: u32, expert: u16) -> bool {
@@ -113,17 +129,21 @@ fn shard(
     Ok(Container { path, mapping, tensors })
 }
 
-/// Compares shards with their manifest, on as many threads as the machine has cores.
+/// Compares shards with their manifest; the error is of the first that is another.
 pub(crate) fn check(manifest: &Manifest, weights: &Weights, experts: &[(u32, u16)]) -> Result<(), LoadError> {
+    checked(manifest, weights, experts).into_iter().collect()
+}
+
+/// Compares shards one by one with their manifest, on as many threads as the machine has cores.
+fn checked(manifest: &Manifest, weights: &Weights, experts: &[(u32, u16)]) -> Vec<Result<(), LoadError>> {
     //= spec/model.md#shards
     //# A chunk MUST be compared with its hash before it is kept, computed with or passed on.
-    let all = in_parallel(experts, |(layer, expert)| {
+    in_parallel(experts, |(layer, expert)| {
         let Some(record) = manifest.expert(layer, expert) else { return Ok(()) };
         let gate = weights.find(&canonical::name(Tensor::Expert(layer, expert, Role::Gate)))?;
         check_shard(record, gate.file_bytes())
             .map_err(|bad| LoadError::WrongHash { file: gate.path.to_path_buf(), reason: bad.to_string() })
-    });
-    all.into_iter().collect()
+    })
 }
 
 /// The dense file of a split folder.

@@ -2,6 +2,7 @@
 
 mod source;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use counterfoil_model::{BadShard, ExpertBank, ExpertRecord, LoadError, Manifest, ShardFolder};
@@ -101,17 +102,18 @@ impl Courier {
         for _ in 0..MAX_RELOADS {
             self.bring(manifest, (id, &experts), &sources, gauge).await.map_err(|e| e.to_string())?;
             let (folder, manifest, wanted) = (self.store.folder(&id), Arc::clone(manifest), experts.clone());
-            let loaded = tokio::task::spawn_blocking(move || {
-                ShardFolder::open(&folder, manifest).and_then(|shards| ExpertBank::load(&shards, wanted))
-            });
+            let loaded = tokio::task::spawn_blocking(move || loaded(&folder, manifest, &wanted));
             match loaded.await.map_err(|e| e.to_string())? {
-                Ok(bank) => {
+                Ok(Loaded::Whole(bank)) => {
                     gauge.done();
                     return Ok(bank);
                 }
-                Err(LoadError::WrongHash { file, reason }) => {
-                    gauge.trouble(&format!("{}: {reason}; it is fetched anew", file.display()));
-                    self.store.discard(&file);
+                Ok(Loaded::Bad(files)) => {
+                    for file in files {
+                        let why = "it is not what the manifest says, and is fetched anew";
+                        gauge.trouble(&format!("{}: {why}", file.display()));
+                        self.store.discard(&file);
+                    }
                 }
                 Err(error) => return Err(error.to_string()),
             }
@@ -236,6 +238,23 @@ impl Courier {
         Ok(())
     }
 }
+/// What became of loading shards.
+enum Loaded {
+    Whole(ExpertBank),
+    /// The files of all those that went bad since they were fetched.
+    Bad(Vec<PathBuf>),
+}
+
+fn loaded(folder: &Path, manifest: Arc<Manifest>, experts: &[(u32, u16)]) -> Result<Loaded, LoadError> {
+    let shards = ShardFolder::open(folder, manifest)?;
+    match ExpertBank::load(&shards, experts.iter().copied()) {
+        Ok(bank) => Ok(Loaded::Whole(bank)),
+        // It names one of them; to fetch and compare all the others again for each would take for ever.
+        Err(LoadError::WrongHash { .. }) => Ok(Loaded::Bad(shards.bad(experts)?)),
+        Err(error) => Err(error),
+    }
+}
+
 
 /// Takes chunks until the shard is whole or the source fails; then it says which and why.
 async fn flow(
