@@ -49,11 +49,7 @@ impl Service<'_> {
                 self.cover();
                 self.lane.send(&NodeMessage::Consent(token))
             }
-            Err(reason) => {
-                tracing::warn!(model = proposal.name, reason, "proposal declined");
-                self.node.status.send_modify(|s| s.refused = Some(reason.clone()));
-                self.lane.send(&NodeMessage::Decline(proposal.manifest, reason))
-            }
+            Err(reason) => self.decline(&proposal, reason),
         }
     }
 
@@ -106,7 +102,8 @@ impl Service<'_> {
     pub(super) fn loaded(&mut self, cti: &Serial, bank: Result<Arc<ExpertBank>, String>) -> Step {
         let bank = match bank {
             Ok(bank) => bank,
-            Err(reason) => return Err(self.lane.shut(Refusal::SessionInternal, &reason)),
+            // What cannot be loaded of one model is no fault of the others.
+            Err(reason) => return self.not_loaded(cti, reason),
         };
         if let Some(hosted) = by_cti(&mut self.hosted, cti) {
             hosted.bank = Some(Arc::clone(&bank));
@@ -114,6 +111,21 @@ impl Service<'_> {
             self.supersede(cti);
         }
         self.ready(cti)
+    }
+
+    /// Withdraws a token whose experts cannot be loaded, and declines its model.
+    fn not_loaded(&mut self, cti: &Serial, reason: String) -> Step {
+        let Some(hosted) = by_cti(&mut self.hosted, cti) else { return Ok(()) };
+        let proposal = hosted.proposal.clone();
+        self.revoke(cti)?;
+        self.decline(&proposal, reason)
+    }
+
+    /// Says no to a proposal, and why.
+    pub(super) fn decline(&mut self, proposal: &Proposal, reason: String) -> Step {
+        tracing::warn!(model = proposal.name, reason, "proposal declined");
+        self.node.status.send_modify(|s| s.refused = Some(reason.clone()));
+        self.lane.send(&NodeMessage::Decline(proposal.manifest, reason))
     }
 
     pub(super) fn ready(&mut self, cti: &Serial) -> Step {

@@ -48,11 +48,7 @@ impl Service<'_> {
                 self.node.shelf.learn(proposal.manifest, manifest);
                 self.decide(proposal)
             }
-            Err(reason) => {
-                tracing::warn!(model = proposal.name, reason, "proposal declined");
-                self.node.status.send_modify(|s| s.refused = Some(reason.clone()));
-                self.lane.send(&NodeMessage::Decline(proposal.manifest, reason))
-            }
+            Err(reason) => self.decline(&proposal, reason),
         }
     }
 

@@ -1,9 +1,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use counterfoil_model::Checkpoint;
+use counterfoil_model::{Checkpoint, Existing, Quant, split};
 use counterfoil_session::frame::{Form, Outcome};
 use counterfoil_spec::message::NodeMessage;
+use counterfoil_spec::time::Seconds;
 
 use super::fixture::Scene;
 
@@ -44,6 +45,37 @@ async fn a_proposal_without_ranges_lets_the_model_go() {
     // It may be asked to host it again.
     lane.lane.propose(scene.proposal()).unwrap();
     assert!(matches!(lane.event().await, NodeMessage::Consent(_)));
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_be_loaded_is_declined_and_the_others_go_on() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/fixtures/tiny-mixtral");
+    let cut = tempfile::tempdir().unwrap();
+    let whole = Checkpoint::open(&folder).unwrap();
+    split(&whole, Quant::Keep, (cut.path(), Existing::Refuse), &|_, _| ()).unwrap();
+    let shard = cut.path().join("shards/1-2.shard");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    let other = Arc::new(Checkpoint::open(cut.path()).unwrap());
+    let more = Arc::clone(&other);
+    let scene = Scene::with(|config| {
+        config.policy.models.push(more.name().to_owned());
+        config.models.push(more);
+    });
+    let mut lane = scene.lane().await;
+    let (active, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    lane.lane.propose(scene.net.proposal(other.manifest_id(), other.name())).unwrap();
+    let NodeMessage::Consent(token) = lane.event().await else { panic!("no consent") };
+    let permit = scene.net.check(&token, &scene.member).unwrap();
+    lane.lane.welcome(&permit, 0, Seconds(u64::MAX)).unwrap();
+    assert_eq!(lane.event().await, NodeMessage::Revoke(permit.claims().cti));
+    let NodeMessage::Decline(declined, why) = lane.event().await else { panic!("not declined") };
+    assert_eq!(declined, other.manifest_id());
+    assert!(why.starts_with(&format!("{}: chunk 0 is not what the manifest says", shard.display())), "{why}");
+    lane.lane.open(order).unwrap();
+    let asked = scene.rows(1, 0, 2, Form::Summed);
+    assert_eq!(lane.dispatch(&active, &asked).await.values, scene.reference(&asked));
 }
 
 #[tokio::test]
