@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::backoff::Backoff;
 use crate::gauge::Gauge;
 use crate::hub::Hub;
-use crate::store::{Key, Part, Room, Store, StoreFault, TakeError};
+use crate::store::{Key, Part, Store, StoreFault, TakeError};
 use source::{Sources, Stream};
 
 /// How often shards that turn out bad when they are loaded are fetched anew.
@@ -218,7 +218,7 @@ impl Courier {
         }
         let before = self.store.begun(&key, record);
         let (store, own) = (Arc::clone(&self.store), record.clone());
-        let (mut part, mut room) = tokio::task::spawn_blocking(move || store.part_of(&key, &own)).await??;
+        let mut part = tokio::task::spawn_blocking(move || store.part_of(&key, &own)).await??;
         gauge.corrected(before, part.position());
         let mut aside = sources.none_aside();
         while !part.is_complete() {
@@ -226,18 +226,18 @@ impl Courier {
             let stream = sources.open(&key, record, &part, &mut aside).await.map_err(nobody)?;
             let before = part.position();
             let why;
-            (part, room, why) = flow(part, room, stream, (&key, gauge)).await?;
+            (part, why) = flow(part, stream, (&key, gauge)).await?;
             if let Some((stream, why)) = why {
                 tracing::warn!(layer = key.layer, expert = key.expert, source = %stream, why, "a source of a shard failed");
                 aside.failed(stream, why, part.position() > before);
             }
         }
         tokio::task::spawn_blocking(move || part.finish()).await??;
-        drop(room);
         gauge.shard();
         Ok(())
     }
 }
+
 /// What became of loading shards.
 enum Loaded {
     Whole(ExpertBank),
@@ -255,19 +255,17 @@ fn loaded(folder: &Path, manifest: Arc<Manifest>, experts: &[(u32, u16)]) -> Res
     }
 }
 
-
 /// Takes chunks until the shard is whole or the source fails; then it says which and why.
 async fn flow(
     mut part: Part,
-    mut room: Room,
     mut stream: Stream,
     (key, gauge): (&Key, &Gauge),
-) -> Result<(Part, Room, Option<(source::Name, String)>), FetchFault> {
+) -> Result<(Part, Option<(source::Name, String)>), FetchFault> {
     let name = stream.name();
     while !part.is_complete() {
         let chunk = match stream.chunk().await {
             Ok(chunk) => chunk,
-            Err(why) => return Ok((part, room, Some((name, why)))),
+            Err(why) => return Ok((part, Some((name, why)))),
         };
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         let taken;
@@ -277,10 +275,7 @@ async fn flow(
         })
         .await?;
         match taken {
-            Ok(()) => {
-                room.spend(bytes);
-                gauge.bytes(bytes);
-            }
+            Ok(()) => gauge.bytes(bytes),
             Err(TakeError::Fault(fault)) => return Err(fault.into()),
             Err(TakeError::Bad(BadShard::Whole)) => {
                 part.abandon();
@@ -291,12 +286,12 @@ async fn flow(
             //# source was tried.
             Err(TakeError::Bad(bad)) => {
                 stream.refuse();
-                return Ok((part, room, Some((name.for_good(), bad.to_string()))));
+                return Ok((part, Some((name.for_good(), bad.to_string()))));
             }
         }
     }
     stream.end().await;
-    Ok((part, room, None))
+    Ok((part, None))
 }
 
 #[cfg(test)]

@@ -32,6 +32,10 @@ const INLINE_WEIGHT_BYTES: u64 = 8 * 1024 * 1024;
 /// How long a node that leaves waits for what is open, in milliseconds.
 const DRAIN_MS: u64 = 10_000;
 
+/// How long after a lane's beginning shards that no token covers are kept all the same, in milliseconds: the router
+/// proposes again what it proposed before, and nothing should be fetched twice for that.
+const SETTLE_MS: u64 = 30_000;
+
 /// How a lane was left.
 #[derive(Debug)]
 pub(crate) enum Left {
@@ -57,6 +61,8 @@ pub(crate) struct Service<'a> {
     arriving_ids: Vec<ManifestId>,
     /// When to tell the router how far fetching is.
     report: Option<Instant>,
+    /// When the router has had time to propose what it wants.
+    settles: Option<Instant>,
     draining: Option<Instant>,
 }
 
@@ -66,6 +72,7 @@ impl<'a> Service<'a> {
     pub(crate) fn new(node: &'a mut Node, lane: NodeLane) -> Self {
         let (store, config) = (&node.store, &node.config);
         let courier = Courier::new(Arc::clone(store), lane.fetcher(), node.hub.clone());
+        store.unsettle();
         let id = config.identity.key.public().node_id();
         let sharing = Sharing::new(id, config.share_weights, Arc::clone(store), Arc::clone(&config.now));
         let sharing = Arc::new(sharing);
@@ -84,6 +91,7 @@ impl<'a> Service<'a> {
             arriving: JoinSet::new(),
             arriving_ids: Vec::new(),
             report: None,
+            settles: Some(Instant::now() + Duration::from_millis(SETTLE_MS)),
             draining: None,
         }
     }
@@ -124,7 +132,7 @@ impl<'a> Service<'a> {
     /// Waits for whatever comes first and deals with it.
     async fn step(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Step {
         let renewal = self.renewals.first().map(|(at, _)| *at);
-        let (drained, report) = (self.draining, self.report);
+        let (drained, report, settles) = (self.draining, self.report, self.settles);
         let release = self.next_release();
         tokio::select! {
             biased;
@@ -144,6 +152,11 @@ impl<'a> Service<'a> {
                 Err(error) => Err(self.lane.shut(Refusal::SessionInternal, &error.to_string())),
             },
             () = until(report), if report.is_some() => self.report(),
+            () = until(settles), if settles.is_some() => {
+                self.settles = None;
+                self.node.store.settle();
+                Ok(())
+            }
             Some(command) = self.node.commands.recv() => match command {
                 Command::Revoke(cti) => self.revoke(&cti),
             },

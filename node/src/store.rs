@@ -24,8 +24,7 @@ use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::limits::MAX_MANIFEST_BYTES;
 
 pub(crate) use part::{Part, TakeError};
-use room::Books;
-pub(crate) use room::Room;
+use room::{Books, Coverage, Room};
 
 /// Why something could not be kept. Nothing that was good is lost by it.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +86,7 @@ impl Store {
     pub(crate) fn open(home: &Path, max_bytes: u64) -> Result<Self, StoreFault> {
         let root = home.join("shards");
         let used = room::counted(&root).map_err(|e| StoreFault::io(&root, e))?;
-        let books = Mutex::new(Books { used, covered: Vec::new() });
+        let books = Mutex::new(Books { used, covered: Vec::new(), coverage: Coverage::Unsettled });
         Ok(Self { root, max_bytes, books, coming: Mutex::default() })
     }
 
@@ -136,7 +135,10 @@ impl Store {
     pub(crate) fn keep_manifest(self: &Arc<Self>, id: &ManifestId, bytes: &[u8]) -> Result<(), StoreFault> {
         let folder = self.folder(id);
         let (part, path) = (folder.join("manifest.part"), folder.join(MANIFEST));
-        let mut room = self.room(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+        let mut room = Room::none(Arc::clone(self));
+        room.take(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+        // What it replaces is counted no longer.
+        room::remove_file(&mut self.books(), &path);
         let write = || {
             fs::create_dir_all(&folder)?;
             fs::write(&part, bytes)?;
@@ -144,9 +146,14 @@ impl Store {
             fs::rename(&part, &path)?;
             File::open(&folder)?.sync_all()
         };
-        write().map_err(|e| StoreFault::io(&path, e))?;
-        room.spend(u64::MAX);
-        Ok(())
+        let written = write().map_err(|e| StoreFault::io(&path, e));
+        if written.is_err() {
+            // It was not counted, and what stays of it is when the store is opened again.
+            let _ = fs::remove_file(&part);
+        } else {
+            room.spend(u64::MAX);
+        }
+        written
     }
 
     /// Waits until nobody else fetches this shard, and keeps others waiting meanwhile.
@@ -159,19 +166,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreFault`].
-    pub(crate) fn part_of(
-        self: &Arc<Self>,
-        key: &Key,
-        record: &ExpertRecord,
-    ) -> Result<(Part, Room), StoreFault> {
+    pub(crate) fn part_of(self: &Arc<Self>, key: &Key, record: &ExpertRecord) -> Result<Part, StoreFault> {
         let (part, folder) = (self.part(key), self.folder(&key.manifest));
         fs::create_dir_all(&folder).map_err(|e| StoreFault::io(&folder, e))?;
-        let here = fs::metadata(&part).map_or(0, |file| file.len());
-        let part = Part::open(part, self.shard(key), record)?;
-        // What is cut off of it is counted no longer.
-        self.uncount(here.saturating_sub(part.position()));
-        let room = self.room(record.size - part.position())?;
-        Ok((part, room))
+        // One of another length is no shard of this model, and will be replaced.
+        room::remove_file(&mut self.books(), &self.shard(key));
+        Part::open(part, self.shard(key), record, Room::none(Arc::clone(self)))
     }
 
     /// Removes a shard that is not what it should be.
@@ -179,15 +179,24 @@ impl Store {
         room::remove(&mut self.books(), path);
     }
 
-    /// Says what consent tokens cover: the rest may make room.
+    /// Says what consent tokens cover: the rest may make room, once that is settled.
     pub(crate) fn cover(&self, ranges: Vec<Range>) {
         self.books().covered = ranges;
     }
 
-    /// Takes room for so many bytes; what is not covered is removed for it, the oldest first. Blocks.
-    fn room(self: &Arc<Self>, need: u64) -> Result<Room, StoreFault> {
-        room::make(&mut self.books(), &self.root, need, self.max_bytes)?;
-        Ok(Room::new(Arc::clone(self), need))
+    /// A router begins to propose: what it proposed before it will propose again, so nothing makes room meanwhile.
+    pub(crate) fn unsettle(&self) {
+        self.books().coverage = Coverage::Unsettled;
+    }
+
+    /// The router has proposed what it wants: what is not covered by now may make room.
+    pub(crate) fn settle(&self) {
+        self.books().coverage = Coverage::Settled;
+    }
+
+    /// Removes what is not covered because the disk is full; says whether anything could be. Blocks.
+    fn make_room_on_disk(&self, need: u64) -> bool {
+        room::free(&mut self.books(), &self.root, need)
     }
 
     fn uncount(&self, bytes: u64) {
@@ -206,3 +215,6 @@ impl Store {
 }
 
 const MANIFEST: &str = "manifest.cbor";
+
+#[cfg(test)]
+mod tests;

@@ -111,7 +111,7 @@ impl Scene {
         self.asked.lock().unwrap().clone()
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.courier.store.folder(&MODEL).join(name)
     }
 
@@ -287,6 +287,7 @@ async fn the_quota_is_kept_and_what_no_consent_covers_makes_room_oldest_first() 
     scene.fetch(1).await.unwrap();
     let first = std::fs::File::options().write(true).open(scene.path("3-1.shard")).unwrap();
     first.set_modified(old).unwrap();
+    scene.courier.store.settle();
     let covered = |experts| Range { manifest: MODEL, layers: (3, 3), experts };
     scene.courier.store.cover(vec![covered((0, 2))]);
     let fault = scene.fetch(2).await.unwrap_err().to_string();

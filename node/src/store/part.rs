@@ -1,13 +1,13 @@
 //! A shard that is coming: every chunk is compared before it is written, and nothing that is good is fetched twice.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use counterfoil_model::{BadShard, ExpertRecord, ShardVerifier};
 use counterfoil_spec::limits::SHARD_CHUNK_BYTES;
 
-use super::StoreFault;
+use super::{Room, StoreFault};
 
 /// Why a chunk was not taken.
 #[derive(Debug)]
@@ -18,18 +18,27 @@ pub(crate) enum TakeError {
     Fault(StoreFault),
 }
 
-/// A shard's good chunks so far, open to take the next. No other process has it open.
+/// A shard's good chunks so far, open to take the next, with room for the rest. No other process has it open.
+///
+/// What its room counts is what lies on disk, whenever and on whatever thread it is dropped.
 #[derive(Debug)]
 pub(crate) struct Part {
     path: PathBuf,
     shard: PathBuf,
     file: File,
     verifier: ShardVerifier,
+    room: Room,
 }
 
 impl Part {
     /// Opens what an earlier attempt left and compares it; what follows its last good chunk is cut off. Blocks.
-    pub(super) fn open(path: PathBuf, shard: PathBuf, record: &ExpertRecord) -> Result<Self, StoreFault> {
+    /// So many of its bytes are counted by `room` from then on as are there; it needs room for the rest.
+    pub(super) fn open(
+        path: PathBuf,
+        shard: PathBuf,
+        record: &ExpertRecord,
+        room: Room,
+    ) -> Result<Self, StoreFault> {
         let at = |e| StoreFault::io(&path, e);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = file.map_err(at)?;
@@ -44,7 +53,11 @@ impl Part {
             file.set_len(verifier.position()).map_err(at)?;
         }
         file.seek(SeekFrom::Start(verifier.position())).map_err(at)?;
-        Ok(Self { path, shard, file, verifier })
+        let mut part = Self { path, shard, file, verifier, room };
+        // What is cut off of it is counted no longer.
+        part.room.give_back(found - part.position());
+        part.room.take(record.size - part.position())?;
+        Ok(part)
     }
 
     /// Bytes that are here and good.
@@ -68,8 +81,11 @@ impl Part {
     /// [`TakeError`]; after a fault of the disk this part is to be opened anew.
     pub(crate) fn take(&mut self, chunk: &[u8]) -> Result<(), TakeError> {
         let mut bytes = chunk;
-        while let Some(good) = self.verifier.take(&mut bytes).map_err(TakeError::Bad)? {
-            self.file.write_all(good).map_err(|e| TakeError::Fault(StoreFault::io(&self.path, e)))?;
+        loop {
+            let from = self.verifier.position();
+            let Some(good) = self.verifier.take(&mut bytes).map_err(TakeError::Bad)? else { break };
+            write(&mut self.file, from, good, &mut self.room)
+                .map_err(|e| TakeError::Fault(StoreFault::io(&self.path, e)))?;
         }
         self.verifier.restart_chunk();
         Ok(())
@@ -91,7 +107,29 @@ impl Part {
     /// Removes it: its manifest contradicts itself, so nothing will ever come of it.
     pub(crate) fn abandon(self) {
         // What cannot be removed is compared again the next time.
-        let _ = fs::remove_file(&self.path);
+        self.room.store().discard(&self.path);
+    }
+}
+
+/// Writes a chunk from a position on. Where the disk is full, what no consent token covers makes room first; where it
+/// cannot be written, none of it stays.
+fn write(file: &mut File, from: u64, chunk: &[u8], room: &mut Room) -> std::io::Result<()> {
+    loop {
+        let written = file.seek(SeekFrom::Start(from)).and_then(|_| file.write_all(chunk));
+        let Err(error) = written else {
+            room.spend(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            return Ok(());
+        };
+        let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        if full && room.store().make_room_on_disk(room.left()) {
+            continue;
+        }
+        if file.set_len(from).is_err() {
+            // It is on disk, so it is counted; it is cut off when the part is opened again.
+            let there = file.metadata().map_or(0, |about| about.len());
+            room.spend(there.saturating_sub(from));
+        }
+        return Err(error);
     }
 }
 
