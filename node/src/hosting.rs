@@ -128,6 +128,37 @@ pub(crate) struct Shelf {
     loaded: Vec<(Vec<Range>, Arc<ExpertBank>)>,
 }
 
+/// What tokens and proposals bind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Promised {
+    /// Bytes of weights in memory.
+    pub(crate) memory: u64,
+    /// Bytes of them that are fetched, and so lie in the store too.
+    pub(crate) disk: u64,
+}
+
+impl Promised {
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { memory: self.memory.saturating_add(other.memory), disk: self.disk.saturating_add(other.disk) }
+    }
+}
+
+/// How things stand when a proposal is considered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) now: Seconds,
+    /// The operator's consent epoch.
+    pub(crate) epoch: u64,
+    /// What other models have.
+    pub(crate) promised: Promised,
+}
+
+/// Whose consent it is, and what its operator allows.
+pub(crate) struct Signer<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) key: &'a SecretKey,
+}
+
 /// Why a proposal is declined, in words that travel to the router.
 pub(crate) type Reason = String;
 
@@ -169,19 +200,28 @@ impl Shelf {
         self.loaded.retain(|(_, bank)| Arc::strong_count(bank) > 1);
     }
 
-    /// Bytes of the experts of some ranges of a model that is at hand.
-    pub(crate) fn bytes_of(&self, manifest: &ManifestId, ranges: &[Range]) -> u64 {
-        self.model(manifest).map_or(0, |model| model.bytes_of(&model.experts_of(ranges)))
+    /// What the experts of some ranges of a known model bind.
+    pub(crate) fn promised(&self, manifest: &ManifestId, ranges: &[Range]) -> Promised {
+        let Some(model) = self.model(manifest) else { return Promised::default() };
+        let bytes = model.bytes_of(&model.experts_of(ranges));
+        Promised { memory: bytes, disk: if matches!(model, Model::Stored { .. }) { bytes } else { 0 } }
+    }
+
+    /// Bytes of weights that can be hosted: what fits into memory, and of it no more than is at hand or may be fetched
+    /// to disk.
+    pub(crate) fn offered(&self) -> u64 {
+        let at_hand = self.models.iter().filter(|model| matches!(model, Model::Folder(_)));
+        let at_hand = at_hand.map(|model| model.manifest().shard_bytes()).fold(0, u64::saturating_add);
+        self.max_weight_bytes.min(self.max_disk_bytes.saturating_add(at_hand))
     }
 
     /// Decides on a proposal by what is at hand, by what other models hold, and by the operator's policy.
     pub(crate) fn consider(
         &self,
         proposal: &Proposal,
-        policy: &Policy,
-        key: &SecretKey,
+        signer: &Signer<'_>,
         router: &VerifiedPeer,
-        (now, epoch, others): (Seconds, u64, u64),
+        standing: &Standing,
     ) -> Result<(Vec<u8>, Permit), Reason> {
         if proposal.router != router.id().as_router() {
             return Err("the proposal names another router than the one that made it".to_owned());
@@ -194,18 +234,16 @@ impl Shelf {
         if experts == 0 {
             return Err("the proposal names no expert of the model".to_owned());
         }
-        if matches!(model, Model::Stored { .. }) && bytes > self.max_disk_bytes {
-            return Err(format!(
-                "{experts} experts take {bytes} bytes on disk, and {} are allowed",
-                self.max_disk_bytes
-            ));
+        let allowed = self.max_disk_bytes.saturating_sub(standing.promised.disk);
+        if matches!(model, Model::Stored { .. }) && bytes > allowed {
+            return Err(format!("{experts} experts take {bytes} bytes on disk, and {allowed} are allowed"));
         }
-        let offered = self.max_weight_bytes.saturating_sub(others);
+        let offered = self.max_weight_bytes.saturating_sub(standing.promised.memory);
         if bytes > offered {
             return Err(format!("{experts} experts take {bytes} bytes, and {offered} are offered"));
         }
-        let issuance = Issuance::fresh(router.net_id(), now, epoch);
-        issue(policy, proposal, key, &issuance).map_err(|declined| declined.to_string())
+        let issuance = Issuance::fresh(router.net_id(), standing.now, standing.epoch);
+        issue(signer.policy, proposal, signer.key, &issuance).map_err(|declined| declined.to_string())
     }
 }
 

@@ -149,7 +149,7 @@ impl Node {
         let target = Target { addr: *router, domain: identity.domain.clone(), pin, now: Arc::clone(now) };
         let hello = NodeHello {
             version: SESSION_VERSION,
-            max_weight_bytes: self.config.max_weight_bytes,
+            max_weight_bytes: self.shelf.offered(),
             concurrent: self.config.policy.quota.concurrent,
             models: self.shelf.manifests(),
             now: now(),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{Service, Step};
 use crate::gauge::Gauge;
-use crate::hosting::{Hosted, MAX_PENDING_CONSENTS, Pending, by_cti};
+use crate::hosting::{Hosted, MAX_PENDING_CONSENTS, Pending, Promised, Signer, Standing, by_cti};
 use crate::status::{ConsentStatus, Stage};
 
 /// How long orders under a token may still come after the router was told that it has had its time.
@@ -38,11 +38,11 @@ impl Service<'_> {
 
     /// Consents to a proposal, or declines.
     pub(super) fn decide(&mut self, proposal: Proposal) -> Step {
-        let others = self.bytes_besides(&proposal.manifest);
+        let promised = self.promised_besides(&proposal.manifest);
         let config = &self.node.config;
-        let at = ((config.now)().seconds(), config.epoch, others);
-        let considered =
-            self.node.shelf.consider(&proposal, &config.policy, &config.identity.key, self.lane.router(), at);
+        let standing = Standing { now: (config.now)().seconds(), epoch: config.epoch, promised };
+        let signer = Signer { policy: &config.policy, key: &config.identity.key };
+        let considered = self.node.shelf.consider(&proposal, &signer, self.lane.router(), &standing);
         match considered {
             Ok((token, permit)) => {
                 self.pending.push(Pending { permit, proposal });
@@ -162,14 +162,16 @@ impl Service<'_> {
         Ok(())
     }
 
-    /// Bytes of weights that are promised to other models than this one.
-    fn bytes_besides(&self, manifest: &ManifestId) -> u64 {
+    /// What is promised to other models than this one.
+    fn promised_besides(&self, manifest: &ManifestId) -> Promised {
         let hosted = self.hosted.iter().filter(|h| h.let_go.is_none() && !h.withdrawn).map(|h| &h.proposal);
         let all = hosted.chain(self.pending.iter().map(|p| &p.proposal));
         // Of a model's several tokens the last one holds from now on.
         let last: BTreeMap<ManifestId, &Proposal> = all.map(|p| (p.manifest, p)).collect();
         let others = last.values().filter(|p| p.manifest != *manifest);
-        others.map(|p| self.node.shelf.bytes_of(&p.manifest, &p.ranges)).fold(0, u64::saturating_add)
+        others
+            .map(|p| self.node.shelf.promised(&p.manifest, &p.ranges))
+            .fold(Promised::default(), Promised::and)
     }
 
     /// A token is ready, so those of the same model before it are not ordered under any more.

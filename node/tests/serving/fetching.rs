@@ -124,6 +124,52 @@ async fn a_node_that_comes_back_fetches_nothing_twice() {
 }
 
 #[tokio::test]
+async fn all_shards_that_went_bad_on_disk_are_fetched_anew_at_once() {
+    let scene = bare();
+    let mut lane = scene.lane().await;
+    giving(&scene, &lane);
+    let mut proposal = scene.proposal();
+    proposal.ranges[0].experts = (0, 1);
+    lane.lane.propose(proposal).unwrap();
+    let NodeMessage::Consent(token) = event(&mut lane).await else { panic!("no consent") };
+    let permit = scene.net.check(&token, &scene.member).unwrap();
+    lane.lane.welcome(&permit, 0, counterfoil_spec::time::Seconds(u64::MAX)).unwrap();
+    assert_eq!(event(&mut lane).await, NodeMessage::Ready(permit.claims().cti));
+    lane.lane.shut(Refusal::SessionInternal, "the test");
+    let folder = scene.home.path().join("shards").join(scene.model.manifest_id().to_string());
+    let mut bad = 0;
+    for file in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|ext| ext == "shard") {
+            let length = std::fs::metadata(&file).unwrap().len();
+            std::fs::write(&file, vec![0; usize::try_from(length).unwrap()]).unwrap();
+            bad += 1;
+        }
+    }
+    assert_eq!(bad, 8);
+    let mut next = scene.lane().await;
+    let given = giving(&scene, &next);
+    next.lane.propose(scene.proposal()).unwrap();
+    let NodeMessage::Consent(token) = event(&mut next).await else { panic!("no consent") };
+    let permit = scene.net.check(&token, &scene.member).unwrap();
+    next.lane.welcome(&permit, 0, counterfoil_spec::time::Seconds(u64::MAX)).unwrap();
+    assert_eq!(event(&mut next).await, NodeMessage::Ready(permit.claims().cti));
+    assert_eq!(given.load(Ordering::SeqCst), 32);
+}
+
+#[tokio::test]
+async fn models_share_the_disk_that_is_allowed_and_a_node_offers_no_more_than_it() {
+    let bytes = Scene::new().model.manifest().shard_bytes();
+    let scene = Scene::with(|config| {
+        config.models.clear();
+        config.max_disk_bytes = bytes;
+    });
+    let lane = scene.lane().await;
+    assert_eq!(lane.hello.max_weight_bytes, bytes);
+    let at_hand = Scene::with(|config| config.max_disk_bytes = 7);
+    assert_eq!(at_hand.lane().await.hello.max_weight_bytes, bytes + 7);
+}
+
+#[tokio::test]
 async fn a_manifest_that_is_not_what_its_id_says_is_not_believed() {
     let scene = bare();
     let mut lane = scene.lane().await;
