@@ -133,6 +133,9 @@ pub(crate) struct RouterArgs {
     /// The repository that a model's files lie in, for nodes that fetch from there; once for each --model, in their order
     #[arg(long, env = "COUNTERFOIL_HUB_REPOSITORY", value_name = "OWNER/NAME@COMMIT", value_delimiter = ',')]
     pub(crate) hub_repository: Vec<String>,
+    /// Send frames that are late to other nodes that hold the same experts too, one in 32 at most
+    #[arg(long, env = "COUNTERFOIL_HEDGE", value_enum, default_value_t = Switch::On)]
+    pub(crate) hedge: Switch,
     /// Serve callers without a key as the unmetered account `local`; refused unless --listen is a loopback address
     #[arg(long, env = "COUNTERFOIL_KEYLESS")]
     pub(crate) keyless: bool,

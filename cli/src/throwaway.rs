@@ -10,7 +10,7 @@ use counterfoil_identity::random;
 use counterfoil_model::Checkpoint;
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
-use counterfoil_router::{Dealing, RouterConfig, RunningRouter, clock};
+use counterfoil_router::{Dealing, Hedging, RouterConfig, RunningRouter, clock};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -47,6 +47,7 @@ impl Throwaway {
             nodes: loopback,
             enrol: loopback,
             dealing: Dealing::Fixed { nodes, by_expert },
+            hedging: Hedging::On,
             keyless: true,
             repositories: Vec::new(),
             now: clock::system(),

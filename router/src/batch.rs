@@ -7,6 +7,7 @@
 //! prompt take turns for the rows that are left ([`share`]). Who comes joins at the next round, who is done leaves at
 //! the end of one, and who is gone leaves between two. A row's bits are those that it would get alone.
 
+mod budget;
 mod conductor;
 mod frame;
 mod layer;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 use counterfoil_model::{Rows, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
+use self::budget::Budget;
+use self::round::Means;
 use crate::engine::Engine;
 use crate::http::metrics::Metrics;
 use crate::work::{Work, WorkError};
@@ -38,6 +41,15 @@ pub(crate) struct Batch {
 pub(crate) struct Seat {
     door: mpsc::Sender<Entrant>,
     turn: Option<Turn>,
+}
+
+/// Whether frames that are late are sent to other nodes too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hedging {
+    /// One in 32 at most.
+    On,
+    /// Never: a node is waited for until it counts as gone.
+    Off,
 }
 
 /// How a request is to come on.
@@ -99,9 +111,10 @@ struct Turn {
 
 impl Batch {
     /// Starts a model's conductor.
-    pub(crate) fn start(engine: Arc<Engine>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn start(engine: Arc<Engine>, metrics: Arc<Metrics>, hedging: Hedging) -> Self {
         let (door, entrants) = mpsc::channel(MAX_AT_DOOR);
-        tokio::spawn(conductor::conduct(engine, metrics, entrants));
+        let means = Means { engine, metrics, budget: Budget::new(hedging) };
+        tokio::spawn(conductor::conduct(means, entrants));
         Self { door }
     }
 

@@ -17,6 +17,8 @@ mod fetch;
 mod generate;
 pub mod home;
 mod http;
+mod keep;
+mod latency;
 mod member;
 pub mod office;
 pub mod placement;
@@ -32,6 +34,7 @@ mod uptime;
 mod vault;
 mod work;
 
+pub use batch::Hedging;
 pub use dealer::Dealing;
 pub use office::{CURRENCY, Office, OfficeError};
 pub use projection::ProjectionError;

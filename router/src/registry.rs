@@ -13,12 +13,15 @@ use counterfoil_spec::limits::MAX_UNSETTLED_RECEIPTS;
 use counterfoil_spec::time::{Millis, Seconds};
 use tokio::sync::Semaphore;
 
+use crate::latency::Latencies;
 use crate::uptime::UptimeMeter;
 
 /// The weight of what is known against one new reply.
 const SMOOTHING: u64 = 8;
 /// By how much a reply may exceed what is usual.
 const LATE_FACTOR: u32 = 20;
+/// The least time before a frame is sent elsewhere too: timers do not tell less.
+const HEDGE_LEAST: Duration = Duration::from_millis(2);
 /// The least patience with a node that has a replica: more than a busy machine's hiccups.
 const PATIENCE_LEAST: Duration = Duration::from_secs(1);
 /// The most patience with any node.
@@ -35,9 +38,29 @@ pub(crate) struct LaneState {
     pub(crate) settling: Arc<Semaphore>,
     /// Whether it let a request wait too long and has not answered a ping since.
     silent: AtomicBool,
-    /// Nanoseconds from request to reply for each forward of a model, smoothed; 0 before the first reply.
     /// Guards the map alone: a host holds its own number.
-    paces: Mutex<BTreeMap<ManifestId, Arc<AtomicU64>>>,
+    paces: Mutex<BTreeMap<ManifestId, Arc<Pace>>>,
+    /// Hedged frames that it has not answered.
+    owed: AtomicU32,
+}
+
+/// How fast a node is with one model.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Nanoseconds from request to reply for each forward, smoothed; 0 before the first reply.
+    forward_ns: AtomicU64,
+    /// Guards the histograms; held for as long as one is counted up.
+    latencies: Mutex<Latencies>,
+}
+
+/// A hedged frame that its node has not answered; answered or given up when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Owing(Arc<LaneState>);
+
+impl Drop for Owing {
+    fn drop(&mut self) {
+        self.0.owed.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl LaneState {
@@ -51,6 +74,7 @@ impl LaneState {
             settling: Arc::new(Semaphore::new(MAX_UNSETTLED_RECEIPTS)),
             silent: AtomicBool::new(false),
             paces: Mutex::default(),
+            owed: AtomicU32::new(0),
         }
     }
 
@@ -60,9 +84,15 @@ impl LaneState {
         (slot, self.seq.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn pace(&self, manifest: ManifestId) -> Arc<AtomicU64> {
+    fn pace(&self, manifest: ManifestId) -> Arc<Pace> {
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(paces.entry(manifest).or_default())
+    }
+}
+
+impl Pace {
+    fn latencies(&self) -> MutexGuard<'_, Latencies> {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +105,7 @@ pub(crate) struct Host {
     pub(crate) shared: Arc<LaneState>,
     /// The models that its token names.
     pub(crate) models: BTreeSet<ManifestId>,
-    pace: Arc<AtomicU64>,
+    pace: Arc<Pace>,
 }
 
 impl Host {
@@ -89,14 +119,31 @@ impl Host {
     /// Learns from a reply how fast this node is.
     pub(crate) fn replied(&self, forwards: u64, took: Duration) {
         let sample = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / forwards.max(1);
-        let old = self.pace.load(Ordering::Relaxed);
+        let old = self.pace.forward_ns.load(Ordering::Relaxed);
         let new = if old == 0 { sample } else { old - old / SMOOTHING + sample / SMOOTHING };
-        self.pace.store(new.max(1), Ordering::Relaxed);
+        self.pace.forward_ns.store(new.max(1), Ordering::Relaxed);
+        self.pace.latencies().learn(forwards, took);
+    }
+
+    /// After how long a frame is sent elsewhere too; nothing before enough is known of this node.
+    pub(crate) fn hedge_after(&self, forwards: u64) -> Option<Duration> {
+        self.pace.latencies().p95(forwards).map(|p95| p95.max(HEDGE_LEAST))
+    }
+
+    /// One of its frames was hedged: until that is answered, others are preferred.
+    pub(crate) fn owes(&self) -> Owing {
+        self.shared.owed.fetch_add(1, Ordering::Relaxed);
+        Owing(Arc::clone(&self.shared))
+    }
+
+    /// Whether it has not answered a frame that was hedged.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.shared.owed.load(Ordering::Relaxed) > 0
     }
 
     /// Millions of bytes of weights that it gets through in a second; nothing before its first reply.
     fn speed(&self, expert_bytes: u64) -> Option<u32> {
-        let pace = self.pace.load(Ordering::Relaxed);
+        let pace = self.pace.forward_ns.load(Ordering::Relaxed);
         let speed = expert_bytes.saturating_mul(1000).checked_div(pace)?;
         Some(u32::try_from(speed).unwrap_or(u32::MAX).max(1))
     }
@@ -120,7 +167,8 @@ impl Host {
 
     /// How long a reply may take before the node counts as gone where another can answer.
     pub(crate) fn patience(&self, forwards: u64) -> Duration {
-        let expected = Duration::from_nanos(self.pace.load(Ordering::Relaxed).saturating_mul(forwards));
+        let expected =
+            Duration::from_nanos(self.pace.forward_ns.load(Ordering::Relaxed).saturating_mul(forwards));
         (expected * LATE_FACTOR).clamp(PATIENCE_LEAST, PATIENCE_MOST)
     }
 

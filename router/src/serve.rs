@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{key_hash, local_account};
-use crate::batch::Batch;
+use crate::batch::{Batch, Hedging};
 use crate::dealer::Dealing;
 use crate::desk::{Desk, MAX_RUNNING};
 use crate::engine::Engine;
@@ -36,8 +36,6 @@ use crate::registry::Registry;
 use crate::trial::{Prompt, Trial};
 use crate::vault::{Vault, VaultError};
 
-/// How often uptime is written down.
-const UPTIME_EVERY: Duration = Duration::from_secs(600);
 /// How often the router makes itself a certificate: at half the life that leaves may have.
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(MAX_LEAF_CERT_LIFE_S / 2);
 /// How long running requests may go on after the router was told to stop.
@@ -54,6 +52,8 @@ pub struct RouterConfig {
     pub enrol: SocketAddr,
     /// How experts are dealt out to nodes.
     pub dealing: Dealing,
+    /// Whether frames that are late are sent to other nodes too.
+    pub hedging: Hedging,
     /// Whether callers without a key are served as the unmetered account `local`; loopback only.
     pub keyless: bool,
     /// The repositories that the models' files lie in, in the order of the models, for nodes that fetch from there.
@@ -145,7 +145,7 @@ impl RunningRouter {
         let (nodes, enrol) = bind(&desk, &config)?;
         tokio::spawn(crate::member::serve(Arc::clone(&desk), nodes.clone(), config.dealing));
         tokio::spawn(crate::enrolment::serve(Arc::clone(&desk), enrol.clone()));
-        tokio::spawn(keep_uptime(Arc::clone(&desk)));
+        tokio::spawn(crate::keep::uptime(Arc::clone(&desk)));
         tokio::spawn(keep_certificate(Arc::clone(&desk), nodes.clone(), enrol.clone()));
         let (stop, stopped) = watch::channel(false);
         let http = tokio::spawn(serve_http(listener, Arc::clone(&desk), stopped));
@@ -236,7 +236,7 @@ impl RunningRouter {
         for host in self.desk.registry.all().iter().filter_map(|own| own.last()) {
             let _ = host.lane.drain();
         }
-        write_uptime(&self.desk).await;
+        crate::keep::write_uptime(&self.desk).await;
         self.nodes.close(Refusal::SessionDrain, "the router is going away");
         let _ = tokio::time::timeout(Duration::from_secs(1), self.nodes.wait_idle()).await;
         let _ = tokio::time::timeout(Duration::from_secs(2), self.http).await;
@@ -270,7 +270,8 @@ fn open(
     let started = office.now();
     let left = vault.left_running()?;
     let metrics = Arc::new(Metrics::default());
-    let begin = |e: &Arc<Engine>| (e.manifest(), Batch::start(Arc::clone(e), Arc::clone(&metrics)));
+    let begin =
+        |e: &Arc<Engine>| (e.manifest(), Batch::start(Arc::clone(e), Arc::clone(&metrics), config.hedging));
     let batches = engines.iter().map(begin).collect();
     let desk = Desk {
         office,
@@ -375,27 +376,4 @@ async fn serve_http(
             let _ = stopped.wait_for(|stop| *stop).await;
         })
         .await
-}
-
-async fn keep_uptime(desk: Arc<Desk>) {
-    let mut tick = tokio::time::interval(UPTIME_EVERY);
-    tick.tick().await;
-    loop {
-        tick.tick().await;
-        write_uptime(&desk).await;
-    }
-}
-
-async fn write_uptime(desk: &Desk) {
-    let entries: Vec<_> = {
-        let now = desk.office.now();
-        desk.registry.expire(now.seconds());
-        desk.registry.meter().take(now).into_iter().map(entry).collect()
-    };
-    if entries.is_empty() {
-        return;
-    }
-    if let Err(e) = desk.office.append(entries).await {
-        tracing::error!(error = %e, "uptime could not be logged");
-    }
 }

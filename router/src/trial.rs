@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use crate::batch::{End, Seat, Step, Stepped, Wants};
 use crate::desk::Desk;
 use crate::generate::count;
-use crate::work::{Bounds, Work, WorkError};
+use crate::work::{Bounds, Party, Work, WorkError};
 
 /// What is to be continued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +118,8 @@ impl Run {
 
     fn continued(self) -> Continued {
         let parties = self.state.map(|(_, work)| work.parties).unwrap_or_default();
-        let forwards = parties.iter().filter_map(|p| p.order.as_ref()).map(|order| order.used);
+        let of = |p: &Party| p.order.as_ref().map(|order| order.used).or(p.gone.map(|gone| gone.used));
+        let forwards = parties.iter().filter_map(of);
         Continued { ids: self.ids, forwards: forwards.collect() }
     }
 }

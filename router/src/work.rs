@@ -3,6 +3,7 @@
 //!
 //! Nothing is ever substituted or skipped: where no consenting node is left for an expert, the request fails.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,30 +136,34 @@ impl Work {
         routing: &Routing,
         rows: Option<&[usize]>,
     ) -> Result<Vec<Dealt>, WorkError> {
-        for expert in routing.experts() {
-            if self.choice(layer, expert).is_none() {
-                self.plan_again();
-            }
-            if self.choice(layer, expert).is_none() {
+        let experts = routing.experts();
+        if experts.iter().any(|expert| self.choice(layer, *expert, None).is_none()) {
+            self.plan_again();
+        }
+        let mut chosen = BTreeMap::new();
+        for expert in experts {
+            let Some(party) = self.choice(layer, expert, None) else {
                 if self.crowded {
                     return Err(WorkError::NoPlace);
                 }
                 return Err(Uncovered { layer, expert: u32::from(expert) }.into());
-            }
+            };
+            chosen.insert(expert, party);
         }
-        let mut out = Vec::new();
-        for party in 0..self.parties.len() {
-            let mut part = routing.part(|_, expert| self.choice(layer, expert) == Some(party));
-            if part.rows.is_empty() {
-                continue;
-            }
-            if let Some(map) = rows {
-                part.rows.iter_mut().for_each(|r| *r = map.get(*r).copied().unwrap_or(*r));
-            }
-            let forwards = u64::try_from(part.routing.picks().len()).unwrap_or(u64::MAX);
-            out.push(Dealt { party, part, forwards });
-        }
-        Ok(out)
+        Ok(parts(routing, rows, &chosen))
+    }
+
+    /// Deals what was dealt to one party to others as well; nothing where an expert of it has no
+    /// other that owes nothing.
+    pub(crate) fn deal_around(&self, layer: u32, dealt: &Dealt) -> Option<Vec<Dealt>> {
+        let Part { rows, routing } = &dealt.part;
+        let other = |expert| {
+            let party = self.choice(layer, expert, Some(dealt.party))?;
+            let owes = self.parties.get(party).is_none_or(|p| p.host.is_behind());
+            (!owes).then_some((expert, party))
+        };
+        let chosen = routing.experts().into_iter().map(other).collect::<Option<_>>()?;
+        Some(parts(routing, Some(rows), &chosen))
     }
 
     /// Looks who hosts the model by now: nodes may have come, or experts moved, since the request began.
@@ -177,10 +182,13 @@ impl Work {
         self.plan = Arc::new(plan);
     }
 
-    /// The party that answers for an expert now.
-    fn choice(&self, layer: u32, expert: u16) -> Option<usize> {
-        let hosts = self.plan.hosts(layer, u32::from(expert));
-        hosts.iter().map(|h| usize::from(*h)).find(|h| self.parties.get(*h).is_some_and(|p| p.usable))
+    /// The party that answers for an expert now: the first that owes no late answer, or the first.
+    fn choice(&self, layer: u32, expert: u16, except: Option<usize>) -> Option<usize> {
+        let hosts = self.plan.hosts(layer, u32::from(expert)).iter().map(|h| usize::from(*h));
+        let usable = |h: &usize| Some(*h) != except && self.parties.get(*h).is_some_and(|p| p.usable);
+        let owes = |h: &usize| self.parties.get(*h).is_some_and(|p| p.host.is_behind());
+        let mut usable = hosts.filter(usable);
+        usable.clone().find(|h| !owes(h)).or_else(|| usable.next())
     }
 
     /// Whether every expert of a part has another party that may be asked.
@@ -210,9 +218,6 @@ impl Work {
             tracing::warn!(node = %party.host.node(), %why, "a node is given up for this request");
         }
         party.usable = false;
-        if matches!(why, Unserved::Late) {
-            party.host.fell_silent();
-        }
         self.failed = Some(party.host.node());
         if party.host.lane.end().is_some()
             && let Some(order) = party.order.take()
@@ -242,6 +247,22 @@ impl Work {
         };
         Ok(Address { host: Arc::clone(&party.host), slot, replaceable })
     }
+}
+
+/// What each party gets of some rows. Who answers for an expert is decided before: it may change at any time.
+fn parts(routing: &Routing, rows: Option<&[usize]>, chosen: &BTreeMap<u16, usize>) -> Vec<Dealt> {
+    let mut parties: Vec<usize> = chosen.values().copied().collect();
+    parties.sort_unstable();
+    parties.dedup();
+    let part = |party| {
+        let mut part = routing.part(|_, expert| chosen.get(&expert) == Some(&party));
+        if let Some(map) = rows {
+            part.rows.iter_mut().for_each(|r| *r = map.get(*r).copied().unwrap_or(*r));
+        }
+        let forwards = u64::try_from(part.routing.picks().len()).unwrap_or(u64::MAX);
+        Dealt { party, part, forwards }
+    };
+    parties.into_iter().map(part).collect()
 }
 
 /// Why one part was not served; another node is asked then.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use counterfoil_model::Checkpoint;
 use counterfoil_router::home::RouterHome;
-use counterfoil_router::{Dealing, OfficeError, RouterConfig, RunningRouter, StartError, clock};
+use counterfoil_router::{Dealing, Hedging, OfficeError, RouterConfig, RunningRouter, StartError, clock};
 use counterfoil_spec::fetch::Repository;
 use serde_json::json;
 
-use crate::args::RouterArgs;
+use crate::args::{RouterArgs, Switch};
 use crate::exit::{Failure, Outcome};
 use crate::hashing::{self, Watcher};
 use crate::home::Running;
@@ -34,6 +34,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         nodes: args.node_listen,
         enrol: args.enrol_listen,
         dealing: Dealing::Placed { replicas: args.replicas, expect: args.expect_nodes },
+        hedging: if args.hedge == Switch::On { Hedging::On } else { Hedging::Off },
         keyless: args.keyless,
         repositories,
         now: clock::system(),

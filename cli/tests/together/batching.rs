@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use counterfoil_model::Checkpoint;
-use counterfoil_router::{Continued, Prompt};
+use counterfoil_router::{Continued, Hedging, Prompt};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -28,7 +28,7 @@ fn ids(continued: &[Continued]) -> Vec<&[u32]> {
 }
 
 async fn two_nodes() -> Network {
-    let mut network = Network::new(Checkpoint::guide().unwrap(), HALVES).await;
+    let mut network = Network::new(Checkpoint::guide().unwrap(), HALVES, Hedging::Off).await;
     network.node().await;
     network.node().await;
     network.ready().await;
@@ -73,7 +73,7 @@ fn a_request_becomes_the_same_whatever_it_is_batched_with() {
 fn one_that_decodes_is_in_every_round_beside_a_long_prompt() {
     on_one_thread(async {
         let folder = tempfile::tempdir().unwrap();
-        let mut network = Network::new(roomy(folder.path()), HALVES).await;
+        let mut network = Network::new(roomy(folder.path()), HALVES, Hedging::Off).await;
         network.node().await;
         network.node().await;
         network.ready().await;
@@ -106,7 +106,7 @@ fn one_with_an_id_that_is_not_in_the_vocabulary_fails_alone() {
 #[test]
 fn one_whose_sums_overflow_fails_alone() {
     on_one_thread(async {
-        let mut network = Network::new(Checkpoint::guide().unwrap(), HALVES).await;
+        let mut network = Network::new(Checkpoint::guide().unwrap(), HALVES, Hedging::Off).await;
         for _ in 0..2 {
             // Slots are counted for each node, and every request asks both: the second of the second three is spoiled.
             network.scripted(Box::new(|_, _| Act::Spoil(4))).await;
@@ -125,7 +125,7 @@ fn one_whose_sums_overflow_fails_alone() {
 #[test]
 fn a_node_that_dies_costs_each_request_one_part_and_the_frame_one_frame() {
     on_one_thread(async {
-        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS).await;
+        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::Off).await;
         let seen = network.scripted(willing()).await;
         network.ready().await;
         let prompts = alike(8, 5);
@@ -150,7 +150,7 @@ fn a_node_that_dies_costs_each_request_one_part_and_the_frame_one_frame() {
 #[test]
 fn one_that_is_refused_goes_elsewhere_and_the_others_stay() {
     on_one_thread(async {
-        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS).await;
+        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::Off).await;
         let seen = network.scripted(willing()).await;
         network.ready().await;
         let prompts = alike(8, 5);
@@ -174,8 +174,8 @@ fn one_that_is_refused_goes_elsewhere_and_the_others_stay() {
 #[test]
 fn one_request_more_than_may_run_is_told_to_come_back() {
     on_one_thread(async {
-        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS).await;
-        network.scripted(Box::new(|_, _| Act::Ignore)).await;
+        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::Off).await;
+        network.scripted(Box::new(|_, _| Act::Hold)).await;
         network.ready().await;
         let mut open = Vec::new();
         for _ in 0..256 {

@@ -7,5 +7,6 @@
 )]
 
 mod batching;
+mod hedging;
 mod network;
 mod scripted;

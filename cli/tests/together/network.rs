@@ -9,7 +9,9 @@ use counterfoil_model::Checkpoint;
 use counterfoil_node::{Node, NodeConfig, NodeIdentity, enrol};
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
-use counterfoil_router::{CURRENCY, Continued, Dealing, Prompt, RouterConfig, RunningRouter, Trial, clock};
+use counterfoil_router::{
+    CURRENCY, Continued, Dealing, Hedging, Prompt, RouterConfig, RunningRouter, Trial, clock,
+};
 use counterfoil_session::sandbox::open_policy;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -41,7 +43,7 @@ pub(crate) const HALVES: Dealing = Dealing::Fixed { nodes: 2, by_expert: true };
 
 impl Network {
     /// A router without nodes.
-    pub(crate) async fn new(model: Checkpoint, dealing: Dealing) -> Self {
+    pub(crate) async fn new(model: Checkpoint, dealing: Dealing, hedging: Hedging) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = RouterHome::open_or_create(&folder.path().join("router"), clock::now().seconds()).unwrap();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -50,6 +52,7 @@ impl Network {
             nodes: loopback,
             enrol: loopback,
             dealing,
+            hedging,
             keyless: true,
             repositories: Vec::new(),
             now: clock::system(),
@@ -93,18 +96,23 @@ impl Network {
 
     /// A node that does what a script says; gives what it sees.
     pub(crate) async fn scripted(&mut self, script: Script) -> Seen {
+        let seen = Seen::default();
+        self.scripted_as(seen.clone(), script).await;
+        seen
+    }
+
+    /// The same where something else has to know what it sees.
+    pub(crate) async fn scripted_as(&mut self, sees: Seen, script: Script) {
         let (identity, _) = self.enrolled().await;
-        let (router, model, seen) = (self.router.nodes_addr(), Arc::clone(&self.model), Seen::default());
+        let (router, model) = (self.router.nodes_addr(), Arc::clone(&self.model));
         let (stop, stopped) = oneshot::channel();
         self.stops.push(stop);
-        let sees = seen.clone();
         on_thread(async move {
             tokio::select! {
                 () = Box::pin(serve(identity, router, model, script, sees)) => {}
                 _ = stopped => {}
             }
         });
-        seen
     }
 
     /// Waits until every expert is hosted, and by every node where all are dealt all.

@@ -13,6 +13,7 @@ use counterfoil_session::sandbox::{hello, open_policy};
 use counterfoil_session::{LaneEnd, NodeEndpoint, NodeLane, RouterFrame, Target};
 use counterfoil_spec::message::{NodeMessage, RouterMessage};
 use counterfoil_spec::refusal::Refusal;
+use tokio::sync::Notify;
 
 /// What becomes of a dispatch.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +26,8 @@ pub(crate) enum Act {
     Spoil(u32),
     /// The lane is closed.
     Die,
-    /// There is no answer, ever.
-    Ignore,
+    /// There is no answer before the script is [released](Seen::release), and then that becomes of it.
+    Hold,
 }
 
 /// Says what is done with each dispatch, counted from 0.
@@ -34,18 +35,36 @@ pub(crate) type Script = Box<dyn FnMut(usize, &Dispatch) -> Act + Send>;
 
 /// The dispatches that came: layer, and grant and rows of each segment.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen(Arc<Mutex<Vec<Frame>>>);
+pub(crate) struct Seen {
+    frames: Arc<Mutex<Vec<Frame>>>,
+    released: Arc<(Mutex<Option<Act>>, Notify)>,
+}
 
 pub(crate) type Frame = (u32, Vec<(u32, u16)>);
 
 impl Seen {
     /// All of them so far.
     pub(crate) fn frames(&self) -> Vec<Frame> {
-        self.0.lock().unwrap().clone()
+        self.frames.lock().unwrap().clone()
+    }
+
+    /// What becomes of the frame that is held.
+    pub(crate) fn release(&self, act: Act) {
+        *self.released.0.lock().unwrap() = Some(act);
+        self.released.1.notify_one();
+    }
+
+    async fn released(&self) -> Act {
+        loop {
+            self.released.1.notified().await;
+            if let Some(act) = self.released.0.lock().unwrap().take() {
+                return act;
+            }
+        }
     }
 
     fn push(&self, dispatch: &Dispatch) -> usize {
-        let mut frames = self.0.lock().unwrap();
+        let mut frames = self.frames.lock().unwrap();
         frames.push((dispatch.layer, dispatch.segments.iter().map(|s| (s.slot, s.rows)).collect()));
         frames.len() - 1
     }
@@ -85,8 +104,19 @@ async fn on_lane(
     seen: &Seen,
 ) -> Result<(), LaneEnd> {
     let mut permits = Vec::new();
+    let mut held = None;
     loop {
-        match lane.next().await? {
+        let frame = tokio::select! {
+            frame = lane.next() => frame?,
+            act = seen.released(), if held.is_some() => {
+                match (act, held.take()) {
+                    (Act::Serve, Some((asked, combine))) => lane.answer(&asked, &combine)?,
+                    _ => return Err(lane.shut(Refusal::SessionInternal, "as the script says")),
+                }
+                continue;
+            }
+        };
+        match frame {
             RouterFrame::Message(message) => match *message {
                 RouterMessage::Propose(proposal) => {
                     let issuance = Issuance::fresh(identity.domain.net_id(), clock::now().seconds(), 1);
@@ -108,7 +138,10 @@ async fn on_lane(
                 let act = script(seen.push(&dispatch), &dispatch);
                 match act {
                     Act::Die => return Err(lane.shut(Refusal::SessionInternal, "as the script says")),
-                    Act::Ignore => {}
+                    Act::Hold => {
+                        let combine = answer(bank, &dispatch, &Act::Serve);
+                        held = Some((asked, combine));
+                    }
                     act => lane.answer(&asked, &answer(bank, &dispatch, &act))?,
                 }
                 lane.restore(dispatch);

@@ -2,24 +2,17 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use super::member::Member;
-use super::round::{Taking, round};
+use super::round::{Means, Taking, round};
 use super::share::{most_rows, share_out};
 use super::{Entrant, Turn};
-use crate::engine::Engine;
-use crate::http::metrics::Metrics;
 
 /// Goes on until nobody holds the door any more.
-pub(super) async fn conduct(
-    engine: Arc<Engine>,
-    metrics: Arc<Metrics>,
-    mut entrants: mpsc::Receiver<Entrant>,
-) {
-    let most = most_rows(engine.config());
+pub(super) async fn conduct(mut means: Means, mut entrants: mpsc::Receiver<Entrant>) {
+    let most = most_rows(means.engine.config());
     let mut queue: VecDeque<Member> = VecDeque::new();
     loop {
         if queue.is_empty() {
@@ -44,9 +37,9 @@ pub(super) async fn conduct(
             .map(|(member, share)| Taking::new(member, *share))
             .collect();
         if !taking.is_empty() {
-            metrics.rounds.one();
-            metrics.round_rows.more(shares.iter().map(|s| crate::generate::count(*s)).sum());
-            round(&engine, &metrics, &mut taking).await;
+            means.metrics.rounds.one();
+            means.metrics.round_rows.more(shares.iter().map(|s| crate::generate::count(*s)).sum());
+            round(&mut means, &mut taking).await;
             to_the_end(&mut queue, &shares);
             leave(&mut queue, &turn);
         }

@@ -3,54 +3,90 @@
 //! Each member deals its own rows to its own parties; what goes to the same node under the same consent token travels
 //! in one frame. A node that fails, or refuses a segment, concerns the members whose rows those were: they ask
 //! others, again together, and nothing of anybody else is computed twice.
+//!
+//! A frame that takes longer than 95 of 100 like it did is *hedged*: its rows are dealt to other nodes too, under a
+//! budget. What answers first counts; the other answer is dropped when it comes, and no forward of it is counted or
+//! billed. Until a node that was hedged has answered, others are preferred to it, so one that is dead costs one such wait.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
 
 use counterfoil_model::{Combined, Part, Routing, Rows, combine};
 use counterfoil_session::frame::Combine;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::frame::{Frame, Piece, Start};
 use super::round::Taking;
 use crate::http::metrics::Metrics;
-use crate::registry::{Host, PATIENCE_MOST};
+use crate::registry::{Owing, PATIENCE_MOST};
 use crate::work::{Address, Dealt, Unserved};
 
-/// A frame that is out.
-type Flight = std::pin::Pin<Box<dyn Future<Output = (Frame, Result<Combine, Unserved>)> + Send>>;
+/// A frame that is out, by its number.
+type Flight = std::pin::Pin<Box<dyn Future<Output = (usize, Result<Combine, Unserved>)> + Send>>;
 
 /// A layer that is under way.
 pub(super) struct Layer<'a> {
     layer: u32,
     metrics: &'a Metrics,
+    budget: &'a mut Budget,
     normed: &'a Rows,
     /// Of each member, in the round's order.
     starts: Vec<Start>,
     routings: Vec<Routing>,
     answers: Vec<Vec<(Part, Combined)>>,
     flights: FuturesUnordered<Flight>,
+    /// The frames that an answer is wanted for, by number; numbers count up.
+    out: BTreeMap<usize, Out>,
+    sent: usize,
     /// Parts that nobody could be sent.
     unsent: Vec<(Piece, Unserved)>,
 }
+
+/// A frame that is out.
+struct Out {
+    frame: Frame,
+    /// The frame that it is the hedge of.
+    hedge_of: Option<usize>,
+    /// When it is hedged.
+    due: Option<Instant>,
+    /// Filled while its node is waited for beyond that.
+    owing: Arc<OnceLock<Owing>>,
+    hedge: Option<Hedge>,
+}
+
+/// What became of a frame's rows elsewhere.
+struct Hedge {
+    /// Frames that have not answered yet.
+    missing: usize,
+    came: Vec<(Piece, Combined)>,
+    /// Whether the frame itself failed, so that only this is left.
+    alone: bool,
+}
+
+/// Whose rows are sent: requests' own, or once more those of a frame.
+type Parts = Vec<(usize, Dealt)>;
 
 impl<'a> Layer<'a> {
     /// Sends every row on its way.
     pub(super) fn send(
         layer: u32,
-        metrics: &'a Metrics,
+        (metrics, budget): (&'a Metrics, &'a mut Budget),
         (normed, routing): (&'a Rows, &Routing),
         taking: &mut [Taking<'_>],
     ) -> Self {
         let mut own = Self {
             layer,
             metrics,
+            budget,
             normed,
             starts: Vec::with_capacity(taking.len()),
             routings: Vec::with_capacity(taking.len()),
             answers: taking.iter().map(|_| Vec::new()).collect(),
             flights: FuturesUnordered::new(),
+            out: BTreeMap::new(),
+            sent: 0,
             unsent: Vec::new(),
         };
         let mut rows = routing.iter();
@@ -75,31 +111,32 @@ impl<'a> Layer<'a> {
     /// Waits for all answers and adds them: the sums of each member, in the round's order. Rows of one that failed
     /// are zeros.
     pub(super) async fn sums(mut self, taking: &mut [Taking<'_>]) -> Rows {
-        let width = self.normed.width();
         loop {
-            let failed = std::mem::take(&mut self.unsent);
-            if !failed.is_empty() {
-                self.deal_again(taking, failed).await;
+            let unsent = std::mem::take(&mut self.unsent);
+            if !unsent.is_empty() {
+                self.deal_again(taking, unsent).await;
                 continue;
             }
-            let Some((frame, result)) = self.flights.next().await else { break };
-            let mut failed = Vec::new();
-            for (piece, result) in frame.take_apart(width, result) {
-                let Some(taking) = taking.get_mut(piece.member) else { continue };
-                match result {
-                    Ok(combined) => {
-                        taking.member.work.count(&piece.dealt);
-                        if let Some(answers) = self.answers.get_mut(piece.member) {
-                            answers.push((piece.dealt.part, combined));
-                        }
-                    }
-                    Err(why) => failed.push((piece, why)),
-                }
+            if self.out.is_empty() {
+                break;
             }
-            if !failed.is_empty() {
-                self.deal_again(taking, failed).await;
+            let due = self.out.values().filter_map(|out| out.due).min();
+            tokio::select! {
+                biased;
+                Some((number, result)) = self.flights.next() => self.came(taking, number, result).await,
+                () = until(due), if due.is_some() => self.hedge(taking),
             }
         }
+        let late = std::mem::take(&mut self.flights);
+        if !late.is_empty() {
+            // What comes too late still says how long its node took.
+            tokio::spawn(late.for_each(|_| std::future::ready(())));
+        }
+        self.add(taking)
+    }
+
+    fn add(self, taking: &mut [Taking<'_>]) -> Rows {
+        let width = self.normed.width();
         let mut sums = Rows::default();
         for ((taking, routing), answers) in taking.iter_mut().zip(&self.routings).zip(&self.answers) {
             let answers: Vec<_> = answers.iter().map(|(part, combined)| (part, combined)).collect();
@@ -115,12 +152,96 @@ impl<'a> Layer<'a> {
         sums
     }
 
+    /// A frame was answered, or will not be.
+    async fn came(&mut self, taking: &mut [Taking<'_>], number: usize, result: Result<Combine, Unserved>) {
+        // Somebody else may have answered in its place.
+        let Some(out) = self.out.remove(&number) else { return };
+        match (out.hedge_of, result) {
+            (Some(of), result) => self.hedge_came(taking, of, out.frame, result).await,
+            // The hedge may still come.
+            (None, Err(why)) if out.hedge.is_some() => {
+                for piece in &out.frame.pieces {
+                    give_up(taking, piece, &why).await;
+                }
+                let hedge = out.hedge.map(|hedge| Hedge { alone: true, ..hedge });
+                self.out.insert(number, Out { hedge, ..out });
+            }
+            (None, result) => {
+                self.out.retain(|_, other| other.hedge_of != Some(number));
+                let mut failed = Vec::new();
+                for (piece, result) in out.frame.take_apart(self.normed.width(), result) {
+                    match result {
+                        Ok(combined) => self.accept(taking, piece, combined),
+                        Err(why) => failed.push((piece, why)),
+                    }
+                }
+                self.deal_again(taking, failed).await;
+            }
+        }
+    }
+
+    /// A hedge was answered, or will not be.
+    async fn hedge_came(
+        &mut self,
+        taking: &mut [Taking<'_>],
+        of: usize,
+        frame: Frame,
+        result: Result<Combine, Unserved>,
+    ) {
+        let mut came = Vec::new();
+        let mut failed = false;
+        for (piece, result) in frame.take_apart(self.normed.width(), result) {
+            match result {
+                Ok(combined) => came.push((piece, combined)),
+                Err(why) => {
+                    failed = true;
+                    give_up(taking, &piece, &why).await;
+                }
+            }
+        }
+        let Some(mut out) = self.out.remove(&of) else { return };
+        let Some(hedge) = &mut out.hedge else { return };
+        hedge.came.extend(came);
+        hedge.missing = hedge.missing.saturating_sub(1);
+        if !failed && hedge.missing > 0 {
+            self.out.insert(of, out);
+            return;
+        }
+        self.out.retain(|_, other| other.hedge_of != Some(of));
+        if !failed {
+            self.metrics.hedges_first.one();
+            for (piece, combined) in out.hedge.map(|hedge| hedge.came).unwrap_or_default() {
+                self.accept(taking, piece, combined);
+            }
+        } else if out.hedge.take().is_some_and(|hedge| hedge.alone) {
+            // Both ways have failed, and both nodes were given up.
+            self.deal_anew(taking, out.frame.pieces);
+        } else {
+            self.out.insert(of, out);
+        }
+    }
+
+    fn accept(&mut self, taking: &mut [Taking<'_>], piece: Piece, combined: Combined) {
+        if let Some(taking) = taking.get_mut(piece.member) {
+            taking.member.work.count(&piece.dealt);
+        }
+        if let Some(answers) = self.answers.get_mut(piece.member) {
+            answers.push((piece.dealt.part, combined));
+        }
+    }
+
     /// Gives up who failed, for the members concerned, and asks others.
     async fn deal_again(&mut self, taking: &mut [Taking<'_>], failed: Vec<(Piece, Unserved)>) {
+        for (piece, why) in &failed {
+            give_up(taking, piece, why).await;
+        }
+        self.deal_anew(taking, failed.into_iter().map(|(piece, _)| piece).collect());
+    }
+
+    fn deal_anew(&mut self, taking: &mut [Taking<'_>], pieces: Vec<Piece>) {
         let mut all = Vec::new();
-        for (piece, why) in failed {
+        for piece in pieces {
             let Some(taking) = taking.get_mut(piece.member) else { continue };
-            taking.member.work.give_up(&piece.dealt, &why).await;
             if taking.member.has_failed() {
                 continue;
             }
@@ -133,54 +254,133 @@ impl<'a> Layer<'a> {
         self.post(taking, all);
     }
 
-    /// Puts parts together by where they go, and writes the frames.
-    fn post(&mut self, taking: &mut [Taking<'_>], parts: Vec<(usize, Dealt)>) {
-        let mut frames: BTreeMap<usize, Frame> = BTreeMap::new();
-        for (member, dealt) in parts {
-            let Some(taking) = taking.get_mut(member) else { continue };
-            match taking.member.work.address(self.layer, &dealt) {
-                Ok(Address { host, slot, replaceable }) => {
-                    let frame = frames.entry(Arc::as_ptr(&host).addr()).or_insert_with(|| Frame {
-                        host,
-                        pieces: Vec::new(),
-                        forwards: 0,
-                        replaceable: true,
-                    });
-                    frame.forwards += dealt.forwards;
-                    frame.replaceable &= replaceable;
-                    frame.pieces.push(Piece { member, slot, dealt });
+    /// Sends the rows of every frame that is due to others too, as far as the budget goes and all have another node.
+    fn hedge(&mut self, taking: &mut [Taking<'_>]) {
+        let now = Instant::now();
+        let due: Vec<usize> = self
+            .out
+            .iter()
+            .filter(|(_, out)| out.due.is_some_and(|due| due <= now))
+            .map(|(n, _)| *n)
+            .collect();
+        for number in due {
+            let Some(mut out) = self.out.remove(&number) else { continue };
+            out.due = None;
+            let others = others(self.layer, taking, &out.frame);
+            if let Some(parts) = others.filter(|_| self.budget.take()) {
+                self.metrics.hedges.one();
+                let _ = out.owing.set(out.frame.host.owes());
+                let (frames, unsent) = address(self.layer, taking, parts);
+                let whole = unsent.is_empty();
+                let missing = frames.len();
+                let written = whole && frames.into_iter().all(|frame| self.fly(frame, Some(number)).is_ok());
+                if written {
+                    out.hedge = Some(Hedge { missing, came: Vec::new(), alone: false });
+                } else {
+                    self.out.retain(|_, other| other.hedge_of != Some(number));
                 }
-                Err(why) => self.unsent.push((Piece { member, slot: 0, dealt }, why)),
             }
+            self.out.insert(number, out);
         }
-        for frame in frames.into_values() {
-            match self.write(&frame) {
-                Ok(answer) => self.flights.push(Box::pin(async move { (frame, answer.await) })),
-                Err(why) => self.unsent.extend(frame.pieces.into_iter().map(|p| (p, why.clone()))),
+    }
+
+    /// Puts parts together by where they go, and writes the frames.
+    fn post(&mut self, taking: &mut [Taking<'_>], parts: Parts) {
+        let (frames, unsent) = address(self.layer, taking, parts);
+        self.unsent.extend(unsent);
+        for frame in frames {
+            if let Err((frame, why)) = self.fly(frame, None) {
+                self.unsent.extend(frame.pieces.into_iter().map(|p| (p, why.clone())));
             }
         }
     }
 
-    /// Writes one frame; the future brings the answer.
-    fn write(
-        &self,
-        frame: &Frame,
-    ) -> Result<impl Future<Output = Result<Combine, Unserved>> + use<>, Unserved> {
-        let host: Arc<Host> = Arc::clone(&frame.host);
-        let forwards = frame.forwards;
+    /// Writes one frame.
+    fn fly(&mut self, frame: Frame, hedge_of: Option<usize>) -> Result<(), (Frame, Unserved)> {
+        let (host, forwards) = (Arc::clone(&frame.host), frame.forwards);
         let patience = if frame.replaceable { host.patience(forwards) } else { PATIENCE_MOST };
-        let dispatch = frame.dispatch(self.layer, self.normed, &self.starts).map_err(|_| Unserved::Shape)?;
+        let Ok(dispatch) = frame.dispatch(self.layer, self.normed, &self.starts) else {
+            return Err((frame, Unserved::Shape));
+        };
         self.metrics.dispatches.one();
         let started = Instant::now();
-        let answer = host.lane.dispatch(&host.token, &dispatch)?;
-        Ok(async move {
-            match tokio::time::timeout(patience, answer).await {
+        let answer = match host.lane.dispatch(&host.token, &dispatch) {
+            Ok(answer) => answer,
+            Err(e) => return Err((frame, e.into())),
+        };
+        if hedge_of.is_none() {
+            self.budget.earn();
+        }
+        let hedged = hedge_of.is_none() && frame.replaceable;
+        let due = host.hedge_after(forwards).filter(|_| hedged).map(|after| started + after);
+        let number = self.sent;
+        self.sent += 1;
+        let owing = Arc::new(OnceLock::new());
+        let own = Arc::clone(&owing);
+        self.out.insert(number, Out { frame, hedge_of, due, owing, hedge: None });
+        self.flights.push(Box::pin(async move {
+            let result = match tokio::time::timeout(patience, answer).await {
                 Ok(combine) => {
                     host.replied(forwards, started.elapsed());
-                    Ok(combine?)
+                    combine.map_err(Unserved::from)
                 }
-                Err(_) => Err(Unserved::Late),
-            }
-        })
+                Err(_) => {
+                    host.fell_silent();
+                    Err(Unserved::Late)
+                }
+            };
+            // Its node owes nothing any more.
+            drop(own);
+            (number, result)
+        }));
+        Ok(())
     }
+}
+
+async fn give_up(taking: &mut [Taking<'_>], piece: &Piece, why: &Unserved) {
+    if let Some(taking) = taking.get_mut(piece.member) {
+        taking.member.work.give_up(&piece.dealt, why).await;
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The rows of a frame dealt to other nodes; nothing where any of them has no other.
+fn others(layer: u32, taking: &mut [Taking<'_>], frame: &Frame) -> Option<Parts> {
+    let mut all = Vec::new();
+    for piece in &frame.pieces {
+        let work = &taking.get(piece.member)?.member.work;
+        let parts = work.deal_around(layer, &piece.dealt)?;
+        all.extend(parts.into_iter().map(|dealt| (piece.member, dealt)));
+    }
+    Some(all)
+}
+
+/// Puts parts together by where they go; beside that, those that cannot be sent.
+fn address(layer: u32, taking: &mut [Taking<'_>], parts: Parts) -> (Vec<Frame>, Vec<(Piece, Unserved)>) {
+    let mut frames: BTreeMap<usize, Frame> = BTreeMap::new();
+    let mut unsent = Vec::new();
+    for (member, dealt) in parts {
+        let Some(taking) = taking.get_mut(member) else { continue };
+        match taking.member.work.address(layer, &dealt) {
+            Ok(Address { host, slot, replaceable }) => {
+                let frame = frames.entry(Arc::as_ptr(&host).addr()).or_insert_with(|| Frame {
+                    host,
+                    pieces: Vec::new(),
+                    forwards: 0,
+                    replaceable: true,
+                });
+                frame.forwards += dealt.forwards;
+                frame.replaceable &= replaceable;
+                frame.pieces.push(Piece { member, slot, dealt });
+            }
+            Err(why) => unsent.push((Piece { member, slot: 0, dealt }, why)),
+        }
+    }
+    (frames.into_values().collect(), unsent)
 }

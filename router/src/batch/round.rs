@@ -5,10 +5,18 @@ use std::sync::Arc;
 use counterfoil_model::{ComputeError, Decoder, Feed, Rows, Sequence};
 
 use super::Wants;
+use super::budget::Budget;
 use super::layer::Layer;
 use super::member::Member;
 use crate::engine::Engine;
 use crate::http::metrics::Metrics;
+
+/// What every round is made with.
+pub(super) struct Means {
+    pub(super) engine: Arc<Engine>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) budget: Budget,
+}
 
 /// A member that takes part in a round with some rows.
 pub(super) struct Taking<'a> {
@@ -24,7 +32,8 @@ impl<'a> Taking<'a> {
 
 /// Takes the rows through. A member that fails, by its nodes or by its own arithmetic, says so and drops out; the
 /// others do not notice.
-pub(super) async fn round(engine: &Arc<Engine>, metrics: &Metrics, taking: &mut Vec<Taking<'_>>) {
+pub(super) async fn round(means: &mut Means, taking: &mut Vec<Taking<'_>>) {
+    let Means { engine, metrics, budget } = means;
     let mut rows = Rows::default();
     for one in taking.iter_mut() {
         let embedded = engine.decoder().embed(one.member.next(one.count));
@@ -40,7 +49,7 @@ pub(super) async fn round(engine: &Arc<Engine>, metrics: &Metrics, taking: &mut 
         let Some(feed) = engine.compute(|decoder| attend(decoder, layer, taking, &mut rows)) else { return };
         if let Feed::Experts { normed, routing } = feed {
             let normed = Arc::new(normed);
-            let under_way = Layer::send(layer, metrics, (&normed, &routing), taking);
+            let under_way = Layer::send(layer, (metrics, budget), (&normed, &routing), taking);
             let beside = engine.shared(layer, &normed);
             let mut sums = under_way.sums(taking).await;
             let shared = match beside.take().await {

@@ -65,6 +65,10 @@ counters! {
     dispatches, "counterfoil_dispatches_total", "Dispatch frames sent to nodes.";
     /// Dispatches sent again because a node failed.
     redispatches, "counterfoil_redispatches_total", "Dispatches repeated at a replica after a node failed.";
+    /// Frames sent a second time, elsewhere.
+    hedges, "counterfoil_hedges_total", "Dispatches whose rows were sent to other nodes too, because an answer was late.";
+    /// Those that were answered elsewhere first.
+    hedges_first, "counterfoil_hedges_first_total", "Hedges that were answered before what they stood in for.";
     /// Rounds of batches.
     rounds, "counterfoil_rounds_total", "Passes of a batch of requests through all layers of a model.";
     /// Rows in them.

@@ -1,0 +1,128 @@
+//! Frames that are late are sent elsewhere too; what answers first counts, and nothing else is billed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use counterfoil_model::Checkpoint;
+use counterfoil_router::{Continued, Hedging, Prompt};
+
+use crate::network::{Network, REPLICAS, on_one_thread};
+use crate::scripted::{Act, Seen, willing};
+
+/// Long enough that both nodes' latencies are known well before its end.
+const MORE: u32 = 60;
+/// The frame that is not answered in time: each node has two layers of each round.
+const LATE: usize = 100;
+
+/// Two nodes with everything, and one prompt.
+async fn late_and_other(late: Act) -> (Network, Seen, Seen) {
+    let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::On).await;
+    let act = move |n, _: &_| if n == LATE { late.clone() } else { Act::Serve };
+    let late = network.scripted(Box::new(act)).await;
+    let other = network.scripted(willing()).await;
+    network.ready().await;
+    (network, late, other)
+}
+
+fn prompt() -> Prompt {
+    Prompt { ids: (100..108).collect(), more: MORE }
+}
+
+/// The answer of a network in which nobody is late, and its forwards at all nodes.
+async fn wanted() -> (Vec<u32>, u64) {
+    let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::On).await;
+    network.scripted(willing()).await;
+    network.ready().await;
+    came_to(network.alone(&[prompt()]).await.remove(0))
+}
+
+fn came_to(continued: Continued) -> (Vec<u32>, u64) {
+    (continued.ids, continued.forwards.iter().sum())
+}
+
+async fn asked(network: &Network) -> (Vec<u32>, u64) {
+    came_to(network.alone(&[prompt()]).await.remove(0))
+}
+
+#[test]
+fn a_node_that_falls_silent_costs_one_hedge_and_is_not_asked_again_before_it_answers() {
+    on_one_thread(async {
+        let want = wanted().await;
+        let (network, late, _) = late_and_other(Act::Hold).await;
+        assert_eq!(asked(&network).await, want);
+        // Nothing after the frame that it left unanswered, and nobody gave it up.
+        assert_eq!(late.frames().len(), LATE + 1);
+        assert_eq!(network.counted("counterfoil_redispatches_total"), 0);
+        assert!(network.counted("counterfoil_hedges_first_total") >= 1);
+        late.release(Act::Serve);
+        while late.frames().len() == LATE + 1 {
+            assert_eq!(asked(&network).await, want);
+        }
+    });
+}
+
+#[test]
+fn a_hedge_that_fails_leaves_the_frame_to_its_node() {
+    on_one_thread(async {
+        let want = wanted().await;
+        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::On).await;
+        let (held, late) = (Arc::new(AtomicBool::new(false)), Seen::default());
+        let holds = Arc::clone(&held);
+        let act = move |n, _: &_| {
+            let late = n == LATE;
+            holds.fetch_or(late, Ordering::Relaxed);
+            if late { Act::Hold } else { Act::Serve }
+        };
+        network.scripted_as(late.clone(), Box::new(act)).await;
+        let releases = late.clone();
+        // What this one is sent while the other holds a frame are the same rows.
+        let dies = move |_, _: &_| {
+            if !held.load(Ordering::Relaxed) {
+                return Act::Serve;
+            }
+            releases.release(Act::Serve);
+            Act::Die
+        };
+        network.scripted(Box::new(dies)).await;
+        network.ready().await;
+        assert_eq!(asked(&network).await, want);
+    });
+}
+
+#[test]
+fn a_node_that_dies_after_its_frame_was_hedged_leaves_it_to_the_hedge() {
+    on_one_thread(async {
+        let want = wanted().await;
+        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::On).await;
+        let (held, late) = (Arc::new(AtomicBool::new(false)), Seen::default());
+        let holds = Arc::clone(&held);
+        let act = move |n, _: &_| {
+            let late = n == LATE;
+            holds.fetch_or(late, Ordering::Relaxed);
+            if late { Act::Hold } else { Act::Serve }
+        };
+        network.scripted_as(late.clone(), Box::new(act)).await;
+        let releases = late.clone();
+        let kills = move |_, _: &_| {
+            if held.swap(false, Ordering::Relaxed) {
+                releases.release(Act::Die);
+                return Act::Hold;
+            }
+            Act::Serve
+        };
+        let other = Seen::default();
+        network.scripted_as(other.clone(), Box::new(kills)).await;
+        network.ready().await;
+        let asking = asked(&network);
+        let releasing = async {
+            // The router has seen the first one's end before the other one answers.
+            while network.router.hosting() == 2 {
+                tokio::task::yield_now().await;
+            }
+            other.release(Act::Serve);
+        };
+        let (came, ()) = tokio::join!(asking, releasing);
+        assert_eq!(came, want);
+        assert_eq!(network.counted("counterfoil_redispatches_total"), 1);
+    });
+}
