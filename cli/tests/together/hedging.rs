@@ -1,27 +1,33 @@
 //! Frames that are late are sent elsewhere too; what answers first counts, and nothing else is billed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use counterfoil_model::Checkpoint;
 use counterfoil_router::{Continued, Hedging, Prompt};
 
 use crate::network::{Network, REPLICAS, on_one_thread};
-use crate::scripted::{Act, Seen, willing};
+use crate::scripted::{Act, Script, Seen, willing};
 
 /// Long enough that both nodes' latencies are known well before its end.
 const MORE: u32 = 60;
-/// The frame that is not answered in time: each node has two layers of each round.
+/// From this frame on a node is late once: each has two layers of each round.
 const LATE: usize = 100;
 
-/// Two nodes with everything, and one prompt.
-async fn late_and_other(late: Act) -> (Network, Seen, Seen) {
-    let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::On).await;
-    let act = move |n, _: &_| if n == LATE { late.clone() } else { Act::Serve };
-    let late = network.scripted(Box::new(act)).await;
-    let other = network.scripted(willing()).await;
-    network.ready().await;
-    (network, late, other)
+/// Serves until it is asked for one of its own layers in its LATE-th frame or after, holds that one, and serves again;
+/// `held` is then how many frames it had seen. Its own layers are those of the first round, before any frame is hedged.
+fn late_once(held: &Arc<AtomicUsize>) -> Script {
+    let (held, mut own) = (Arc::clone(held), Vec::new());
+    Box::new(move |n, dispatch| {
+        if n < 2 {
+            own.push(dispatch.layer);
+        }
+        let late = n >= LATE && held.load(Ordering::Relaxed) == 0 && own.contains(&dispatch.layer);
+        if late {
+            held.store(n + 1, Ordering::Relaxed);
+        }
+        if late { Act::Hold } else { Act::Serve }
+    })
 }
 
 fn prompt() -> Prompt {
@@ -48,14 +54,19 @@ async fn asked(network: &Network) -> (Vec<u32>, u64) {
 fn a_node_that_falls_silent_costs_one_hedge_and_is_not_asked_again_before_it_answers() {
     on_one_thread(async {
         let want = wanted().await;
-        let (network, late, _) = late_and_other(Act::Hold).await;
+        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::On).await;
+        let held = Arc::new(AtomicUsize::new(0));
+        let late = network.scripted(late_once(&held)).await;
+        network.scripted(willing()).await;
+        network.ready().await;
         assert_eq!(asked(&network).await, want);
         // Nothing after the frame that it left unanswered, and nobody gave it up.
-        assert_eq!(late.frames().len(), LATE + 1);
+        let seen = late.frames().len();
+        assert_eq!(seen, held.load(Ordering::Relaxed));
         assert_eq!(network.counted("counterfoil_redispatches_total"), 0);
         assert!(network.counted("counterfoil_hedges_first_total") >= 1);
         late.release(Act::Serve);
-        while late.frames().len() == LATE + 1 {
+        while late.frames().len() == seen {
             assert_eq!(asked(&network).await, want);
         }
     });
@@ -66,18 +77,12 @@ fn a_hedge_that_fails_leaves_the_frame_to_its_node() {
     on_one_thread(async {
         let want = wanted().await;
         let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::On).await;
-        let (held, late) = (Arc::new(AtomicBool::new(false)), Seen::default());
-        let holds = Arc::clone(&held);
-        let act = move |n, _: &_| {
-            let late = n == LATE;
-            holds.fetch_or(late, Ordering::Relaxed);
-            if late { Act::Hold } else { Act::Serve }
-        };
-        network.scripted_as(late.clone(), Box::new(act)).await;
+        let (held, late) = (Arc::new(AtomicUsize::new(0)), Seen::default());
+        network.scripted_as(late.clone(), late_once(&held)).await;
         let releases = late.clone();
         // What this one is sent while the other holds a frame are the same rows.
         let dies = move |_, _: &_| {
-            if !held.load(Ordering::Relaxed) {
+            if held.load(Ordering::Relaxed) == 0 {
                 return Act::Serve;
             }
             releases.release(Act::Serve);
@@ -94,21 +99,17 @@ fn a_node_that_dies_after_its_frame_was_hedged_leaves_it_to_the_hedge() {
     on_one_thread(async {
         let want = wanted().await;
         let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::On).await;
-        let (held, late) = (Arc::new(AtomicBool::new(false)), Seen::default());
-        let holds = Arc::clone(&held);
-        let act = move |n, _: &_| {
-            let late = n == LATE;
-            holds.fetch_or(late, Ordering::Relaxed);
-            if late { Act::Hold } else { Act::Serve }
-        };
-        network.scripted_as(late.clone(), Box::new(act)).await;
+        let (held, late) = (Arc::new(AtomicUsize::new(0)), Seen::default());
+        network.scripted_as(late.clone(), late_once(&held)).await;
         let releases = late.clone();
+        let mut killed = false;
         let kills = move |_, _: &_| {
-            if held.swap(false, Ordering::Relaxed) {
-                releases.release(Act::Die);
-                return Act::Hold;
+            if killed || held.load(Ordering::Relaxed) == 0 {
+                return Act::Serve;
             }
-            Act::Serve
+            killed = true;
+            releases.release(Act::Die);
+            Act::Hold
         };
         let other = Seen::default();
         network.scripted_as(other.clone(), Box::new(kills)).await;
