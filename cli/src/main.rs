@@ -10,6 +10,7 @@ mod hashing;
 mod home;
 mod machine;
 mod output;
+mod rtt;
 mod size;
 mod supervise;
 mod target;

@@ -11,6 +11,7 @@ use counterfoil_model::Checkpoint;
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{Dealing, Hedging, RouterConfig, RunningRouter, clock};
+use counterfoil_session::bench::relay::Relay;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -27,7 +28,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(crate) struct Throwaway {
     pub(crate) router: RunningRouter,
     nodes: Vec<Child>,
+    /// What stands between the nodes and the router.
+    relay: Option<Relay>,
     _folder: Scratch,
+}
+
+/// How the network is laid out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) nodes: u32,
+    /// Whether a layer's experts are dealt out to all nodes, and not to one.
+    pub(crate) by_expert: bool,
+    /// How long everything takes from the router to a node and back, beyond what it takes anyway.
+    pub(crate) rtt: Option<Duration>,
 }
 
 impl Throwaway {
@@ -35,8 +48,7 @@ impl Throwaway {
     pub(crate) async fn start(
         dir: Option<&Path>,
         checkpoint: &Arc<Checkpoint>,
-        nodes: u32,
-        by_expert: bool,
+        Layout { nodes, by_expert, rtt }: Layout,
     ) -> Result<Self, Failure> {
         let folder = Scratch::new()?;
         let path = folder.0.join("router");
@@ -56,7 +68,9 @@ impl Throwaway {
             .await
             .map_err(Failure::store)?;
         let home = RouterHome::open(&path).map_err(Failure::store)?;
-        let mut network = Self { router, nodes: Vec::new(), _folder: folder };
+        let relay = rtt.map(|rtt| Relay::start(router.nodes_addr(), rtt)).transpose()?;
+        let addr = relay.as_ref().map_or_else(|| router.nodes_addr(), Relay::addr);
+        let mut network = Self { router, nodes: Vec::new(), relay, _folder: folder };
         for number in 0..nodes {
             let command = AdminCommand::JoinToken { expires_s: 600 };
             let office = network.router.office();
@@ -64,7 +78,7 @@ impl Throwaway {
                 tokio::task::block_in_place(|| execute(office, &home, command)).map_err(Failure::store)?;
             let token = reply.get("join_token").and_then(Value::as_str).unwrap_or_default();
             let home = network._folder.0.join(format!("node-{number}"));
-            let node = start_node(&home, dir, &network.router, token)?;
+            let node = start_node(&home, dir, (addr, network.router.enrol_addr()), token)?;
             network.nodes.push(node);
         }
         network.hosted().await?;
@@ -91,6 +105,11 @@ impl Throwaway {
         }
     }
 
+    /// The measured time that the relay adds to a round trip.
+    pub(crate) fn added_rtt(&self) -> Option<Duration> {
+        self.relay.as_ref().and_then(Relay::measured_rtt)
+    }
+
     /// Ends the nodes and closes the router.
     pub(crate) async fn stop(mut self) -> Outcome {
         for node in &mut self.nodes {
@@ -103,7 +122,7 @@ impl Throwaway {
 fn start_node(
     home: &Path,
     dir: Option<&Path>,
-    router: &RunningRouter,
+    (nodes, enrol): (SocketAddr, SocketAddr),
     token: &str,
 ) -> Result<Child, Failure> {
     std::fs::create_dir_all(home)?;
@@ -114,9 +133,8 @@ fn start_node(
     if let Some(dir) = dir {
         command.arg("--model").arg(std::path::absolute(dir)?);
     }
-    let (nodes, enrol) = (router.nodes_addr().to_string(), router.enrol_addr().to_string());
     let child = command
-        .args(["--router", &nodes, "--enrol", &enrol])
+        .args(["--router", &nodes.to_string(), "--enrol", &enrol.to_string()])
         .env("COUNTERFOIL_JOIN_TOKEN", token)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

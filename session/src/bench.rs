@@ -8,6 +8,7 @@
 mod echo;
 mod node;
 mod parts;
+pub mod relay;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -196,6 +197,9 @@ pub(crate) enum BenchCommand {
         /// Rows in a dispatch
         #[arg(long, default_value_t = 1)]
         rows: u16,
+        /// Rows in a dispatch of a prompt
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
+        prefill_rows: u16,
     },
     /// Tokens per second of a model: in this process, and through local nodes
     Decode {
@@ -211,6 +215,9 @@ pub(crate) enum BenchCommand {
         /// A checkpoint folder, split folder or GGUF file [default: the embedded model `guide`]
         #[arg(long, value_name = "PATH")]
         model: Option<PathBuf>,
+        /// Hold everything between router and nodes, so that a round trip takes this much longer: 5ms, 300us
+        #[arg(long, value_parser = crate::rtt::parse)]
+        rtt: Option<Duration>,
     },
     /// Tokens per second of 1, 2, 4 and 8 requests at one time through local nodes
     Batch {
@@ -226,5 +233,8 @@ pub(crate) enum BenchCommand {
         /// A checkpoint folder, split folder or GGUF file [default: the embedded model `guide`]
         #[arg(long, value_name = "PATH")]
         model: Option<PathBuf>,
+        /// Hold everything between router and nodes, so that a round trip takes this much longer: 5ms, 300us
+        #[arg(long, value_parser = crate::rtt::parse)]
+        rtt: Option<Duration>,
     },
 }

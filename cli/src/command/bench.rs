@@ -3,7 +3,8 @@
 mod dispatch;
 
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use counterfoil_model::{Checkpoint, Decoder, ExpertBank, bench};
 use counterfoil_router::Prompt;
@@ -14,7 +15,7 @@ use crate::args::BenchCommand;
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
 use crate::output;
-use crate::throwaway::Throwaway;
+use crate::throwaway::{Layout, Throwaway};
 
 /// What is continued; any ids of a vocabulary do, these or what is left of them.
 const PROMPT: [u32; 8] = [2, 100, 101, 102, 103, 104, 4, 3];
@@ -25,46 +26,76 @@ const BATCHES: [u32; 4] = [1, 2, 4, 8];
 /// Carries out one of them.
 pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
     match command {
-        BenchCommand::Dispatch { rounds, hidden, rows } => {
-            dispatch::dispatch(Plan { rows, hidden, count: rounds, ..Plan::default() }, json).await
+        BenchCommand::Dispatch { rounds, hidden, rows, prefill_rows } => {
+            dispatch::run(Plan { rows, prefill_rows, hidden, count: rounds }, json).await
         }
-        BenchCommand::Decode { tokens, repeats, nodes, model } => {
-            Box::pin(decode(model.as_deref(), (tokens, repeats, nodes), json)).await
+        BenchCommand::Decode { tokens, repeats, nodes, model, rtt } => {
+            let layout = Layout { nodes, by_expert: false, rtt };
+            Box::pin(decode(model.as_deref(), (tokens, repeats), layout, json)).await
         }
-        BenchCommand::Batch { tokens, repeats, nodes, model } => {
-            Box::pin(batch(model.as_deref(), (tokens, repeats, nodes), json)).await
+        BenchCommand::Batch { tokens, repeats, nodes, model, rtt } => {
+            let layout = Layout { nodes, by_expert: false, rtt };
+            Box::pin(batch(model.as_deref(), (tokens, repeats), layout, json)).await
         }
     }
 }
 
-async fn decode(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32), json: bool) -> Outcome {
+async fn decode(model: Option<&Path>, (tokens, repeats): (u32, u32), layout: Layout, json: bool) -> Outcome {
     let checkpoint = checkpoint(model)?;
-    let network = Box::pin(Throwaway::start(model, &checkpoint, nodes, false)).await?;
+    let network = Box::pin(Throwaway::start(model, &checkpoint, layout)).await?;
     let (mut alone, mut through) = (Vec::new(), Vec::new());
     for _ in 0..repeats.max(1) {
         alone.push(local(&checkpoint, tokens)?);
         through.push(rate(&network, prompt(checkpoint.config().vocab), (1, tokens)).await?);
     }
+    let added = network.added_rtt();
     network.stop().await?;
-    let (alone, through) = (median(alone), median(through));
-    let ratio = through / alone;
+    let (alone, through, nodes) = (median(alone), median(through), layout.nodes);
+    let ceiling = added.map(|rtt| Ceiling::of(&checkpoint, rtt, alone));
+    let ratio = through / ceiling.as_ref().map_or(alone, |ceiling| ceiling.tokens_per_s);
     if json {
-        output::json(&json!({
+        let mut report = json!({
             "tokens": tokens, "repeats": repeats, "nodes": nodes,
             "local_tokens_per_s": alone, "nodes_tokens_per_s": through, "ratio": ratio,
-        }));
+        });
+        if let (Some(ceiling), Some(report)) = (ceiling, report.as_object_mut()) {
+            report.insert("rtt_us".to_owned(), json!(ceiling.rtt.as_secs_f64() * 1e6));
+            report.insert("layers".to_owned(), json!(ceiling.layers));
+            report.insert("ceiling_tokens_per_s".to_owned(), json!(ceiling.tokens_per_s));
+        }
+        output::json(&report);
         return Ok(());
     }
-    output::line(&format!("in this process     {alone:8.0} tokens/s"));
-    output::line(&format!("through {nodes:2} nodes    {through:8.0} tokens/s"));
+    output::line(&format!("in this process     {alone:8.1} tokens/s"));
+    if let Some(Ceiling { rtt, layers, tokens_per_s }) = ceiling {
+        let rtt = rtt.as_secs_f64() * 1e3;
+        output::line(&format!("{layers:3} x {rtt:6.2} ms more {tokens_per_s:8.1} tokens/s at most"));
+    }
+    output::line(&format!("through {nodes:2} nodes    {through:8.1} tokens/s"));
     output::line(&format!("ratio               {ratio:8.2}"));
     Ok(())
 }
 
+/// What is possible where every layer with experts costs a round trip.
+struct Ceiling {
+    rtt: Duration,
+    layers: usize,
+    tokens_per_s: f64,
+}
+
+impl Ceiling {
+    fn of(checkpoint: &Arc<Checkpoint>, rtt: Duration, local_tokens_per_s: f64) -> Self {
+        let layers = checkpoint.config().moe_layers().len();
+        let count = f64::from(u32::try_from(layers).unwrap_or(u32::MAX));
+        let tokens_per_s = 1.0 / (count * rtt.as_secs_f64() + 1.0 / local_tokens_per_s);
+        Self { rtt, layers, tokens_per_s }
+    }
+}
+
 /// Tokens per second of all together, by how many prompts are continued at one time.
-async fn batch(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32), json: bool) -> Outcome {
+async fn batch(model: Option<&Path>, (tokens, repeats): (u32, u32), layout: Layout, json: bool) -> Outcome {
     let checkpoint = checkpoint(model)?;
-    let network = Box::pin(Throwaway::start(model, &checkpoint, nodes, false)).await?;
+    let network = Box::pin(Throwaway::start(model, &checkpoint, layout)).await?;
     let mut rates = BATCHES.map(|_| Vec::new());
     // The first pass warms all up and is thrown away; the others take turns, so that all see the same machine.
     for pass in 0..=repeats.max(1) {
@@ -75,6 +106,7 @@ async fn batch(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32), 
             }
         }
     }
+    let rtt_us = network.added_rtt().map(|rtt| rtt.as_secs_f64() * 1e6);
     network.stop().await?;
     let rates: Vec<f64> = rates.into_iter().map(median).collect();
     let one = rates.first().copied().unwrap_or(f64::NAN);
@@ -85,7 +117,7 @@ async fn batch(model: Option<&Path>, (tokens, repeats, nodes): (u32, u32, u32), 
             .map(|(n, rate)| json!({ "requests": n, "tokens_per_s": rate, "ratio": rate / one }))
             .collect();
         output::json(&json!({
-            "tokens": tokens, "repeats": repeats, "nodes": nodes, "batches": batches,
+            "tokens": tokens, "repeats": repeats, "nodes": layout.nodes, "rtt_us": rtt_us, "batches": batches,
             "ratio": rates.last().copied().unwrap_or(f64::NAN) / one,
         }));
         return Ok(());

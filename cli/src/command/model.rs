@@ -13,7 +13,7 @@ use crate::args::{ModelCommand, SplitQuant, Spread};
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
 use crate::output;
-use crate::throwaway::{MAX_NODES, Throwaway};
+use crate::throwaway::{Layout, MAX_NODES, Throwaway};
 
 /// Carries out one of them.
 pub(crate) async fn run(home: &Path, command: ModelCommand, json: bool) -> Outcome {
@@ -44,7 +44,8 @@ async fn logits(dir: &Path, tokens: &[u32], nodes: Option<u32>, spread: Spread, 
         }
         Some(n) => {
             let by_expert = spread == Spread::Experts;
-            let network = Box::pin(Throwaway::start(Some(dir), &checkpoint, n, by_expert)).await?;
+            let layout = Layout { nodes: n, by_expert, rtt: None };
+            let network = Box::pin(Throwaway::start(Some(dir), &checkpoint, layout)).await?;
             let rows = network.router.logits(tokens).await.map_err(Failure::refused);
             network.stop().await?;
             rows?

@@ -33,7 +33,7 @@ fn decode_takes_models_without_tokenizer_and_with_few_ids() {
 fn dispatch_measures_a_token_as_bytes_and_as_floats_and_a_prompt() {
     let found = bench(&["dispatch", "--rounds", "16"]);
     let kinds = found["kinds"].as_array().unwrap();
-    let named: Vec<Value> = kinds.iter().map(|k| json!([k["rows"], k["encoding"]])).collect();
+    let named: Vec<Value> = kinds.iter().map(|k| json!([k["rows"], k["activations"]])).collect();
     let want = [json!([1, "int8"]), json!([1, "f32"]), json!([32, "int8"]), json!([32, "f32"])];
     assert_eq!(named, want);
     for kind in kinds {

@@ -116,7 +116,6 @@ fn lengths(message: &[u8]) -> Option<(usize, usize)> {
     Some((length(there)?, length(back)?))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "taken as map_err gives it")]
 fn failed(error: impl std::fmt::Display) -> BenchError {
     BenchError::Echo(error.to_string())
 }

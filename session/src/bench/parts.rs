@@ -69,7 +69,7 @@ impl Parts {
         let mut frame = self.router.pool.take(dispatch.frame_bytes());
         dispatch.encode(&mut frame).map_err(|e| e.refusal())?;
         let seq = self.desk.ask(dispatch).map_err(|_| Refusal::Busy)?;
-        let mut waiting = Context::from_waker(Waker::noop());
+        let waiting = Context::from_waker(Waker::noop());
         if self.desk.poll_answer(seq, &waiting).is_ready() {
             return Err(Refusal::SessionInternal);
         }
@@ -101,7 +101,7 @@ impl Parts {
         if !self.desk.answer(header.seq, &mut self.combine) {
             return Err(Refusal::SessionOrder);
         }
-        match self.desk.poll_answer(seq, &mut waiting) {
+        match self.desk.poll_answer(seq, &waiting) {
             Poll::Ready(Some(combine)) => Ok(combine),
             _ => Err(Refusal::SessionInternal),
         }
