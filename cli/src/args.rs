@@ -9,9 +9,11 @@ use counterfoil_node::HUB_ENDPOINT;
 use crate::catalogue::Use;
 use crate::size::ByteSize;
 
+mod activations;
 mod model;
 mod subcommand;
 
+pub(crate) use activations::ActivationsAs;
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use subcommand::{
     AccountCommand, AuditCommand, BenchCommand, ConsentCommand, EarningsCommand, IdentityCommand, KeyCommand,
@@ -136,6 +138,9 @@ pub(crate) struct RouterArgs {
     /// Send frames that are late to other nodes that hold the same experts too, one in 32 at most
     #[arg(long, env = "COUNTERFOIL_HEDGE", value_enum, default_value_t = Switch::On)]
     pub(crate) hedge: Switch,
+    /// How rows travel to nodes
+    #[arg(long, env = "COUNTERFOIL_ACTIVATIONS", value_enum, default_value_t = ActivationsAs::Auto)]
+    pub(crate) activations: ActivationsAs,
     /// Serve callers without a key as the unmetered account `local`; refused unless --listen is a loopback address
     #[arg(long, env = "COUNTERFOIL_KEYLESS")]
     pub(crate) keyless: bool,

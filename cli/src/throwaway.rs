@@ -10,7 +10,7 @@ use counterfoil_identity::random;
 use counterfoil_model::Checkpoint;
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
-use counterfoil_router::{Dealing, Hedging, RouterConfig, RunningRouter, clock};
+use counterfoil_router::{Dealing, Hedging, RouterConfig, RowsAs, RunningRouter, clock};
 use counterfoil_session::bench::relay::Relay;
 use serde_json::Value;
 use tokio::process::{Child, Command};
@@ -62,6 +62,7 @@ impl Throwaway {
             hedging: Hedging::On,
             keyless: true,
             repositories: Vec::new(),
+            rows_as: RowsAs::Exact,
             now: clock::system(),
         };
         let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(checkpoint), config))

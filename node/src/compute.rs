@@ -3,7 +3,9 @@
 use std::mem;
 use std::time::Instant;
 
-use counterfoil_model::{ComputeError, ExpertBank, Pick, Routing, Rows, Share};
+use counterfoil_model::{
+    Activations as Quantised, Combined, ComputeError, ExpertBank, Pick, Routing, Rows, Share,
+};
 use counterfoil_session::frame::{Activations, Combine, Dispatch, Form, Outcome, RowVectors, Served};
 use counterfoil_spec::refusal::Refusal;
 
@@ -88,18 +90,66 @@ fn forward(
     if chosen.is_empty() {
         return Ok(Vec::new());
     }
-    let (values, coded) = match mem::take(&mut dispatch.activations) {
-        Activations::F32(values) => (values, None),
-        coded => (coded.to_floats(), Some(coded)),
-    };
-    let all = Rows::from_values(width, values)?;
-    let combined = if whole {
-        bank.forward(dispatch.layer, &all, &routing)
-    } else {
-        all.gather(&chosen).and_then(|rows| bank.forward(dispatch.layer, &rows, &routing))
-    };
-    dispatch.activations = coded.unwrap_or_else(|| Activations::F32(all.into_values()));
+    let (given, sent) = Given::take(width, mem::take(&mut dispatch.activations))?;
+    let combined = given.forward(bank, dispatch.layer, &routing, (!whole).then_some(&chosen));
+    dispatch.activations = sent.unwrap_or_else(|| given.into_sent());
     Ok(combined?.into_vectors().into_values())
+}
+
+/// Rows as the experts take them.
+enum Given {
+    Floats(Rows),
+    Quantised(Quantised),
+}
+
+impl Given {
+    /// Takes what was sent, and keeps it beside where it is not what is computed with.
+    fn take(width: usize, sent: Activations) -> Result<(Self, Option<Activations>), ComputeError> {
+        match sent {
+            Activations::F32(values) => Ok((Self::Floats(Rows::from_values(width, values)?), None)),
+            Activations::Int8 { bytes, scales } => {
+                let found = bytes.len();
+                // The frame decoder refuses what is refused here.
+                let shape =
+                    |_| ComputeError::Shape { what: "values in blocks of 32", expected: width, found };
+                Ok((Self::Quantised(Quantised::from_parts(width, bytes, scales).map_err(shape)?), None))
+            }
+            halves @ Activations::Bf16(_) => {
+                Ok((Self::Floats(Rows::from_values(width, halves.to_floats())?), Some(halves)))
+            }
+        }
+    }
+
+    /// All rows, or the chosen ones.
+    fn forward(
+        &self,
+        bank: &ExpertBank,
+        layer: u32,
+        routing: &Routing,
+        chosen: Option<&Vec<usize>>,
+    ) -> Result<Combined, ComputeError> {
+        match (self, chosen) {
+            (Self::Floats(rows), None) => bank.forward(layer, rows, routing),
+            (Self::Floats(rows), Some(chosen)) => bank.forward(layer, &rows.gather(chosen)?, routing),
+            //= spec/session.md#dispatch
+            //# A node whose expert has quantised weights MUST multiply by the bytes and scales that it was sent, and does not quantise
+            //# them anew; so the answer has the bits that f32 rows would have given.
+            (Self::Quantised(rows), None) => bank.forward_quantised(layer, rows, routing),
+            (Self::Quantised(rows), Some(chosen)) => {
+                bank.forward_quantised(layer, &rows.gather(chosen)?, routing)
+            }
+        }
+    }
+
+    fn into_sent(self) -> Activations {
+        match self {
+            Self::Floats(rows) => Activations::F32(rows.into_values()),
+            Self::Quantised(rows) => {
+                let (bytes, scales) = rows.into_parts();
+                Activations::Int8 { bytes, scales }
+            }
+        }
+    }
 }
 
 const fn refusal(error: &ComputeError) -> Refusal {

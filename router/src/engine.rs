@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use counterfoil_model::{Checkpoint, ComputeError, Decoder, LoadError, ModelConfig, Rows, Vocabulary};
+use counterfoil_session::frame::Encoding;
 use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::payload::ModelPublished;
 use tokio::task::JoinHandle;
 
 use crate::placement::Shape;
 use crate::publish;
+use crate::rows_as::RowsAs;
 
 /// From this many bytes of dense weights on, arithmetic is kept off the threads that answer sockets.
 const HEAVY_BYTES: u64 = 64 * 1024 * 1024;
@@ -26,6 +28,8 @@ pub(crate) struct Engine {
     asked: AtomicU32,
     facts: ModelPublished,
     heavy: bool,
+    /// How rows travel, by layer.
+    rows_as: Vec<Encoding>,
 }
 
 impl Engine {
@@ -33,7 +37,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`LoadError`] names the file and the tensor.
-    pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Self, LoadError> {
+    pub(crate) fn load(checkpoint: &Checkpoint, rows_as: RowsAs) -> Result<Self, LoadError> {
         let decoder = Decoder::load(checkpoint)?;
         let config = checkpoint.config();
         let shape = Shape {
@@ -55,6 +59,7 @@ impl Engine {
             shape,
             heavy: decoder.weight_bytes() > HEAVY_BYTES,
             decoder,
+            rows_as: rows_as.of(checkpoint),
         })
     }
 
@@ -98,6 +103,13 @@ impl Engine {
     #[must_use]
     pub(crate) fn expert_bytes(&self) -> &[u64] {
         &self.expert_bytes
+    }
+
+    /// How the rows of a layer travel to its experts.
+    #[must_use]
+    pub(crate) fn rows_as(&self, layer: u32) -> Encoding {
+        let at = usize::try_from(layer).unwrap_or(usize::MAX);
+        self.rows_as.get(at).copied().unwrap_or_default()
     }
 
     /// One more request for it.

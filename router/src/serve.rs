@@ -33,6 +33,7 @@ use crate::member::Members;
 use crate::office::{Office, OfficeError, entry};
 use crate::plans::Plans;
 use crate::registry::Registry;
+use crate::rows_as::RowsAs;
 use crate::trial::{Prompt, Trial};
 use crate::vault::{Vault, VaultError};
 
@@ -58,6 +59,8 @@ pub struct RouterConfig {
     pub keyless: bool,
     /// The repositories that the models' files lie in, in the order of the models, for nodes that fetch from there.
     pub repositories: Vec<Repository>,
+    /// How rows travel to nodes.
+    pub rows_as: RowsAs,
     /// The present.
     pub now: Now,
 }
@@ -256,7 +259,7 @@ fn open(
             "TornTail: the end of the log was not committed and is cut off"
         );
     }
-    let (engines, fresh) = engines(&office, checkpoints)?;
+    let (engines, fresh) = engines(&office, checkpoints, config.rows_as)?;
     let library = {
         let roster = &office.books().roster;
         Library::of(checkpoints, &config.repositories, |id| roster.model(id)?.source.clone())
@@ -296,11 +299,12 @@ fn open(
 fn engines(
     office: &Office,
     checkpoints: &[Arc<Checkpoint>],
+    rows_as: RowsAs,
 ) -> Result<(Vec<Arc<Engine>>, Vec<ModelPublished>), StartError> {
     let mut engines: Vec<Arc<Engine>> = Vec::with_capacity(checkpoints.len());
     let mut fresh = Vec::new();
     for checkpoint in checkpoints {
-        let mut engine = Engine::load(checkpoint)?;
+        let mut engine = Engine::load(checkpoint, rows_as)?;
         let known = office.books().roster.model(&engine.manifest()).cloned();
         fresh.extend(engine.publish(known.as_ref()));
         if engines.iter().any(|other| other.name() == engine.name()) {

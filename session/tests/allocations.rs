@@ -50,12 +50,12 @@ fn allocations(run: impl FnOnce()) -> u64 {
 
 /// The allocations of 1,000 rounds after a few that warm up.
 fn in_the_steady_state(rows: u16, encoding: Encoding) -> u64 {
-    let mut parts = Parts::new().unwrap();
+    let mut parts = Parts::new().expect("both ends are made");
     let dispatch = dispatch(rows, 256, encoding);
     let answer = answer(&dispatch);
     let mut rounds = |count: u32| {
         for _ in 0..count {
-            let combine = parts.round(&dispatch, &answer).unwrap();
+            let combine = parts.round(&dispatch, &answer).expect("a round passes");
             assert!(combine == answer);
             parts.restore(combine);
         }

@@ -37,6 +37,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         hedging: if args.hedge == Switch::On { Hedging::On } else { Hedging::Off },
         keyless: args.keyless,
         repositories,
+        rows_as: args.activations.rows_as(),
         now: clock::system(),
     };
     let router =

@@ -10,7 +10,7 @@ use counterfoil_node::{Node, NodeConfig, NodeIdentity, enrol};
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{
-    CURRENCY, Continued, Dealing, Hedging, Prompt, RouterConfig, RunningRouter, Trial, clock,
+    CURRENCY, Continued, Dealing, Hedging, Prompt, RouterConfig, RowsAs, RunningRouter, Trial, clock,
 };
 use counterfoil_session::sandbox::open_policy;
 use serde_json::Value;
@@ -55,6 +55,7 @@ impl Network {
             hedging,
             keyless: true,
             repositories: Vec::new(),
+            rows_as: RowsAs::Exact,
             now: clock::system(),
         };
         let model = Arc::new(model);

@@ -1,7 +1,9 @@
 use super::fixture::Scene;
 use super::refused;
+use counterfoil_model::{Activations as Quantised, Checkpoint, Rows};
 use counterfoil_session::frame::{Activations, Dispatch, Form, Outcome, Served};
 use counterfoil_spec::refusal::Refusal;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 #[tokio::test]
@@ -134,6 +136,60 @@ async fn a_dispatch_beyond_the_granted_tokens_is_refused() {
         lane.dispatch(&token, &scene.rows(1, 3, 1, Form::Summed)).await.segments,
         refused(1, Refusal::Quota)
     );
+}
+
+/// The same rows as the kernel quantises them.
+fn quantised(asked: &Dispatch) -> Dispatch {
+    let width = usize::try_from(asked.hidden).unwrap();
+    let rows = Rows::from_values(width, asked.activations.to_floats()).unwrap();
+    let (bytes, scales) = Quantised::of(&rows).unwrap().into_parts();
+    Dispatch { activations: Activations::Int8 { bytes, scales }, ..asked.clone() }
+}
+
+#[tokio::test]
+async fn int8_rows_get_the_bits_of_f32_rows() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/fixtures/gguf");
+    let model = Checkpoint::open(&fixtures.join("mixtral-quantised.gguf")).unwrap();
+    let scene = Scene::of(model, |_| {});
+    let mut lane = scene.lane().await;
+    let (token, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    lane.lane.open(order.clone()).unwrap();
+    let asked = scene.rows(1, 0, 3, Form::Separate);
+    let want = lane.dispatch(&token, &asked).await.values;
+    assert_eq!(want, scene.reference(&asked));
+    assert_eq!(lane.dispatch(&token, &quantised(&asked)).await.values, want);
+    // Where a neighbour's segment is refused, only the others' rows are computed with.
+    let mut both = scene.rows(9, 0, 1, Form::Summed);
+    both.segments.extend(&asked.segments);
+    both.rows.extend(&asked.rows);
+    both.experts.extend(&asked.experts);
+    both.activations = joined(&both, &asked);
+    let combine = lane.dispatch(&token, &quantised(&both)).await;
+    assert_eq!(combine.segments[..1], refused(9, Refusal::Grant));
+    assert_eq!(combine.values, want);
+}
+
+#[tokio::test]
+async fn int8_rows_for_float_experts_are_refused() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    let (token, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    lane.lane.open(order).unwrap();
+    let asked = scene.rows(1, 0, 1, Form::Summed);
+    assert_eq!(lane.dispatch(&token, &quantised(&asked)).await.segments, refused(1, Refusal::Shape));
+    assert_eq!(lane.dispatch(&token, &asked).await.values, scene.reference(&asked));
+}
+
+#[tokio::test]
+async fn bf16_rows_get_what_their_values_get() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    let (token, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    lane.lane.open(order).unwrap();
+    let asked = scene.rows(1, 0, 2, Form::Summed);
+    let halves = Activations::bf16(&asked.activations.to_floats());
+    let asked = Dispatch { activations: halves, ..asked };
+    assert_eq!(lane.dispatch(&token, &asked).await.values, scene.reference(&asked));
 }
 
 /// The rows of both.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use counterfoil_model::{Combined, ComputeError, Rows, Share};
-use counterfoil_session::frame::{Activations, Combine, Dispatch, Form, Outcome, Routed, Row, Segment};
+use counterfoil_model::{Activations as Quantised, Combined, ComputeError, Rows, Share};
+use counterfoil_session::frame::{
+    Activations, Combine, Dispatch, Encoding, Form, Outcome, Routed, Row, Segment,
+};
 
 use crate::registry::Host;
 use crate::work::{Dealt, Unserved};
@@ -38,7 +40,7 @@ impl Frame {
     /// The frame as it travels; `starts` are those of the round's members.
     pub(super) fn dispatch(
         &self,
-        layer: u32,
+        (layer, encoding): (u32, Encoding),
         normed: &Rows,
         starts: &[Start],
     ) -> Result<Dispatch, ComputeError> {
@@ -73,7 +75,7 @@ impl Frame {
                 values.extend_from_slice(activations);
             }
         }
-        out.activations = Activations::F32(values);
+        out.activations = encoded(normed.width(), values, encoding);
         Ok(out)
     }
 
@@ -113,5 +115,49 @@ impl Frame {
             out.push((piece, result));
         }
         out
+    }
+}
+
+/// Rows as they travel. Rows that cannot be quantised, because one of them is not finite, travel as they are: the node
+/// then refuses the segment of that one alone.
+fn encoded(width: usize, values: Vec<f32>, encoding: Encoding) -> Activations {
+    match encoding {
+        Encoding::F32 => Activations::F32(values),
+        Encoding::Bf16 => Activations::bf16(&values),
+        Encoding::Int8 => {
+            let Ok(rows) = Rows::from_values(width, values) else { return Activations::default() };
+            match Quantised::of(&rows) {
+                Ok(quantised) => {
+                    let (bytes, scales) = quantised.into_parts();
+                    Activations::Int8 { bytes, scales }
+                }
+                Err(_) => Activations::F32(rows.into_values()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_travels_as_the_bytes_that_the_kernel_makes_of_it() {
+        let values: Vec<f32> = (0..64_u8).map(|i| f32::from(i) - 20.0).collect();
+        let want = Quantised::of(&Rows::from_values(64, values.clone()).unwrap()).unwrap();
+        let Activations::Int8 { bytes, scales } = encoded(64, values.clone(), Encoding::Int8) else {
+            panic!("not int8")
+        };
+        assert_eq!((bytes.as_slice(), scales.as_slice()), (want.bytes(), want.scales()));
+        assert_eq!(bytes[63], 127);
+        assert_eq!(encoded(64, values.clone(), Encoding::F32), Activations::F32(values.clone()));
+        assert_eq!(encoded(64, values.clone(), Encoding::Bf16), Activations::bf16(&values));
+    }
+
+    #[test]
+    fn rows_that_are_not_finite_travel_as_they_are() {
+        let mut values = vec![1.0; 64];
+        values[40] = f32::INFINITY;
+        assert_eq!(encoded(64, values.clone(), Encoding::Int8), Activations::F32(values));
     }
 }

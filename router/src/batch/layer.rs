@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use counterfoil_model::{Combined, Part, Routing, Rows, combine};
-use counterfoil_session::frame::Combine;
+use counterfoil_session::frame::{Combine, Encoding};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ type Flight = std::pin::Pin<Box<dyn Future<Output = (usize, Result<Combine, Unse
 /// A layer that is under way.
 pub(super) struct Layer<'a> {
     layer: u32,
+    encoding: Encoding,
     metrics: &'a Metrics,
     budget: &'a mut Budget,
     normed: &'a Rows,
@@ -71,13 +72,14 @@ type Parts = Vec<(usize, Dealt)>;
 impl<'a> Layer<'a> {
     /// Sends every row on its way.
     pub(super) fn send(
-        layer: u32,
+        (layer, encoding): (u32, Encoding),
         (metrics, budget): (&'a Metrics, &'a mut Budget),
         (normed, routing): (&'a Rows, &Routing),
         taking: &mut [Taking<'_>],
     ) -> Self {
         let mut own = Self {
             layer,
+            encoding,
             metrics,
             budget,
             normed,
@@ -299,7 +301,7 @@ impl<'a> Layer<'a> {
     fn fly(&mut self, frame: Frame, hedge_of: Option<usize>) -> Result<(), (Frame, Unserved)> {
         let (host, forwards) = (Arc::clone(&frame.host), frame.forwards);
         let patience = if frame.replaceable { host.patience(forwards) } else { PATIENCE_MOST };
-        let Ok(dispatch) = frame.dispatch(self.layer, self.normed, &self.starts) else {
+        let Ok(dispatch) = frame.dispatch((self.layer, self.encoding), self.normed, &self.starts) else {
             return Err((frame, Unserved::Shape));
         };
         self.metrics.dispatches.one();

@@ -49,7 +49,8 @@ pub(super) async fn round(means: &mut Means, taking: &mut Vec<Taking<'_>>) {
         let Some(feed) = engine.compute(|decoder| attend(decoder, layer, taking, &mut rows)) else { return };
         if let Feed::Experts { normed, routing } = feed {
             let normed = Arc::new(normed);
-            let under_way = Layer::send(layer, (metrics, budget), (&normed, &routing), taking);
+            let rows_as = engine.rows_as(layer);
+            let under_way = Layer::send((layer, rows_as), (metrics, budget), (&normed, &routing), taking);
             let beside = engine.shared(layer, &normed);
             let mut sums = under_way.sums(taking).await;
             let shared = match beside.take().await {
