@@ -36,7 +36,8 @@ pub(crate) fn folder(home: &Path) -> PathBuf {
 /// more. The thread that hashes ends with the process, so that whoever drops this does not wait for it.
 pub(crate) async fn describe(manifests: PathBuf, models: &[Arc<Checkpoint>], watcher: Watcher) -> Outcome {
     let kept = KeptManifests::in_folder(manifests);
-    for model in models.iter().cloned() {
+    for model in models {
+        let model = Arc::clone(model);
         let (done, over) = oneshot::channel();
         let kept = kept.clone();
         std::thread::Builder::new().name("hashing".to_owned()).spawn(move || {

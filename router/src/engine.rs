@@ -9,9 +9,11 @@ use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::payload::ModelPublished;
 use tokio::task::JoinHandle;
 
+use crate::office::Office;
 use crate::placement::Shape;
 use crate::publish;
 use crate::rows_as::RowsAs;
+use crate::serve::StartError;
 
 /// From this many bytes of dense weights on, arithmetic is kept off the threads that answer sockets.
 const HEAVY_BYTES: u64 = 64 * 1024 * 1024;
@@ -150,6 +152,26 @@ impl Engine {
         let (engine, normed) = (Arc::clone(self), Arc::clone(normed));
         Beside::Running(tokio::task::spawn_blocking(move || engine.decoder.shared(layer, &normed)))
     }
+}
+
+/// Loads all models, each under a name of its own.
+pub(crate) fn load_all(
+    office: &Office,
+    checkpoints: &[Arc<Checkpoint>],
+    rows_as: RowsAs,
+) -> Result<(Vec<Arc<Engine>>, Vec<ModelPublished>), StartError> {
+    let mut engines: Vec<Arc<Engine>> = Vec::with_capacity(checkpoints.len());
+    let mut fresh = Vec::new();
+    for checkpoint in checkpoints {
+        let mut engine = Engine::load(checkpoint, rows_as)?;
+        let known = office.books().roster.model(&engine.manifest()).cloned();
+        fresh.extend(engine.publish(known.as_ref()));
+        if engines.iter().any(|other| other.name() == engine.name()) {
+            return Err(StartError::SameName(engine.name().to_owned()));
+        }
+        engines.push(Arc::new(engine));
+    }
+    if engines.is_empty() { Err(StartError::NoModel) } else { Ok((engines, fresh)) }
 }
 
 /// Arithmetic beside a wait.

@@ -21,7 +21,7 @@ impl RowsAs {
     pub(crate) fn of(self, checkpoint: &Checkpoint) -> Vec<Encoding> {
         let config = checkpoint.config();
         let plain = if self == Self::Bf16 { Encoding::Bf16 } else { Encoding::F32 };
-        let mut out = vec![plain; config.layers.try_into().unwrap_or(0)];
+        let mut out = vec![plain; usize::try_from(config.layers).unwrap_or(0)];
         if self != Self::Exact || checkpoint.arithmetic() == Arithmetic::Widened {
             return out;
         }
@@ -57,7 +57,7 @@ mod tests {
     fn quantised_experts_get_int8_and_dense_layers_nothing() {
         let checkpoint = quantised();
         let moe: Vec<u32> = checkpoint.config().moe_layers().collect();
-        let want: Vec<Encoding> = (0..u32::try_from(checkpoint.config().layers).unwrap())
+        let want: Vec<Encoding> = (0..checkpoint.config().layers)
             .map(|layer| if moe.contains(&layer) { Encoding::Int8 } else { Encoding::F32 })
             .collect();
         assert_eq!(RowsAs::Exact.of(&checkpoint), want);

@@ -13,7 +13,6 @@ use counterfoil_spec::entry::Role;
 use counterfoil_spec::fetch::Repository;
 use counterfoil_spec::ids::{NetId, RouterId};
 use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
-use counterfoil_spec::payload::ModelPublished;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Now;
 use tokio::net::TcpListener;
@@ -24,7 +23,7 @@ use crate::admin::{key_hash, local_account};
 use crate::batch::{Batch, Hedging};
 use crate::dealer::Dealing;
 use crate::desk::{Desk, MAX_RUNNING};
-use crate::engine::Engine;
+use crate::engine::{Engine, load_all};
 use crate::fetch::Library;
 use crate::home::{HomeError, RouterHome, admin_key};
 use crate::http;
@@ -259,7 +258,7 @@ fn open(
             "TornTail: the end of the log was not committed and is cut off"
         );
     }
-    let (engines, fresh) = engines(&office, checkpoints, config.rows_as)?;
+    let (engines, fresh) = load_all(&office, checkpoints, config.rows_as)?;
     let library = {
         let roster = &office.books().roster;
         Library::of(checkpoints, &config.repositories, |id| roster.model(id)?.source.clone())
@@ -293,26 +292,6 @@ fn open(
     };
     crate::account::log_crashed(&desk, left)?;
     Ok(desk)
-}
-
-/// Loads all models, each under a name of its own.
-fn engines(
-    office: &Office,
-    checkpoints: &[Arc<Checkpoint>],
-    rows_as: RowsAs,
-) -> Result<(Vec<Arc<Engine>>, Vec<ModelPublished>), StartError> {
-    let mut engines: Vec<Arc<Engine>> = Vec::with_capacity(checkpoints.len());
-    let mut fresh = Vec::new();
-    for checkpoint in checkpoints {
-        let mut engine = Engine::load(checkpoint, rows_as)?;
-        let known = office.books().roster.model(&engine.manifest()).cloned();
-        fresh.extend(engine.publish(known.as_ref()));
-        if engines.iter().any(|other| other.name() == engine.name()) {
-            return Err(StartError::SameName(engine.name().to_owned()));
-        }
-        engines.push(Arc::new(engine));
-    }
-    if engines.is_empty() { Err(StartError::NoModel) } else { Ok((engines, fresh)) }
 }
 
 /// A certificate for this run; its TLS key never touches the disk.
