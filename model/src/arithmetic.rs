@@ -1,5 +1,7 @@
 //! How quantised weights are multiplied.
 
+use crate::threads::Threads;
+
 /// How quantised weights are multiplied. Weights stored as floats are always multiplied as floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Arithmetic {
@@ -8,4 +10,19 @@ pub enum Arithmetic {
     Canonical,
     /// By widening the weights to f32: slower and nearer to other programs' f32 arithmetic, to compare with them.
     Widened,
+}
+
+/// How weights that are loaded will be multiplied.
+#[derive(Debug, Clone)]
+pub struct Computing {
+    /// The arithmetic of quantised weights.
+    pub arithmetic: Arithmetic,
+    /// The threads over which large products are spread.
+    pub threads: Threads,
+}
+
+impl Default for Computing {
+    fn default() -> Self {
+        Self { arithmetic: Arithmetic::default(), threads: Threads::of_process() }
+    }
 }

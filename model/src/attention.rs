@@ -82,5 +82,5 @@ impl Attention {
 }
 
 fn matrix(checkpoint: &Checkpoint, tensor: Tensor) -> Result<Matrix, LoadError> {
-    Matrix::load(&checkpoint.locate(tensor)?, checkpoint.arithmetic())
+    Matrix::load(&checkpoint.locate(tensor)?, checkpoint.computing())
 }

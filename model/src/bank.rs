@@ -1,6 +1,7 @@
 //! A node's experts: some (layer, expert) pairs of a model, and what they answer to a frame.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::combine::Combined;
 use crate::error::{ComputeError, LoadError};
@@ -9,11 +10,13 @@ use crate::kernel::Activations;
 use crate::matrix::Operand;
 use crate::routing::{Routing, Share, vectors_of};
 use crate::rows::Rows;
+use crate::threads::Threads;
 
 /// Loaded experts. It keeps no state of any request.
 pub struct ExpertBank {
     hidden: usize,
-    experts: BTreeMap<(u32, u16), FeedForward>,
+    experts: BTreeMap<(u32, u16), Arc<FeedForward>>,
+    threads: Threads,
     bytes: u64,
 }
 
@@ -41,11 +44,16 @@ impl ExpertBank {
             });
         }
         source.check(&wanted)?;
-        let mut bank = Self { hidden: config.hidden, experts: BTreeMap::new(), bytes: 0 };
+        let mut bank = Self {
+            hidden: config.hidden,
+            experts: BTreeMap::new(),
+            threads: source.computing().threads,
+            bytes: 0,
+        };
         for (layer, expert) in wanted {
             let loaded = FeedForward::expert(source, layer, expert)?;
             bank.bytes += u64::try_from(loaded.bytes()).unwrap_or(u64::MAX);
-            bank.experts.insert((layer, expert), loaded);
+            bank.experts.insert((layer, expert), Arc::new(loaded));
         }
         Ok(bank)
     }
@@ -102,7 +110,7 @@ impl ExpertBank {
     /// False for an expert that is not loaded.
     #[must_use]
     pub fn takes_activations(&self, layer: u32, expert: u16) -> bool {
-        self.experts.get(&(layer, expert)).is_some_and(FeedForward::takes_activations)
+        self.experts.get(&(layer, expert)).is_some_and(|expert| expert.takes_activations())
     }
 
     fn answer(&self, layer: u32, rows: &Operand<'_>, routing: &Routing) -> Result<Combined, ComputeError> {
@@ -116,14 +124,26 @@ impl ExpertBank {
         if !rows.is_empty() {
             rows.expect_width(self.hidden)?;
         }
-        let mut answer = Rows::zeros(routing.vectors(), self.hidden);
+        let mut work = Vec::new();
         for (expert, asked) in Self::by_expert(routing) {
             let weights =
                 self.experts.get(&(layer, expert)).ok_or(ComputeError::NotLoaded { layer, expert })?;
             let indices: Vec<usize> = asked.iter().map(|ask| ask.row).collect();
-            let outputs = weights.apply(&rows.gather(&indices, weights.takes_activations())?)?;
-            outputs.check_finite("outputs of an expert")?;
-            for (ask, output) in asked.iter().zip(outputs.iter()) {
+            let rows = rows.gather(&indices, weights.takes_activations())?;
+            work.push((Arc::clone(weights), Mutex::new(Some(rows)), asked));
+        }
+        let work = Arc::new(work);
+        let shared = Arc::clone(&work);
+        let outputs = self.threads.map(work.len(), move |at| {
+            let (weights, rows, _) = shared.get(at)?;
+            // Guards the rows, which only this part takes.
+            let rows = rows.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+            let outputs = weights.apply(&rows);
+            Some(outputs.and_then(|outputs| outputs.check_finite("outputs of an expert").map(|()| outputs)))
+        });
+        let mut answer = Rows::zeros(routing.vectors(), self.hidden);
+        for ((_, _, asked), outputs) in work.iter().zip(outputs.into_iter().flatten()) {
+            for (ask, output) in asked.iter().zip(outputs?.iter()) {
                 ask.enter(answer.row_mut(ask.vector), output);
             }
         }

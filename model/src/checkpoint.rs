@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::limits::MAX_CHECKPOINT_TEXT_BYTES;
 
-use crate::arithmetic::Arithmetic;
+use crate::arithmetic::{Arithmetic, Computing};
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::expert::{ExpertPart, ExpertSource};
@@ -19,6 +19,7 @@ use crate::safetensors;
 use crate::shard::{Shard, ShardPart};
 use crate::split::MANIFEST_FILE;
 use crate::store;
+use crate::threads::Threads;
 use crate::vocabulary::{Vocabulary, VocabularyFiles};
 use crate::weights::{Located, Weights};
 
@@ -32,7 +33,7 @@ pub struct Checkpoint {
     manifest: OnceLock<(Manifest, ManifestId)>,
     /// Whether it is a split folder, of which each part is compared with the manifest when it is loaded.
     split: bool,
-    arithmetic: Arithmetic,
+    computing: Computing,
 }
 
 impl Checkpoint {
@@ -81,7 +82,7 @@ impl Checkpoint {
             vocabulary,
             manifest: OnceLock::new(),
             split: true,
-            arithmetic: Arithmetic::default(),
+            computing: Computing::default(),
         };
         checkpoint.adopt(manifest);
         Ok(checkpoint)
@@ -121,23 +122,30 @@ impl Checkpoint {
         naming: Naming,
         vocabulary: VocabularyFiles,
     ) -> Result<Self, LoadError> {
-        let (manifest, arithmetic) = (OnceLock::new(), Arithmetic::default());
+        let (manifest, computing) = (OnceLock::new(), Computing::default());
         let checkpoint =
-            Self { name, config, weights, naming, vocabulary, manifest, split: false, arithmetic };
+            Self { name, config, weights, naming, vocabulary, manifest, split: false, computing };
         checkpoint.expect_expert_tensors()?;
         Ok(checkpoint)
     }
 
     /// The same with its quantised weights multiplied in this way by what is loaded from it.
     #[must_use]
-    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
-        Self { arithmetic, ..self }
+    pub fn with_arithmetic(mut self, arithmetic: Arithmetic) -> Self {
+        self.computing.arithmetic = arithmetic;
+        self
     }
 
-    /// How its quantised weights are multiplied.
+    /// The same with large products spread over these threads by what is loaded from it.
     #[must_use]
-    pub fn arithmetic(&self) -> Arithmetic {
-        self.arithmetic
+    pub fn with_threads(mut self, threads: Threads) -> Self {
+        self.computing.threads = threads;
+        self
+    }
+
+    /// How its weights are multiplied by what is loaded from it.
+    pub(crate) fn computing(&self) -> &Computing {
+        &self.computing
     }
 
     /// What it is called: the folder's name.
@@ -271,8 +279,8 @@ impl ExpertSource for Checkpoint {
         &self.name
     }
 
-    fn arithmetic(&self) -> Arithmetic {
-        self.arithmetic
+    fn computing(&self) -> Computing {
+        self.computing.clone()
     }
 
     fn expert(&self, layer: u32, expert: u16) -> Result<[ExpertPart; 3], LoadError> {

@@ -100,7 +100,7 @@ impl Decoder {
                 feed: LayerFeed::load(checkpoint, layer)?,
             })
         };
-        let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?, checkpoint.arithmetic());
+        let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?, checkpoint.computing());
         Ok(Self {
             embedding: matrix(Tensor::Embedding)?,
             layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
@@ -274,7 +274,7 @@ impl LayerFeed {
         if config.is_dense(layer) {
             return FeedForward::load(checkpoint, |role| Tensor::Dense(layer, role)).map(Self::Dense);
         }
-        let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?, checkpoint.arithmetic());
+        let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?, checkpoint.computing());
         let shared = match config.shared {
             None => None,
             Some(shared) => Some(SharedExpert {
@@ -283,7 +283,7 @@ impl LayerFeed {
             }),
         };
         let found = checkpoint.locate(Tensor::Gate(layer))?;
-        let gate = Gate::load((&found, checkpoint.arithmetic()), config.top_k, config.gate.clone())?;
+        let gate = Gate::load((&found, checkpoint.computing()), config.top_k, config.gate.clone())?;
         Ok(Self::Experts { gate, shared })
     }
 

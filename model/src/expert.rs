@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::arithmetic::Arithmetic;
+use crate::arithmetic::Computing;
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::dtype::ElementType;
@@ -30,9 +30,9 @@ pub trait ExpertSource {
     /// What is wrong with the weights, or that they are not here.
     fn expert(&self, layer: u32, expert: u16) -> Result<[ExpertPart; 3], LoadError>;
 
-    /// How quantised weights are multiplied.
-    fn arithmetic(&self) -> Arithmetic {
-        Arithmetic::Canonical
+    /// How its weights are multiplied.
+    fn computing(&self) -> Computing {
+        Computing::default()
     }
 
     /// Compares experts with the manifest, where they came with one, before anything is computed with them.
@@ -58,8 +58,8 @@ impl<S: ExpertSource + ?Sized> ExpertSource for Arc<S> {
         (**self).expert(layer, expert)
     }
 
-    fn arithmetic(&self) -> Arithmetic {
-        (**self).arithmetic()
+    fn computing(&self) -> Computing {
+        (**self).computing()
     }
 
     fn check(&self, experts: &[(u32, u16)]) -> Result<(), LoadError> {
@@ -104,13 +104,14 @@ impl FeedForward {
         expert: u16,
     ) -> Result<Self, LoadError> {
         let [gate, up, down] = source.expert(layer, expert)?;
-        let load = |part| Matrix::load_part(part, source.arithmetic());
+        let computing = source.computing();
+        let load = |part| Matrix::load_part(part, &computing);
         Ok(Self { gate: load(&gate)?, up: load(&up)?, down: load(&down)? })
     }
 
     /// Loads a part that is no expert's.
     pub(crate) fn load(checkpoint: &Checkpoint, tensor: impl Fn(Role) -> Tensor) -> Result<Self, LoadError> {
-        let load = |role| Matrix::load(&checkpoint.locate(tensor(role))?, checkpoint.arithmetic());
+        let load = |role| Matrix::load(&checkpoint.locate(tensor(role))?, checkpoint.computing());
         Ok(Self { gate: load(Role::Gate)?, up: load(Role::Up)?, down: load(Role::Down)? })
     }
 

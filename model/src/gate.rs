@@ -2,7 +2,7 @@
 //! `DbrxFFN.route_tokens_to_experts` of transformers 5.23).
 #![expect(clippy::indexing_slicing, reason = "indices of experts come from the row that is indexed")]
 
-use crate::arithmetic::Arithmetic;
+use crate::arithmetic::Computing;
 use crate::config::{GateRule, Groups};
 use crate::error::{ComputeError, LoadError};
 use crate::kernel::softmax;
@@ -21,11 +21,11 @@ pub(crate) struct Gate {
 impl Gate {
     /// Loads the gate, `(experts, hidden)`.
     pub(crate) fn load(
-        (found, arithmetic): (&Located<'_>, Arithmetic),
+        (found, computing): (&Located<'_>, &Computing),
         top_k: usize,
         rule: GateRule,
     ) -> Result<Self, LoadError> {
-        Ok(Self { matrix: Matrix::load(found, arithmetic)?, top_k, rule })
+        Ok(Self { matrix: Matrix::load(found, computing)?, top_k, rule })
     }
 
     /// Softmax over all experts, then the `top_k` greatest (of equals the lower index), weighted by the rule.

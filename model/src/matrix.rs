@@ -1,15 +1,23 @@
 //! A weight matrix, kept as it is stored.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "rows of weights and outputs are cut where the shape that was checked has them"
+)]
 
-use crate::arithmetic::Arithmetic;
+use std::sync::Arc;
+
+use crate::arithmetic::{Arithmetic, Computing};
 use crate::dtype::ElementType;
 use crate::error::{ComputeError, LoadError};
 use crate::expert::ExpertPart;
 use crate::kernel::{
-    self, Path, Product, QuantisedIsa, QuantisedProduct, StoredProduct, WIDENED_ROWS, quantised_product,
+    self, Packed, Path, Product, QuantisedIsa, QuantisedProduct, StoredProduct, WIDENED_ROWS,
+    quantised_product,
 };
 use crate::layout::{Laid, lay};
 use crate::mapping::Span;
 use crate::rows::Rows;
+use crate::threads::Threads;
 use crate::weights::Located;
 
 mod operand;
@@ -24,7 +32,8 @@ pub(crate) use operand::Operand;
 pub(crate) struct Matrix {
     outputs: usize,
     inner: usize,
-    values: Values,
+    values: Arc<Values>,
+    threads: Threads,
 }
 
 enum Values {
@@ -38,33 +47,34 @@ enum Values {
 
 impl Matrix {
     /// Takes a tensor, if all its values are finite.
-    pub(crate) fn load(found: &Located<'_>, arithmetic: Arithmetic) -> Result<Self, LoadError> {
-        Ok(Self::of(lay(found)?, arithmetic))
+    pub(crate) fn load(found: &Located<'_>, computing: &Computing) -> Result<Self, LoadError> {
+        Ok(Self::of(lay(found)?, computing))
     }
 
     /// Takes a matrix of an expert, if all its values are finite.
-    pub(crate) fn load_part(part: &ExpertPart, arithmetic: Arithmetic) -> Result<Self, LoadError> {
-        Ok(Self::of(part.lay()?, arithmetic))
+    pub(crate) fn load_part(part: &ExpertPart, computing: &Computing) -> Result<Self, LoadError> {
+        Ok(Self::of(part.lay()?, computing))
     }
 
-    pub(crate) fn of(laid: Laid, arithmetic: Arithmetic) -> Self {
+    pub(crate) fn of(laid: Laid, computing: &Computing) -> Self {
         let Laid { dtype, shape: [outputs, inner], bytes } = laid;
         let in_place = dtype == ElementType::F32 && as_floats(bytes.bytes()).is_some();
         let values = if !in_place && is_widened(dtype, outputs * inner) {
             Values::Wide(widened(dtype, bytes.bytes(), outputs * inner))
-        } else if dtype.is_float() || arithmetic == Arithmetic::Widened {
+        } else if dtype.is_float() || computing.arithmetic == Arithmetic::Widened {
             Values::Stored { dtype, bytes }
         } else {
             Values::Quantised { dtype, bytes }
         };
-        Self { outputs, inner, values }
+        Self { outputs, inner, values: Arc::new(values), threads: computing.threads.clone() }
     }
 
     /// Takes `(outputs, inner)` values.
     #[cfg(test)]
     pub(crate) fn from_values(outputs: usize, inner: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), outputs * inner);
-        Self { outputs, inner, values: Values::Wide(values) }
+        let threads = Threads::of_process();
+        Self { outputs, inner, values: Arc::new(Values::Wide(values)), threads }
     }
 
     /// `x · Wᵀ`: `(rows, inner)` to `(rows, outputs)`.
@@ -84,40 +94,69 @@ impl Matrix {
 
     fn multiply_band(&self, x: &Operand<'_>, first: usize, count: usize) -> Result<Rows, ComputeError> {
         x.expect_width(self.inner)?;
-        let past =
-            ComputeError::Shape { what: "rows of a matrix", expected: self.outputs, found: first + count };
-        let mut y = Rows::zeros(x.len(), count);
-        let inner = self.inner;
-        let band =
-            |dtype: ElementType, bytes| cut(bytes, dtype.row_bytes(inner).unwrap_or(0), (first, count));
-        if let Some(values) = self.floats() {
-            let w = values.get(first * inner..(first + count) * inner).ok_or(past)?;
-            kernel::product(Path::widest(), Product { x: x.rows()?.values(), w, y: y.values_mut(), inner });
+        if first.checked_add(count).is_none_or(|end| end > self.outputs) {
+            let (expected, found) = (self.outputs, first.saturating_add(count));
+            return Err(ComputeError::Shape { what: "rows of a matrix", expected, found });
+        }
+        self.multiply_parts(x, (first, count), self.parts(x.len(), count))
+    }
+
+    /// The same in so many parts, each for a thread to take.
+    fn multiply_parts(
+        &self,
+        x: &Operand<'_>,
+        (first, count): (usize, usize),
+        parts: usize,
+    ) -> Result<Rows, ComputeError> {
+        let (inner, rows) = (self.inner, x.len());
+        if parts <= 1 {
+            let mut y = Rows::zeros(rows, count);
+            let x = if self.takes_activations() {
+                Factor::Packed(x.packed()?)
+            } else {
+                Factor::Floats(x.rows()?)
+            };
+            self.values.multiply(x, (first, count), inner, y.values_mut());
             return Ok(y);
         }
-        match &self.values {
-            Values::Wide(_) => {}
-            Values::Stored { dtype, bytes } => {
-                let w = band(*dtype, bytes.bytes()).ok_or(past)?;
-                let mut scratch = vec![0.0; WIDENED_ROWS * inner];
-                let (x, y, scratch) = (x.rows()?.values(), y.values_mut(), scratch.as_mut_slice());
-                kernel::stored_product(
-                    Path::widest(),
-                    StoredProduct { x, dtype: *dtype, w, y, inner, scratch },
-                );
-            }
-            Values::Quantised { dtype, bytes } => {
-                let w = band(*dtype, bytes.bytes()).ok_or(past)?;
-                let job = QuantisedProduct { x: x.packed()?, w, dtype: *dtype, y: y.values_mut() };
-                quantised_product(QuantisedIsa::fastest(), job);
+        let step = count.div_ceil(parts).next_multiple_of(PART_ROWS);
+        let values = Arc::clone(&self.values);
+        let cut = move |at: usize| (first + at * step, step.min(count - at * step));
+        let of_part = move |x: Factor<'_>, at: usize| {
+            let mut y = vec![0.0; rows * cut(at).1];
+            values.multiply(x, cut(at), inner, &mut y);
+            y
+        };
+        let parts = count.div_ceil(step);
+        let made = if self.takes_activations() {
+            let x = Arc::clone(x.packed()?);
+            self.threads.map(parts, move |at| of_part(Factor::Packed(&x), at))
+        } else {
+            let x = x.rows()?.clone();
+            self.threads.map(parts, move |at| of_part(Factor::Floats(&x), at))
+        };
+        let mut y = Vec::with_capacity(rows * count);
+        for row in 0..rows {
+            for part in &made {
+                let width = part.len() / rows;
+                y.extend_from_slice(&part[row * width..(row + 1) * width]);
             }
         }
-        Ok(y)
+        Rows::from_values(count, y)
+    }
+
+    /// In how many parts a product is worth to be computed.
+    fn parts(&self, rows: usize, count: usize) -> usize {
+        let work = rows * count * self.inner;
+        if work < 2 * PART_PRODUCTS || !self.threads.any_idle() {
+            return 1;
+        }
+        (work / PART_PRODUCTS).min(PARTS_PER_THREAD * self.threads.count())
     }
 
     /// Whether it is multiplied with quantised activations, so that it needs no rows of floats.
     pub(crate) fn takes_activations(&self) -> bool {
-        matches!(self.values, Values::Quantised { .. })
+        matches!(*self.values, Values::Quantised { .. })
     }
 
     /// Writes one row of the matrix to `out`; false past the end.
@@ -125,7 +164,7 @@ impl Matrix {
         if at >= self.outputs || out.len() != self.inner {
             return false;
         }
-        match &self.values {
+        match &*self.values {
             Values::Wide(values) => copy(values.get(at * self.inner..(at + 1) * self.inner), out),
             Values::Stored { dtype, bytes } | Values::Quantised { dtype, bytes } => {
                 let row = dtype.row_bytes(self.inner).unwrap_or(0);
@@ -145,17 +184,52 @@ impl Matrix {
 
     /// Bytes in memory, mapped ones too.
     pub(crate) fn bytes(&self) -> usize {
-        match &self.values {
+        match &*self.values {
             Values::Wide(values) => size_of_val(values.as_slice()),
             Values::Stored { bytes, .. } | Values::Quantised { bytes, .. } => bytes.bytes().len(),
         }
     }
+}
+
+/// What values are multiplied with.
+enum Factor<'a> {
+    Floats(&'a Rows),
+    Packed(&'a Packed),
+}
+
+impl Values {
+    /// The `count` outputs from `first` on, which are there, into `(rows, count)`.
+    fn multiply(&self, x: Factor<'_>, (first, count): (usize, usize), inner: usize, y: &mut [f32]) {
+        let stored = |dtype: ElementType, bytes: &'_ Span| {
+            let row = dtype.row_bytes(inner).unwrap_or(0);
+            first * row..((first + count) * row).min(bytes.bytes().len())
+        };
+        match (self, x) {
+            (Self::Quantised { dtype, bytes }, Factor::Packed(x)) => {
+                let w = &bytes.bytes()[stored(*dtype, bytes)];
+                quantised_product(QuantisedIsa::fastest(), QuantisedProduct { x, w, dtype: *dtype, y });
+            }
+            (_, Factor::Floats(x)) => {
+                let (x, path) = (x.values(), Path::widest());
+                if let Some(values) = self.floats() {
+                    let w = &values[first * inner..(first + count) * inner];
+                    kernel::product(path, Product { x, w, y, inner });
+                } else if let Self::Stored { dtype, bytes } = self {
+                    let (dtype, w) = (*dtype, &bytes.bytes()[stored(*dtype, bytes)]);
+                    let scratch = &mut vec![0.0; WIDENED_ROWS * inner];
+                    kernel::stored_product(path, StoredProduct { x, dtype, w, y, inner, scratch });
+                }
+            }
+            // Quantised values are only multiplied with packed rows, and those only with them.
+            (_, Factor::Packed(_)) => {}
+        }
+    }
 
     fn floats(&self) -> Option<&[f32]> {
-        match &self.values {
-            Values::Wide(values) => Some(values),
-            Values::Stored { dtype: ElementType::F32, bytes } => as_floats(bytes.bytes()),
-            Values::Stored { .. } | Values::Quantised { .. } => None,
+        match self {
+            Self::Wide(values) => Some(values),
+            Self::Stored { dtype: ElementType::F32, bytes } => as_floats(bytes.bytes()),
+            Self::Stored { .. } | Self::Quantised { .. } => None,
         }
     }
 }
@@ -193,11 +267,6 @@ fn widened(dtype: ElementType, bytes: &[u8], count: usize) -> Vec<f32> {
     values
 }
 
-/// `count` rows of bytes from row `first` on; `None` past the end.
-fn cut(bytes: &[u8], row: usize, (first, count): (usize, usize)) -> Option<&[u8]> {
-    bytes.get(first * row..(first + count) * row)
-}
-
 fn copy(from: Option<&[f32]>, out: &mut [f32]) -> bool {
     from.map(|from| out.copy_from_slice(from)).is_some()
 }
@@ -212,6 +281,13 @@ fn as_floats(bytes: &[u8]) -> Option<&[f32]> {
     let (before, values, after) = unsafe { bytes.align_to::<f32>() };
     (before.is_empty() && after.is_empty()).then_some(values)
 }
+
+/// Products of two values that are worth a part of their own: some ten microseconds.
+const PART_PRODUCTS: usize = 1 << 18;
+/// So that a thread which is not run for a while leaves little for the others to wait for.
+const PARTS_PER_THREAD: usize = 4;
+/// Weight rows of a part are a multiple of what the kernels compute together.
+const PART_ROWS: usize = 4;
 
 /// Up to so many values are widened when they are loaded: 4 MiB.
 const MAX_WIDENED_VALUES: usize = 1 << 20;

@@ -6,7 +6,7 @@ use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module, Tensor};
 
 use super::Rate;
-use crate::arithmetic::Arithmetic;
+use crate::arithmetic::Computing;
 use crate::dtype::ElementType;
 use crate::error::{ComputeError, LoadError};
 use crate::layout::Laid;
@@ -70,11 +70,12 @@ impl Products {
         let stored = blocks_of(outputs * row);
         let mut values = vec![0.0; outputs * inner];
         quant::widen(dtype, &stored, &mut values);
+        let computing = Computing::default();
         let copies = bytes.div_ceil((outputs * row).max(1)).max(1);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..copies {
             let bytes = Span::owned(stored.clone());
-            ours.push(Matrix::of(Laid { dtype, shape: [outputs, inner], bytes }, Arithmetic::Canonical));
+            ours.push(Matrix::of(Laid { dtype, shape: [outputs, inner], bytes }, &computing));
             theirs.push(match kind(dtype) {
                 Some(kind) => {
                     let storage = QStorage::from_data(stored.clone().into(), &Device::Cpu, kind)?;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use crate::error::ComputeError;
 use crate::kernel::{Activations, Packed};
@@ -11,7 +12,7 @@ use crate::rows::Rows;
 pub(crate) struct Operand<'a> {
     /// `(rows, width)`; `None` where only activations were given
     rows: Option<Cow<'a, Rows>>,
-    packed: OnceCell<Packed>,
+    packed: OnceCell<Arc<Packed>>,
 }
 
 impl<'a> Operand<'a> {
@@ -22,7 +23,7 @@ impl<'a> Operand<'a> {
 
     /// Rows that are quantised.
     pub(crate) fn of_activations(activations: &Activations) -> Self {
-        Self { rows: None, packed: Packed::of(activations.clone()).into() }
+        Self { rows: None, packed: Arc::new(Packed::of(activations.clone())).into() }
     }
 
     /// How many rows there are.
@@ -51,11 +52,11 @@ impl<'a> Operand<'a> {
     }
 
     /// The rows quantised. Rows of no whole blocks and rows that are not finite are refused.
-    pub(crate) fn packed(&self) -> Result<&Packed, ComputeError> {
+    pub(crate) fn packed(&self) -> Result<&Arc<Packed>, ComputeError> {
         if let Some(packed) = self.packed.get() {
             return Ok(packed);
         }
-        let packed = Packed::of(Activations::of(self.rows()?)?);
+        let packed = Arc::new(Packed::of(Activations::of(self.rows()?)?));
         Ok(self.packed.get_or_init(|| packed))
     }
 
@@ -66,7 +67,7 @@ impl<'a> Operand<'a> {
         quantised: bool,
     ) -> Result<Operand<'static>, ComputeError> {
         if quantised {
-            return Ok(Operand { rows: None, packed: self.packed()?.gather(indices)?.into() });
+            return Ok(Operand { rows: None, packed: Arc::new(self.packed()?.gather(indices)?).into() });
         }
         Ok(Operand { rows: Some(Cow::Owned(self.rows()?.gather(indices)?)), packed: OnceCell::new() })
     }

@@ -29,7 +29,8 @@ fn stored(dtype: ElementType, outputs: usize, inner: usize) -> Vec<u8> {
 fn matrix(dtype: ElementType, outputs: usize, inner: usize) -> Matrix {
     let bytes = Span::owned(stored(dtype, outputs, inner));
     assert_eq!(quant::first_non_finite(dtype, bytes.bytes()), None, "{}", dtype.name());
-    Matrix { outputs, inner, values: Values::Stored { dtype, bytes } }
+    let values = Arc::new(Values::Stored { dtype, bytes });
+    Matrix { outputs, inner, values, threads: Threads::of_process() }
 }
 
 fn wide(dtype: ElementType, outputs: usize, inner: usize) -> Matrix {
@@ -114,7 +115,7 @@ fn memory_holds_no_more_than_the_file_but_for_small_floats() {
         let told = resident_bytes(dtype, [outputs, inner], bytes.len(), false);
         let bytes = Matrix::of(
             Laid { dtype, shape: [outputs, inner], bytes: Span::owned(bytes) },
-            Arithmetic::Canonical,
+            &Computing::default(),
         )
         .bytes();
         assert_eq!(told, bytes);
@@ -124,4 +125,35 @@ fn memory_holds_no_more_than_the_file_but_for_small_floats() {
     assert_eq!(loaded(ElementType::F16, 1025, 1024), 2 * 1025 * 1024);
     assert_eq!(loaded(ElementType::Q4K, 4, 256), 4 * 144);
     assert_eq!(loaded(ElementType::F32, 4, 256), 4 * 256 * 4);
+}
+
+#[test]
+fn parts_and_threads_give_the_bits_of_the_whole() {
+    for dtype in [ElementType::F32, ElementType::F16, ElementType::Q8_0, ElementType::Q4K] {
+        for threads in 1..=3 {
+            let threads = Threads::new(threads.try_into().unwrap());
+            let computing = Computing { arithmetic: Arithmetic::Canonical, threads };
+            let bytes = Span::owned(stored(dtype, 27, 256));
+            let matrix = Matrix::of(Laid { dtype, shape: [27, 256], bytes }, &computing);
+            for rows in [1, 2, 5] {
+                let x = X.slice(0, rows);
+                let whole = bits(&matrix.multiply_parts(&Operand::of(&x), (0, 27), 1).unwrap());
+                for parts in [2, 3, 7, 27] {
+                    let y = matrix.multiply_parts(&Operand::of(&x), (0, 27), parts).unwrap();
+                    assert_eq!(bits(&y), whole, "{} {rows} rows in {parts} parts", dtype.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn quantised_matrices_refuse_rows_that_are_not_finite() {
+    let bytes = Span::owned(stored(ElementType::Q8_0, 3, 256));
+    let laid = Laid { dtype: ElementType::Q8_0, shape: [3, 256], bytes };
+    let matrix = Matrix::of(laid, &Computing::default());
+    let mut x = X.slice(0, 2);
+    x.row_mut(1)[200] = f32::NAN;
+    let refused = ComputeError::NonFinite { what: "activations", row: 1 };
+    assert_eq!(matrix.apply(&x), Err(refused));
 }
