@@ -1,6 +1,7 @@
 //! Every command and flag of the program. Each flag is also a `COUNTERFOIL_…` variable and a key of `config.toml`.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -38,6 +39,9 @@ pub(crate) struct Cli {
     /// What to tell on standard error, such as `info` or `counterfoil_router=debug`
     #[arg(long, global = true, env = "COUNTERFOIL_TRACE", value_name = "FILTER", default_value = "warn")]
     pub(crate) trace: String,
+    /// Threads that compute, in each process [default: the cores that it may use]
+    #[arg(long, global = true, env = "COUNTERFOIL_THREADS", value_name = "N")]
+    pub(crate) threads: Option<NonZero<usize>>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

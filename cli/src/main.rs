@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use counterfoil_model::Threads;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
@@ -32,6 +33,10 @@ fn main() -> ExitCode {
         Err(e) => return e.report(false),
     };
     let json = cli.json;
+    if let Some(threads) = cli.threads {
+        // Nothing was computed yet, so this is the first choice.
+        Threads::choose(threads);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return Failure::store(e).report(json),

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use counterfoil_model::Threads;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -43,6 +44,7 @@ impl Process {
         let program = std::env::current_exe()?;
         let mut child = Command::new(program)
             .args(args)
+            .env("COUNTERFOIL_THREADS", Threads::of_process().count().to_string())
             .envs(env.iter().map(|(k, v)| (*k, v)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

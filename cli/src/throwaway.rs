@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use counterfoil_identity::random;
-use counterfoil_model::Checkpoint;
+use counterfoil_model::{Checkpoint, Threads};
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{Dealing, Hedging, RouterConfig, RowsAs, RunningRouter, clock};
@@ -137,6 +137,7 @@ fn start_node(
     let child = command
         .args(["--router", &nodes.to_string(), "--enrol", &enrol.to_string()])
         .env("COUNTERFOIL_JOIN_TOKEN", token)
+        .env("COUNTERFOIL_THREADS", Threads::of_process().count().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .kill_on_drop(true)

@@ -136,6 +136,12 @@ impl Checkpoint {
         self
     }
 
+    /// How its quantised matrices are multiplied.
+    #[must_use]
+    pub const fn arithmetic(&self) -> Arithmetic {
+        self.computing.arithmetic
+    }
+
     /// The same with large products spread over these threads by what is loaded from it.
     #[must_use]
     pub fn with_threads(mut self, threads: Threads) -> Self {

@@ -17,6 +17,9 @@ pub(crate) enum ModelCommand {
         /// Compute through this many real local nodes over QUIC instead of in this process
         #[arg(long)]
         nodes: Option<u32>,
+        /// Multiply quantised weights as f32, to compare with other programs; nodes never do
+        #[arg(long, conflicts_with = "nodes")]
+        widened: bool,
         /// Experts on each node are a whole layer's, or every n-th one
         #[arg(long, value_enum, default_value_t = Spread::Layers)]
         spread: Spread,

@@ -201,6 +201,33 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
         prefill_rows: u16,
     },
+    /// One matrix product of each element type, beside candle's of the same weights
+    Kernel {
+        /// Rows that are multiplied with the matrix, separated by commas
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16, 128])]
+        rows: Vec<usize>,
+        /// Rows of the matrix
+        #[arg(long, default_value_t = 1408)]
+        outputs: usize,
+        /// Values in a row of the matrix, a multiple of 256
+        #[arg(long, default_value_t = 2048)]
+        inner: usize,
+        /// Repeats of each kind, in turn
+        #[arg(long, default_value_t = 25)]
+        repeats: u32,
+    },
+    /// Tokens per second of a prompt in this process: at once, and one by one
+    Prefill {
+        /// Tokens of the prompt
+        #[arg(long, default_value_t = 128)]
+        tokens: u32,
+        /// Repeats of each kind, in turn
+        #[arg(long, default_value_t = 5)]
+        repeats: u32,
+        /// A checkpoint folder, split folder or GGUF file [default: the embedded model `guide`]
+        #[arg(long, value_name = "PATH")]
+        model: Option<PathBuf>,
+    },
     /// Tokens per second of a model: in this process, and through local nodes
     Decode {
         /// Tokens of each repeat

@@ -1,6 +1,7 @@
 //! `counterfoil bench …`: what this machine does, measured against a baseline in the same run.
 
 mod dispatch;
+mod kernel;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +37,12 @@ pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
         BenchCommand::Batch { tokens, repeats, nodes, model, rtt } => {
             let layout = Layout { nodes, by_expert: false, rtt };
             Box::pin(batch(model.as_deref(), (tokens, repeats), layout, json)).await
+        }
+        BenchCommand::Kernel { rows, outputs, inner, repeats } => {
+            kernel::run(&kernel::Plan { rows, outputs, inner, repeats }, json)
+        }
+        BenchCommand::Prefill { tokens, repeats, model } => {
+            prefill(model.as_deref(), (tokens, repeats), json)
         }
     }
 }
@@ -151,11 +158,50 @@ fn local(checkpoint: &Checkpoint, tokens: u32) -> Result<f64, Failure> {
     let decoder = Decoder::load(checkpoint).map_err(Failure::store)?;
     let bank = ExpertBank::load(checkpoint, checkpoint.config().all_experts()).map_err(Failure::store)?;
     let start = Instant::now();
-    let clock = || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let clock = || nanos(start);
     let count = usize::try_from(tokens).unwrap_or(usize::MAX);
     let rate = bench::decode(&decoder, &mut &bank, &prompt(checkpoint.config().vocab), count, &clock)
         .map_err(Failure::wrong_use)?;
     Ok(rate.per_second())
+}
+
+/// A prompt at once, and the same positions one by one.
+fn prefill(model: Option<&Path>, (tokens, repeats): (u32, u32), json: bool) -> Outcome {
+    let checkpoint = checkpoint(model)?;
+    let decoder = Decoder::load(&checkpoint).map_err(Failure::store)?;
+    let bank = ExpertBank::load(&checkpoint, checkpoint.config().all_experts()).map_err(Failure::store)?;
+    let known = u32::try_from(checkpoint.config().vocab).unwrap_or(u32::MAX).max(1);
+    let ids: Vec<u32> = (0..tokens).map(|at| at.wrapping_mul(7919) % known).collect();
+    let Some((first, _)) = ids.split_first() else {
+        return Err(Failure::wrong_use("--tokens is 0; a prompt has at least one"));
+    };
+    let start = Instant::now();
+    let clock = || nanos(start);
+    let (mut at_once, mut one_by_one) = (Vec::new(), Vec::new());
+    for _ in 0..repeats.max(1) {
+        let rate = bench::prefill(&decoder, &mut &bank, &ids, &clock).map_err(Failure::wrong_use)?;
+        at_once.push(rate.per_second());
+        let rate =
+            bench::decode(&decoder, &mut &bank, &[*first], ids.len(), &clock).map_err(Failure::wrong_use)?;
+        one_by_one.push(rate.per_second());
+    }
+    let (at_once, one_by_one) = (median(at_once), median(one_by_one));
+    let ratio = at_once / one_by_one;
+    if json {
+        output::json(&json!({
+            "tokens": tokens, "repeats": repeats, "prefill_tokens_per_s": at_once,
+            "decode_tokens_per_s": one_by_one, "ratio": ratio,
+        }));
+        return Ok(());
+    }
+    output::line(&format!("at once      {at_once:8.1} tokens/s"));
+    output::line(&format!("one by one   {one_by_one:8.1} tokens/s"));
+    output::line(&format!("ratio        {ratio:8.2}"));
+    Ok(())
+}
+
+fn nanos(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

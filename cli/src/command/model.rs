@@ -6,7 +6,7 @@ mod publish;
 
 use std::path::Path;
 
-use counterfoil_model::{Checkpoint, Decoder, ExpertBank, Rows, Synthetic, reference};
+use counterfoil_model::{Arithmetic, Checkpoint, Decoder, ExpertBank, Rows, Synthetic, reference};
 use serde_json::json;
 
 use crate::args::{ModelCommand, SplitQuant, Spread};
@@ -18,8 +18,9 @@ use crate::throwaway::{Layout, MAX_NODES, Throwaway};
 /// Carries out one of them.
 pub(crate) async fn run(home: &Path, command: ModelCommand, json: bool) -> Outcome {
     match command {
-        ModelCommand::Logits { dir, tokens, nodes, spread } => {
-            logits(&dir, &tokens, nodes, spread, json).await
+        ModelCommand::Logits { dir, tokens, nodes, widened, spread } => {
+            let arithmetic = if widened { Arithmetic::Widened } else { Arithmetic::Canonical };
+            logits((&dir, arithmetic), &tokens, nodes, spread, json).await
         }
         ModelCommand::Inspect { dir, hash } => inspect::run(dir.as_deref(), hash, json),
         ModelCommand::Split { source, out, quant, force } => {
@@ -35,10 +36,19 @@ pub(crate) async fn run(home: &Path, command: ModelCommand, json: bool) -> Outco
     }
 }
 
-async fn logits(dir: &Path, tokens: &[u32], nodes: Option<u32>, spread: Spread, json: bool) -> Outcome {
+async fn logits(
+    (dir, arithmetic): (&Path, Arithmetic),
+    tokens: &[u32],
+    nodes: Option<u32>,
+    spread: Spread,
+    json: bool,
+) -> Outcome {
     let checkpoint = checkpoint(Some(dir))?;
     let rows = match nodes {
-        None => local(&checkpoint, tokens)?,
+        None => {
+            let opened = Checkpoint::open(dir).map_err(Failure::store)?;
+            local(&opened.with_arithmetic(arithmetic), tokens)?
+        }
         Some(n) if n == 0 || n > MAX_NODES => {
             return Err(Failure::wrong_use(format!("--nodes is {n}; it must lie within 1 and {MAX_NODES}")));
         }

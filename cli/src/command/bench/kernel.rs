@@ -1,0 +1,98 @@
+//! `counterfoil bench kernel`: one matrix product of each element type, beside candle's of the same weights.
+
+use std::process::Command;
+use std::time::Instant;
+
+use counterfoil_model::bench::Products;
+use counterfoil_model::{ElementType, Threads};
+use serde_json::{Value, json};
+
+use super::{median, nanos};
+use crate::exit::{Failure, Outcome};
+use crate::output;
+
+/// What is multiplied, and how often.
+pub(super) struct Plan {
+    pub(super) rows: Vec<usize>,
+    pub(super) outputs: usize,
+    pub(super) inner: usize,
+    pub(super) repeats: u32,
+}
+
+/// Measures in this process where candle has as many threads as this program, or in one that is started so.
+pub(super) fn run(plan: &Plan, json: bool) -> Outcome {
+    let threads = Threads::of_process().count();
+    if std::env::var(CANDLE_THREADS).is_ok_and(|set| set == threads.to_string()) {
+        return measure(plan, json);
+    }
+    // candle reads how many threads it may have from the environment, once.
+    let status = Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .env(CANDLE_THREADS, threads.to_string())
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .env("COUNTERFOIL_THREADS", threads.to_string())
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::store(anyhow::anyhow!("the measurement ended: {status}")))
+    }
+}
+
+fn measure(plan: &Plan, json: bool) -> Outcome {
+    let mut products = Vec::new();
+    for dtype in TYPES {
+        for rows in &plan.rows {
+            let found = one(plan, dtype, *rows)?;
+            if !json {
+                let number = |key: &str| found.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
+                output::line(&format!(
+                    "{:5} {rows:4} rows  {:10.1} µs   candle {:10.1} µs   ratio {:6.2}",
+                    dtype.name(),
+                    number("us"),
+                    number("candle_us"),
+                    number("ratio")
+                ));
+            }
+            products.push(found);
+        }
+    }
+    if json {
+        output::json(&json!({
+            "threads": Threads::of_process().count(), "outputs": plan.outputs, "inner": plan.inner,
+            "repeats": plan.repeats, "products": products,
+        }));
+    }
+    Ok(())
+}
+
+/// Medians of single products, ours and candle's in turn.
+fn one(plan: &Plan, dtype: ElementType, rows: usize) -> Result<Value, Failure> {
+    let shape = (plan.outputs, plan.inner);
+    let mut products = Products::new(dtype, shape, rows, WEIGHT_BYTES).map_err(Failure::wrong_use)?;
+    let start = Instant::now();
+    let clock = || nanos(start);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..plan.repeats.max(1) {
+        ours.push(products.ours(1, &clock).map_err(Failure::wrong_use)?.nanos as f64 / 1e3);
+        theirs.push(products.candle(1, &clock).map_err(Failure::wrong_use)?.nanos as f64 / 1e3);
+    }
+    let (ours, theirs) = (median(ours), median(theirs));
+    Ok(json!({
+        "type": dtype.name(), "rows": rows, "us": ours, "candle_us": theirs, "ratio": theirs / ours,
+    }))
+}
+
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+/// So much of each type that it does not stay in the processor's caches.
+const WEIGHT_BYTES: usize = 96 << 20;
+const TYPES: [ElementType; 8] = [
+    ElementType::F32,
+    ElementType::Q8_0,
+    ElementType::Q4_0,
+    ElementType::Q5_0,
+    ElementType::Q5_1,
+    ElementType::Q4K,
+    ElementType::Q5K,
+    ElementType::Q6K,
+];
