@@ -59,7 +59,7 @@ impl Throwaway {
             nodes: loopback,
             enrol: loopback,
             dealing: Dealing::Fixed { nodes, by_expert },
-            hedging: Hedging::On,
+            hedging: Hedging::Off,
             keyless: true,
             repositories: Vec::new(),
             rows_as: RowsAs::Exact,
