@@ -118,12 +118,16 @@ impl ShardVerifier {
             self.pending.clear();
             return Err(BadShard::Chunk { index: self.chunks });
         }
-        self.whole.update(&self.pending);
-        self.chunks += 1;
-        self.position += crate::manifest::wide(self.pending.len());
-        if self.is_complete() && finish(&self.whole) != self.record.hash {
+        let position = self.position + crate::manifest::wide(self.pending.len());
+        let mut whole = self.whole.clone();
+        whole.update(&self.pending);
+        if position == self.record.size && finish(&whole) != self.record.hash {
+            self.pending.clear();
             return Err(BadShard::Whole);
         }
+        self.whole = whole;
+        self.chunks += 1;
+        self.position = position;
         Ok(())
     }
 
@@ -313,7 +317,12 @@ mod tests {
     fn a_manifest_whose_whole_contradicts_its_chunks_is_found_out() {
         let (bytes, mut record) = shard();
         record.hash = Hash::from_bytes([0; 32]);
-        assert_eq!(drain(&mut ShardVerifier::new(&record), &bytes), Err(BadShard::Whole));
+        let mut verifier = ShardVerifier::new(&record);
+        assert_eq!(drain(&mut verifier, &bytes), Err(BadShard::Whole));
+        // It stands behind the last good chunk, and is not complete.
+        let before = u64::try_from(bytes.len() / MIB * MIB).unwrap();
+        assert_eq!((verifier.is_complete(), verifier.position()), (false, before));
+        assert_eq!(verifier.next_chunk(), bytes.len() / MIB);
     }
 
     #[test]
