@@ -110,6 +110,8 @@ pub const MAX_WEIGHTS_FILES: usize = 1024;
 pub const MAX_WEIGHTS_HEADER_BYTES: usize = 32 * 1024 * 1024;
 /// One of the text files of a checkpoint (configuration, tokenizer, template), in bytes.
 pub const MAX_CHECKPOINT_TEXT_BYTES: u64 = 64 * 1024 * 1024;
+/// The text of one token of a vocabulary, in bytes; every way to cut it is looked at.
+pub const MAX_TOKEN_BYTES: usize = 1024;
 /// A model's manifest, in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 32 * 1024 * 1024;
 /// The name of a model, and each part of the name of a repository, in bytes.

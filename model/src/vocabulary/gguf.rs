@@ -15,10 +15,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use counterfoil_spec::limits::MAX_TOKEN_BYTES;
+
 use super::VocabularyFiles;
 use super::words::{decoder, normalizer, words};
 use crate::error::LoadError;
 use crate::gguf::Gguf;
+use crate::manifest::wide;
 
 impl VocabularyFiles {
     /// The files that a Hugging Face folder would hold; none where the file carries no tokenizer.
@@ -131,6 +134,14 @@ impl<'a> Listed<'a> {
     fn vocabulary(&self, file: &Gguf<'_>) -> Result<BTreeMap<&'a str, u32>, LoadError> {
         let mut ids = BTreeMap::new();
         for (id, token) in (0..).zip(&self.tokens) {
+            if token.len() > MAX_TOKEN_BYTES {
+                return Err(LoadError::TooLarge {
+                    file: file.path().to_path_buf(),
+                    what: "bytes of a token",
+                    found: wide(token.len()),
+                    limit: wide(MAX_TOKEN_BYTES),
+                });
+            }
             if let Some(other) = ids.insert(*token, id) {
                 let reason = format!("tokenizer.ggml.tokens has {token:?} twice, as {other} and {id}");
                 return Err(file.malformed(reason));

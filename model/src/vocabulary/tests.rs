@@ -127,6 +127,17 @@ fn answers_end_where_the_file_says_and_where_messages_end() {
 }
 
 #[test]
+fn a_token_is_bounded_before_it_is_cut_in_every_way() {
+    let tokens = |length: usize| {
+        let long = "a".repeat(length);
+        Setting::Texts(["a", "b", "ab", "<|im_end|>", "[user]", &long].map(str::to_owned).to_vec())
+    };
+    let error = refused(&set("tokenizer.ggml.tokens", tokens(1025)));
+    assert_eq!(error, "a.gguf: bytes of a token is 1025, more than the limit of 1024");
+    assert!(files(&set("tokenizer.ggml.tokens", tokens(1024))).unwrap().tokenizer.is_some());
+}
+
+#[test]
 fn a_file_without_tokenizer_has_none() {
     let bytes = Outline::new("llama").begin(Vec::new()).unwrap().finish().unwrap();
     assert!(files(&bytes).unwrap().tokenizer.is_none());
