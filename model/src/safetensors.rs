@@ -59,7 +59,12 @@ impl Listed {
             let path = folder.join(SINGLE_FILE);
             return Ok(Self { listing: path.clone(), files: vec![path], tensors: BTreeMap::new() });
         }
-        let text = std::fs::read(&index).map_err(|source| LoadError::Io { file: index.clone(), source })?;
+        let io = |source| LoadError::Io { file: index.clone(), source };
+        let length = std::fs::metadata(&index).map_err(io)?.len();
+        if length > wide(MAX_WEIGHTS_HEADER_BYTES) {
+            return Err(too_large(&index, "bytes of index", length, MAX_WEIGHTS_HEADER_BYTES));
+        }
+        let text = std::fs::read(&index).map_err(io)?;
         let listed: Index = json(&index, &text)?;
         let mut names: Vec<&str> = listed.weight_map.values().map(String::as_str).collect();
         names.sort_unstable();
