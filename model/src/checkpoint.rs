@@ -126,6 +126,7 @@ impl Checkpoint {
         let checkpoint =
             Self { name, config, weights, naming, vocabulary, manifest, split: false, computing };
         checkpoint.expect_expert_tensors()?;
+        Manifest::expect_describable(&checkpoint)?;
         Ok(checkpoint)
     }
 

@@ -45,6 +45,16 @@ pub enum LoadError {
         /// How many may be.
         limit: u64,
     },
+    /// A file name that no manifest may carry.
+    #[error(
+        "{}: a manifest cannot name this file; give it a name of at most {limit} bytes without \"..\", colons, backslashes and control characters", file.display()
+    )]
+    FileName {
+        /// Which file.
+        file: PathBuf,
+        /// Bytes that a name may have.
+        limit: usize,
+    },
     /// The weights lack a tensor.
     #[error("{}: tensor {tensor} is missing; the checkpoint is incomplete or of another family", file.display())]
     TensorMissing {
@@ -66,7 +76,7 @@ pub enum LoadError {
         expected: Vec<usize>,
     },
     /// A tensor has an element type that is not computed with.
-    #[error("{}: tensor {tensor} has type {found}; f32, f16 and bf16 are supported", file.display())]
+    #[error("{}: tensor {tensor} has type {found}; f32, f16, bf16, q8_0, q4_0, q5_0, q5_1, q4_k, q5_k and q6_k are supported", file.display())]
     TensorType {
         /// Which file.
         file: PathBuf,

@@ -137,6 +137,16 @@ fn sharded_weights_give_the_same_model() {
 }
 
 #[test]
+fn a_file_name_that_no_manifest_may_carry_is_refused_before_anything_is_hashed() {
+    let copy = Copy::new();
+    std::fs::rename(copy.file("model.safetensors"), copy.file("a:b.safetensors")).unwrap();
+    let map: BTreeMap<String, &str> = loaded().into_keys().map(|name| (name, "a:b.safetensors")).collect();
+    let index = json!({ "weight_map": map }).to_string();
+    let (copy, want) = (copy.write("model.safetensors.index.json", index.as_bytes()), "a:b.safetensors");
+    assert!(matches!(copy.refused(), LoadError::FileName { file, limit: 200 } if file == copy.file(want)));
+}
+
+#[test]
 fn an_index_that_names_a_tensor_in_the_wrong_file_is_refused() {
     let copy = Copy::new().write(
         "model.safetensors.index.json",

@@ -116,8 +116,8 @@ pub const MAX_TOKEN_BYTES: usize = 1024;
 pub const MAX_MANIFEST_BYTES: usize = 32 * 1024 * 1024;
 /// The name of a model, and each part of the name of a repository, in bytes.
 pub const MAX_MODEL_NAME_BYTES: usize = 100;
-/// Files that a model's manifest names.
-pub const MAX_MANIFEST_FILES: usize = 65_536;
+/// Files that a model's manifest names: a split model has one for each expert, and the dense one.
+pub const MAX_MANIFEST_FILES: usize = MAX_MANIFEST_EXPERTS + 1;
 /// Experts of all layers together that a model's manifest names.
 pub const MAX_MANIFEST_EXPERTS: usize = 65_536;
 /// The name of a file in a manifest, in bytes.

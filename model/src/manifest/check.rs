@@ -6,7 +6,10 @@ use counterfoil_spec::limits::{
     MAX_FILE_NAME_BYTES, MAX_MANIFEST_EXPERTS, MAX_MANIFEST_FILES, SHARD_CHUNK_BYTES,
 };
 
+use super::describe::plain_name;
 use super::{ExpertRecord, FileRecord, Manifest, PartRecord, wide};
+use crate::checkpoint::Checkpoint;
+use crate::error::LoadError;
 
 /// Says in words what does not hold.
 pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
@@ -24,6 +27,23 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), String> {
     }
     for ((layer, expert), record) in manifest.experts() {
         check_expert(manifest, record).map_err(|e| format!("expert {expert} of layer {layer}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Whether a checkpoint is one that a manifest can be made of, before anything of it is hashed.
+pub(super) fn describable(checkpoint: &Checkpoint) -> Result<(), LoadError> {
+    if let Some((file, _)) = checkpoint.files().find(|(path, _)| !is_plain(&plain_name(path))) {
+        return Err(LoadError::FileName { file: file.to_path_buf(), limit: MAX_FILE_NAME_BYTES });
+    }
+    let first = checkpoint.files().next().map(|(path, _)| path.to_path_buf()).unwrap_or_default();
+    let experts = checkpoint.config().all_experts().count();
+    let (files, limits) = (checkpoint.files().count(), [MAX_MANIFEST_EXPERTS, MAX_MANIFEST_FILES]);
+    for ((what, found), limit) in [("experts", experts), ("files", files)].into_iter().zip(limits) {
+        if found > limit {
+            let (found, limit) = (wide(found), wide(limit));
+            return Err(LoadError::TooLarge { file: first, what, found, limit });
+        }
     }
     Ok(())
 }

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use counterfoil_spec::ids::Hash;
 
+use super::check::describable;
 use super::{ExpertRecord, FileRecord, Manifest, PartRecord, wide};
 use crate::checkpoint::Checkpoint;
 use crate::dtype::ElementType;
+use crate::error::LoadError;
 use crate::names::{Role, Tensor};
 use crate::shard::Shard;
 use crate::shard_hash::ShardHasher;
@@ -18,6 +20,14 @@ use crate::weights::Stored;
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 impl Manifest {
+    /// Whether one can be made of a checkpoint.
+    ///
+    /// # Errors
+    /// [`LoadError::FileName`] or [`LoadError::TooLarge`].
+    pub(crate) fn expect_describable(checkpoint: &Checkpoint) -> Result<(), LoadError> {
+        describable(checkpoint)
+    }
+
     /// Reads all weights of a checkpoint, on as many threads as the machine has cores.
     pub(crate) fn of(checkpoint: &Checkpoint, progress: Progress<'_>) -> Self {
         let config = checkpoint.config().clone();
