@@ -12,7 +12,7 @@
 //! advance(sequence); logits(the rows that are wanted)
 //! ```
 //!
-//! All of it is f32, and every sum has one order: a row's bits depend neither on which bank held which expert, nor on
+//! Products of quantised weights are integers within a block, all else is f32, and every sum has one order: a row's bits depend neither on which bank held which expert, nor on
 //! the other rows of a frame, nor on the processor. [`reference`] runs the same code in one process.
 
 mod angle;

@@ -101,7 +101,7 @@ impl Activations {
     /// Puts rows together from what was sent of them: `(rows, width)` bytes and `(rows, width / 32)` scales.
     ///
     /// # Errors
-    /// [`BadActivations`] for what [`Self::of`] makes of no rows.
+    /// [`BadActivations`] for shapes, bytes and scales that [`Self::of`] never makes.
     pub fn from_parts(width: usize, bytes: Vec<i8>, scales: Vec<f32>) -> Result<Self, BadActivations> {
         let fits = width > 0
             && width.is_multiple_of(BLOCK)

@@ -1,4 +1,4 @@
-//! Rows as bytes and scales: what is rounded how, and what a peer may send.
+//! Bytes and scales, and what a peer may not send.
 
 use super::*;
 
