@@ -17,9 +17,10 @@ use crate::matrix::resident_bytes;
 use crate::names::{Naming, Role, Tensor};
 use crate::safetensors;
 use crate::shard::{Shard, ShardPart};
-use crate::split::MANIFEST_FILE;
+use crate::split::{MANIFEST_FILE, MARKER_FILE, SHARDS_FOLDER, shard_name};
 use crate::store;
 use crate::threads::Threads;
+use crate::unused;
 use crate::vocabulary::{Vocabulary, VocabularyFiles};
 use crate::weights::{Located, Weights};
 
@@ -31,8 +32,8 @@ pub struct Checkpoint {
     naming: Naming,
     vocabulary: VocabularyFiles,
     manifest: OnceLock<(Manifest, ManifestId)>,
-    /// Whether it is a split folder, of which each part is compared with the manifest when it is loaded.
-    split: bool,
+    /// The folder of a split model, of which each part is compared with the manifest when it is loaded.
+    split: Option<PathBuf>,
     computing: Computing,
 }
 
@@ -45,6 +46,9 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self, LoadError> {
         if folder.join(MANIFEST_FILE).is_file() {
             return Self::open_split(folder);
+        }
+        if folder.join(MARKER_FILE).is_file() {
+            return Err(LoadError::Unfinished { folder: folder.to_path_buf() });
         }
         if folder.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
             return Self::open_gguf(folder);
@@ -81,7 +85,7 @@ impl Checkpoint {
             naming: Naming::Canonical,
             vocabulary,
             manifest: OnceLock::new(),
-            split: true,
+            split: Some(folder.to_path_buf()),
             computing: Computing::default(),
         };
         checkpoint.adopt(manifest);
@@ -90,7 +94,7 @@ impl Checkpoint {
 
     /// Compares the weights that are no expert's with the manifest, where they came with one.
     pub(crate) fn check_dense(&self) -> Result<(), LoadError> {
-        if self.split { store::check_dense(&self.weights, self.manifest()) } else { Ok(()) }
+        if self.split.is_some() { store::check_dense(&self.weights, self.manifest()) } else { Ok(()) }
     }
 
     /// The small model inside this program; it answers questions about Counterfoil.
@@ -123,9 +127,9 @@ impl Checkpoint {
         vocabulary: VocabularyFiles,
     ) -> Result<Self, LoadError> {
         let (manifest, computing) = (OnceLock::new(), Computing::default());
-        let checkpoint =
-            Self { name, config, weights, naming, vocabulary, manifest, split: false, computing };
+        let checkpoint = Self { name, config, weights, naming, vocabulary, manifest, split: None, computing };
         checkpoint.expect_expert_tensors()?;
+        unused::expect_none(&checkpoint.config, &checkpoint.weights, naming)?;
         Manifest::expect_describable(&checkpoint)?;
         Ok(checkpoint)
     }
@@ -201,7 +205,7 @@ impl Checkpoint {
     /// [`LoadError::NoSuchExpert`], or what is wrong with the weights.
     pub fn shard(&self, layer: u32, expert: u16) -> Result<Shard<'_>, LoadError> {
         self.expect_expert(layer, expert)?;
-        let part = |role| ShardPart::of(&self.locate(Tensor::Expert(layer, expert, role))?);
+        let part = |role| ShardPart::of(&self.locate_part((layer, expert), role)?);
         let [gate, up, down] = Role::ALL;
         Ok(Shard { parts: [part(gate)?, part(up)?, part(down)?] })
     }
@@ -250,6 +254,19 @@ impl Checkpoint {
         self.weights.locate(&self.config, self.naming, tensor)
     }
 
+    /// The same of an expert; of a split model the error names the shard's file.
+    fn locate_part(&self, (layer, expert): (u32, u16), role: Role) -> Result<Located<'_>, LoadError> {
+        self.locate(Tensor::Expert(layer, expert, role)).map_err(|error| match (&self.split, error) {
+            (Some(folder), LoadError::TensorMissing { .. }) => {
+                let file = folder.join(SHARDS_FOLDER).join(shard_name(layer, expert));
+                let found = std::fs::metadata(&file).ok().map(|found| found.len());
+                let expected = self.manifest().expert(layer, expert).map_or(0, |record| record.size);
+                LoadError::ShardMissing { file, found, expected }
+            }
+            (_, error) => error,
+        })
+    }
+
     fn expect_expert(&self, layer: u32, expert: u16) -> Result<(), LoadError> {
         if self.config.has_expert(layer, expert) {
             return Ok(());
@@ -293,7 +310,7 @@ impl ExpertSource for Checkpoint {
     fn expert(&self, layer: u32, expert: u16) -> Result<[ExpertPart; 3], LoadError> {
         self.expect_expert(layer, expert)?;
         let part = |role| {
-            let found = self.locate(Tensor::Expert(layer, expert, role))?;
+            let found = self.locate_part((layer, expert), role)?;
             ShardPart::of(&found)?.kept(&found.stored)
         };
         let [gate, up, down] = Role::ALL;
@@ -301,7 +318,7 @@ impl ExpertSource for Checkpoint {
     }
 
     fn check(&self, experts: &[(u32, u16)]) -> Result<(), LoadError> {
-        if self.split { store::check(self.manifest(), &self.weights, experts) } else { Ok(()) }
+        if self.split.is_some() { store::check(self.manifest(), &self.weights, experts) } else { Ok(()) }
     }
 }
 

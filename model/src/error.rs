@@ -14,7 +14,7 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// A file is not what its format says.
-    #[error("{}: {reason}; fetch the file again", file.display())]
+    #[error("{}: {reason}", file.display())]
     Malformed {
         /// Which file.
         file: PathBuf,
@@ -54,6 +54,25 @@ pub enum LoadError {
         file: PathBuf,
         /// Bytes that a name may have.
         limit: usize,
+    },
+    /// A folder that a model was not split into to the end.
+    #[error("{}: a model is being split into this folder, or that was interrupted; run the same command again", folder.display())]
+    Unfinished {
+        /// Which.
+        folder: PathBuf,
+    },
+    /// A shard of a split folder is not there, or not whole.
+    #[error("{}: {}, and the manifest gives it {expected}; fetch or split it again", file.display(), match found {
+        None => "the shard is missing".to_owned(),
+        Some(found) => format!("the shard has {found} bytes"),
+    })]
+    ShardMissing {
+        /// Its file.
+        file: PathBuf,
+        /// Bytes that are there.
+        found: Option<u64>,
+        /// Bytes that it has.
+        expected: u64,
     },
     /// The weights lack a tensor.
     #[error("{}: tensor {tensor} is missing; the checkpoint is incomplete or of another family", file.display())]
@@ -96,7 +115,7 @@ pub enum LoadError {
         index: usize,
     },
     /// Bytes that are not those of the manifest.
-    #[error("{}: {reason}; fetch the file again", file.display())]
+    #[error("{}: {reason}", file.display())]
     WrongHash {
         /// Which file.
         file: PathBuf,

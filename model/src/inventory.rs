@@ -14,6 +14,7 @@ use crate::names::{Naming, Role, Tensor, canonical};
 use crate::safetensors;
 use crate::split::MANIFEST_FILE;
 use crate::store;
+use crate::unused::unused;
 use crate::vocabulary::VocabularyFiles;
 use crate::weights::{Located, Weights};
 
@@ -32,6 +33,8 @@ pub struct Inventory {
     pub types: Vec<TypeSize>,
     /// What is not there, in words; a tensor of experts by the name that the file should give it.
     pub missing: Vec<String>,
+    /// Tensors that are there and have no place in the model that the configuration describes, by name.
+    pub unused: Vec<String>,
     /// The manifest's id, where it came with the weights.
     pub manifest: Option<ManifestId>,
 }
@@ -127,8 +130,10 @@ impl Inventory {
             layers,
             types: Vec::new(),
             missing: Vec::new(),
+            unused: Vec::new(),
             manifest: None,
         };
+        found.unused = unused(&found.config, weights, naming);
         for tensor in Tensor::dense(&found.config) {
             let Some(bytes) = found.enter(weights, naming, tensor) else { continue };
             match layer_of(tensor).and_then(|layer| found.layers.get_mut(layer)) {

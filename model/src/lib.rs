@@ -57,6 +57,7 @@ mod synth;
 mod template;
 mod threads;
 mod tojson;
+mod unused;
 mod vocabulary;
 mod weights;
 

@@ -103,7 +103,10 @@ fn parse(path: PathBuf, mapping: Mapping) -> Result<Container, LoadError> {
     if usize::try_from(length).unwrap_or(usize::MAX) > MAX_WEIGHTS_HEADER_BYTES {
         return Err(too_large(&path, "bytes of header", length, MAX_WEIGHTS_HEADER_BYTES));
     }
-    let (header, metadata) = SafeTensors::read_metadata(all).map_err(|e| malformed(&path, e.to_string()))?;
+    let (header, metadata) = SafeTensors::read_metadata(all).map_err(|e| {
+        let header = usize::try_from(length).ok().and_then(|length| all.get(8..8 + length));
+        malformed(&path, header.and_then(|header| fault(header, all.len())).unwrap_or_else(|| e.to_string()))
+    })?;
     let tensors = metadata.tensors().into_iter().map(|(name, listed)| {
         let (from, to) = listed.data_offsets;
         let entry = Entry {
@@ -116,6 +119,42 @@ fn parse(path: PathBuf, mapping: Mapping) -> Result<Container, LoadError> {
     });
     let tensors = tensors.collect();
     Ok(Container { path, mapping, tensors })
+}
+
+/// What is wrong with a header that was refused, with the tensor's name; `None` where that is not seen here.
+fn fault(header: &[u8], file_bytes: usize) -> Option<String> {
+    let listed: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    let data = wide(file_bytes - 8 - header.len());
+    let mut places = Vec::new();
+    for (name, entry) in listed.iter().filter(|(name, _)| *name != "__metadata__") {
+        let numbers = |key| serde_json::from_value::<Vec<u64>>(entry.get(key)?.clone()).ok();
+        let Some(shape) = numbers("shape") else {
+            return Some(format!("tensor {name} has no shape of whole numbers"));
+        };
+        let Some([from, to]) = numbers("data_offsets").and_then(|n| <[u64; 2]>::try_from(n).ok()) else {
+            return Some(format!("tensor {name} has no two data_offsets"));
+        };
+        let dtype = entry.get("dtype").cloned().unwrap_or_default();
+        let Ok(known) = serde_json::from_value::<Dtype>(dtype.clone()) else {
+            return Some(format!("tensor {name} has the unknown type {dtype}"));
+        };
+        let bits = shape.iter().try_fold(wide(known.bitsize()), |bits, n| bits.checked_mul(*n));
+        if to < from || to > data || bits.is_none_or(|bits| bits.div_ceil(8) != to - from) {
+            return Some(format!(
+                "tensor {name} of type {dtype} and shape {shape:?} cannot have bytes {from} to {to} of {data}"
+            ));
+        }
+        places.push((from, to, name));
+    }
+    places.sort_unstable();
+    let mut end = 0;
+    for (from, to, name) in places {
+        if from != end {
+            return Some(format!("tensor {name} begins at byte {from}, and the one before it ends at {end}"));
+        }
+        end = to;
+    }
+    (end != data).then(|| format!("the tensors have {end} bytes, and the file has {data} for them"))
 }
 
 fn element_type(dtype: Dtype) -> Result<ElementType, String> {

@@ -23,7 +23,9 @@ use crate::error::LoadError;
 pub use cut::{SplitPlan, split};
 pub(crate) use dense::unwritten;
 pub use folder::Existing;
-pub(crate) use folder::{DENSE_FILE, MANIFEST_FILE, SHARDS_FOLDER, SplitFolder, TEXT_FILES, shard_name};
+pub(crate) use folder::{
+    DENSE_FILE, MANIFEST_FILE, MARKER_FILE, SHARDS_FOLDER, SplitFolder, TEXT_FILES, shard_name,
+};
 pub use recipe::Quant;
 pub(crate) use recipe::is_large;
 pub(crate) use work::{Sink, Source, Work};

@@ -94,6 +94,11 @@ impl Weights {
         self.files.iter().map(|(path, mapping)| (path.as_path(), mapping.bytes().len()))
     }
 
+    /// The file that lists the tensors.
+    pub(crate) fn listing(&self) -> &Path {
+        &self.listing
+    }
+
     /// The names of all tensors, ascending.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)

@@ -236,11 +236,8 @@ fn hostile_headers_are_errors() {
     let header = |length: u64, json: &str| [length.to_le_bytes().as_slice(), json.as_bytes()].concat();
     let exact = |json: &str| header(json.len() as u64, json);
     let reason = |bytes: &[u8]| Copy::new().write("model.safetensors", bytes).message();
-    assert_eq!(reason(&[]), "/model.safetensors: shorter than a safetensors header; fetch the file again");
-    assert_eq!(
-        reason(&[0; 7]),
-        "/model.safetensors: shorter than a safetensors header; fetch the file again"
-    );
+    assert_eq!(reason(&[]), "/model.safetensors: shorter than a safetensors header");
+    assert_eq!(reason(&[0; 7]), "/model.safetensors: shorter than a safetensors header");
     assert_eq!(
         reason(&header(u64::MAX, "{}")),
         "/model.safetensors: bytes of header is 18446744073709551615, more than the limit of 33554432"
@@ -288,11 +285,11 @@ fn hostile_configurations_are_errors() {
     );
     assert_eq!(
         reason("rope_theta", json!(5e5)),
-        "/config.json: rope_parameters says rope_theta 10000, the top level says 500000; fetch the file again"
+        "/config.json: rope_parameters says rope_theta 10000, the top level says 500000"
     );
     assert_eq!(
         reason("num_key_value_heads", json!(3)),
-        "/config.json: 4 query heads cannot share 3 key-value heads; fetch the file again"
+        "/config.json: 4 query heads cannot share 3 key-value heads"
     );
     assert_eq!(
         reason("num_hidden_layers", json!(4_000_000_000_u64)),
@@ -302,18 +299,15 @@ fn hostile_configurations_are_errors() {
         reason("num_experts_per_tok", json!(6)),
         "/config.json: num_experts_per_tok is 6, more than the limit of 5"
     );
-    assert_eq!(reason("hidden_size", json!(0)), "/config.json: hidden_size is 0; fetch the file again");
-    assert_eq!(
-        reason("head_dim", json!(15)),
-        "/config.json: 4 heads of 15 values cannot be rotated; fetch the file again"
-    );
+    assert_eq!(reason("hidden_size", json!(0)), "/config.json: hidden_size is 0");
+    assert_eq!(reason("head_dim", json!(15)), "/config.json: 4 heads of 15 values cannot be rotated");
     assert_eq!(
         reason("rms_norm_eps", json!(-1.0)),
-        "/config.json: a norm's eps of -1 is not a small positive number; fetch the file again"
+        "/config.json: a norm's eps of -1 is not a small positive number"
     );
     assert_eq!(
         reason("eos_token_id", json!([1, 128])),
-        "/config.json: eos_token_id 128 is outside the vocabulary; fetch the file again"
+        "/config.json: eos_token_id 128 is outside the vocabulary"
     );
 }
 

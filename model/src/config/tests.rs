@@ -118,10 +118,7 @@ fn yarn_is_read_from_either_place() {
     members.insert("rope_parameters".to_owned(), scaling);
     assert_eq!(parse(&other).unwrap(), parse(&deepseek()).unwrap());
     let disagreeing = json!({"rope_parameters": {"rope_type": "default"}});
-    assert_eq!(
-        refused(deepseek(), &disagreeing),
-        "config.json: rope_parameters and rope_scaling disagree; fetch the file again"
-    );
+    assert_eq!(refused(deepseek(), &disagreeing), "config.json: rope_parameters and rope_scaling disagree");
 }
 
 #[test]
@@ -134,7 +131,7 @@ fn the_type_of_rotation_may_be_written_under_both_of_its_names() {
     assert_eq!(parse(&plain).unwrap(), parse(&mixtral()).unwrap());
     assert_eq!(
         refused(deepseek(), &json!({"rope_scaling": {"rope_type": "default"}})),
-        "config.json: rotation has the rope_type default and the type yarn; fetch the file again"
+        "config.json: rotation has the rope_type default and the type yarn"
     );
 }
 
@@ -152,11 +149,11 @@ fn groups_of_the_larger_sibling() {
     assert!(matches!(parsed.attention, Attention::Latent { q_lora: Some(1536), .. }));
     assert_eq!(
         refused(config.clone(), &json!({"n_group": 7})),
-        "config.json: 64 experts are not 7 equal groups; fetch the file again"
+        "config.json: 64 experts are not 7 equal groups"
     );
     assert_eq!(
         refused(config, &json!({"n_group": 64, "topk_group": 5})),
-        "config.json: 6 of 5 experts in 5 groups are wanted; fetch the file again"
+        "config.json: 6 of 5 experts in 5 groups are wanted"
     );
 }
 
@@ -179,10 +176,7 @@ fn layers_without_experts_are_listed_or_skipped_by_a_step() {
     };
     assert_eq!(dense(json!({"mlp_only_layers": [3, 1]})), Some(vec![1, 3]));
     assert_eq!(dense(json!({"decoder_sparse_step": 12})), Some((0..24).filter(|l| l % 12 != 11).collect()));
-    assert_eq!(
-        refused(qwen(), &json!({"decoder_sparse_step": 25})),
-        "config.json: no layer has experts; fetch the file again"
-    );
+    assert_eq!(refused(qwen(), &json!({"decoder_sparse_step": 25})), "config.json: no layer has experts");
 }
 
 #[test]
@@ -301,34 +295,31 @@ fn numbers_that_cannot_be_are_refused() {
     let reason = |config: Value, change: Value| refused(config, &change);
     assert_eq!(
         reason(deepseek(), json!({"qk_rope_head_dim": 63})),
-        "config.json: 16 heads of 63 values cannot be rotated; fetch the file again"
+        "config.json: 16 heads of 63 values cannot be rotated"
     );
     assert_eq!(
         reason(deepseek(), json!({"routed_scaling_factor": -1.0})),
-        "config.json: a gate's scale of -1 is not a positive number; fetch the file again"
+        "config.json: a gate's scale of -1 is not a positive number"
     );
     assert_eq!(
         reason(deepseek(), json!({"rope_scaling": {"factor": 0.5}})),
-        "config.json: yarn's factor 0.5 is not from 1 to 65536; fetch the file again"
+        "config.json: yarn's factor 0.5 is not from 1 to 65536"
     );
     assert_eq!(
         reason(deepseek(), json!({"rope_scaling": {"beta_fast": 0.5}})),
-        "config.json: yarn's beta_fast 0.5 and beta_slow 1 are no range of turns; fetch the file again"
+        "config.json: yarn's beta_fast 0.5 and beta_slow 1 are no range of turns"
     );
-    assert_eq!(
-        reason(deepseek(), json!({"first_k_dense_replace": 27})),
-        "config.json: no layer has experts; fetch the file again"
-    );
+    assert_eq!(reason(deepseek(), json!({"first_k_dense_replace": 27})), "config.json: no layer has experts");
     assert_eq!(
         reason(deepseek(), json!({"n_shared_experts": 1000})),
         "config.json: n_shared_experts is 1408000, more than the limit of 1048576"
     );
     assert_eq!(
         reason(dbrx(), json!({"attn_config": {"clip_qkv": 0}})),
-        "config.json: values cannot be cut to ±0; fetch the file again"
+        "config.json: values cannot be cut to ±0"
     );
     assert_eq!(
         reason(dbrx(), json!({"n_heads": 7000})),
-        "config.json: 7000 heads of 0 values cannot be rotated; fetch the file again"
+        "config.json: 7000 heads of 0 values cannot be rotated"
     );
 }

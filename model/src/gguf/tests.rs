@@ -18,7 +18,7 @@ fn parse(bytes: &[u8]) -> Result<Gguf<'_>, LoadError> {
 /// The message without the file and the advice.
 fn refused(bytes: &[u8]) -> String {
     let text = parse(bytes).unwrap_err().to_string();
-    text.trim_start_matches("a.gguf: ").trim_end_matches("; fetch the file again").to_owned()
+    text.trim_start_matches("a.gguf: ").to_owned()
 }
 
 /// A head written by hand.

@@ -11,7 +11,7 @@ pub(crate) const DENSE_FILE: &str = "dense.gguf";
 pub(crate) const SHARDS_FOLDER: &str = "shards";
 /// Texts that are copied beside the weights where a model has them.
 pub(crate) const TEXT_FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
-const MARKER_FILE: &str = ".counterfoil-split";
+pub(crate) const MARKER_FILE: &str = ".counterfoil-split";
 
 /// What to do with a folder that is not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

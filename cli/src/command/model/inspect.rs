@@ -12,8 +12,8 @@ use crate::size::ByteSize;
 
 /// Memory for weights that nodes of tiers 1 to 4 have, in bytes.
 const TIERS: [u64; 4] = [4_000_000_000, 8_000_000_000, 12_000_000_000, 24_000_000_000];
-/// How many missing things are printed for people.
-const MOST_MISSING: usize = 12;
+/// How many missing things, and how many that are not used, are printed for people.
+const MOST_NAMED: usize = 12;
 
 /// Prints it.
 pub(super) fn run(path: Option<&Path>, hash: bool, json: bool) -> Outcome {
@@ -82,7 +82,7 @@ fn document(found: &Inventory, manifest: Option<ManifestId>) -> Value {
         "context": config.context, "dense_bytes": found.dense_bytes(), "expert_bytes": found.expert_bytes(),
         "experts_in_all": config.all_experts().count(), "experts_bytes": found.experts_bytes(),
         "bytes": found.dense_bytes().saturating_add(found.experts_bytes()), "types": types,
-        "layer_sizes": layers, "tiers": fits, "missing": found.missing,
+        "layer_sizes": layers, "tiers": fits, "missing": found.missing, "unused": found.unused,
     })
 }
 
@@ -135,19 +135,20 @@ fn print(found: &Inventory, manifest: Option<ManifestId>) {
         &["tier", "memory", "experts fit", "layers fit", "nodes for all"],
         &rows.collect::<Vec<_>>(),
     );
-    print_missing(&found.missing);
+    print_named("missing ", &found.missing);
+    print_named("not used", &found.unused);
 }
 
-fn print_missing(missing: &[String]) {
-    if missing.is_empty() {
+fn print_named(what: &str, names: &[String]) {
+    if names.is_empty() {
         return;
     }
     output::line("");
-    for line in missing.iter().take(MOST_MISSING) {
-        output::line(&format!("missing    {line}"));
+    for name in names.iter().take(MOST_NAMED) {
+        output::line(&format!("{what}   {name}"));
     }
-    if let Some(more) = missing.len().checked_sub(MOST_MISSING).filter(|more| *more > 0) {
-        output::line(&format!("missing    and {more} more; --json lists them"));
+    if let Some(more) = names.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+        output::line(&format!("{what}   and {more} more; --json lists them"));
     }
 }
 
