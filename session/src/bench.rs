@@ -145,8 +145,11 @@ pub fn run(plan: Plan) -> Result<Report, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let kinds = runtime.block_on(Box::pin(measure(plan, net, member)))?;
     let dispatch = dispatch(plan.rows, plan.hidden, Encoding::F32);
-    let checks = Parts::new()?.checks(&dispatch, CHECKS).map_err(BenchError::Refused)?;
-    Ok(Report { plan, kinds, checks_us: checks.as_secs_f64() * 1e6 })
+    let mut parts = Parts::new()?;
+    // The median of many short runs, because a run in which another process had the core says nothing.
+    let checks: Result<Vec<Duration>, _> = (0..CHECK_RUNS).map(|_| parts.checks(&dispatch, CHECKS)).collect();
+    let checks = timing(&mut checks.map_err(BenchError::Refused)?);
+    Ok(Report { plan, kinds, checks_us: checks.p50_us })
 }
 
 /// One kind of dispatch and its times so far.
@@ -297,7 +300,9 @@ where
 /// Dispatches between two changes of kind.
 const ROUND: usize = 200;
 /// Forward passes whose checks are timed in a row.
-const CHECKS: u32 = 20_000;
+const CHECKS: u32 = 200;
+/// How often that is repeated.
+const CHECK_RUNS: usize = 101;
 const SLOT: u32 = 1;
 const NAME: &str = "echo";
 const MANIFEST: ManifestId = ManifestId::from_bytes([1; 32]);
