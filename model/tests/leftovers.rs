@@ -1,5 +1,5 @@
 //! What is in a folder beyond the model, and what of it is not whole, is named.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot be set up fails")]
 
 use std::path::{Path, PathBuf};
 

@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::gauge::Gauge;
 use crate::hub::Hub;
 use crate::store::{Key, Part, Store, StoreFault, TakeError};
-use source::{Sources, Stream};
+use source::{Rest, Sources, Stream};
 
 /// How often shards that turn out bad when they are loaded are fetched anew.
 const MAX_RELOADS: usize = 3;
@@ -136,7 +136,7 @@ impl Courier {
                 Err(why) => tracing::info!(why, "no repository to fetch from; the router is asked"),
             }
         }
-        Sources { router: self.router.clone(), hub, files: manifest.files().to_vec() }
+        Sources { router: self.router.clone(), hub, files: manifest.files().to_vec(), rest: Rest::default() }
     }
 
     /// Brings every shard that is missing.
@@ -225,11 +225,15 @@ impl Courier {
             let nobody = |why| FetchFault::Nobody { layer: key.layer, expert: key.expert, why };
             let stream = sources.open(&key, record, &part, &mut aside).await.map_err(nobody)?;
             let before = part.position();
+            let source = stream.name();
             let why;
             (part, why) = flow(part, stream, (&key, gauge)).await?;
+            if why.is_none() {
+                sources.helped(source);
+            }
             if let Some((stream, why)) = why {
                 tracing::warn!(layer = key.layer, expert = key.expert, source = %stream, why, "a source of a shard failed");
-                aside.failed(stream, why, part.position() > before);
+                sources.failed(&mut aside, stream, why, part.position() > before);
             }
         }
         tokio::task::spawn_blocking(move || part.finish()).await??;

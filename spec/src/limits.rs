@@ -38,6 +38,8 @@ pub const MAX_FETCH_NOT_FROM: usize = 16;
 pub const MAX_FETCH_CHUNKS_AHEAD: usize = 4;
 /// How long either side of a fetch stream waits for a byte of the other, in milliseconds.
 pub const FETCH_IDLE_MS: u64 = 10_000;
+/// How long one chunk of a fetch may take until it was taken, in milliseconds: four streams of a slow line share it.
+pub const FETCH_CHUNK_MS: u64 = 120_000;
 /// The name of a repository or of its revision, in bytes.
 pub const MAX_REPOSITORY_BYTES: usize = 200;
 /// Requests open on one lane at a time.

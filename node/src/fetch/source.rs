@@ -2,7 +2,8 @@
 //! what other nodes have.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use counterfoil_model::{ExpertRecord, FileRecord};
 use counterfoil_session::fetch::Answer;
@@ -11,6 +12,7 @@ use counterfoil_spec::fetch::{FetchRequest, ShardRequest};
 use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::limits::MAX_FETCH_NOT_FROM;
 use counterfoil_spec::refusal::Refusal;
+use tokio::time::Instant;
 
 use crate::hub::{Hub, HubShard, PinnedRepository};
 use crate::store::{Key, Part};
@@ -22,7 +24,35 @@ pub(super) struct Sources {
     pub(super) hub: Option<(Arc<Hub>, PinnedRepository)>,
     /// The files that the parts of shards name.
     pub(super) files: Vec<FileRecord>,
+    pub(super) rest: Rest,
 }
+
+/// Until when the repository is left alone after it failed, longer each time, so that not every shard waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// Guards the two numbers; held only to look at them or to change them.
+    state: Mutex<(u32, Option<Instant>)>,
+}
+
+impl Rest {
+    fn failed(&self, now: Instant) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = REST_FIRST.saturating_mul(2_u32.saturating_pow(state.0)).min(REST_MOST);
+        *state = (state.0.saturating_add(1), Some(now + wait));
+    }
+
+    fn helped(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (0, None);
+    }
+
+    fn lasts(&self, now: Instant) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1.is_some_and(|until| now < until)
+    }
+}
+
+/// How long a repository that failed is left alone at first, and at most.
+const REST_FIRST: Duration = Duration::from_secs(30);
+const REST_MOST: Duration = Duration::from_secs(600);
 
 /// A source, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +105,23 @@ impl Aside {
 
 impl Sources {
     pub(super) fn none_aside(&self) -> Aside {
-        Aside { hub: self.hub.is_none(), ..Aside::default() }
+        Aside { hub: self.hub.is_none() || self.rest.lasts(Instant::now()), ..Aside::default() }
+    }
+
+    /// Puts a source aside; the repository for other shards of the model too.
+    pub(super) fn failed(&self, aside: &mut Aside, source: Name, why: String, moved: bool) {
+        if matches!(source, Name::Hub) {
+            tracing::warn!(why, "the repository is left alone for a while");
+            self.rest.failed(Instant::now());
+        }
+        aside.failed(source, why, moved);
+    }
+
+    /// A source brought a whole shard.
+    pub(super) fn helped(&self, source: Name) {
+        if matches!(source, Name::Hub) {
+            self.rest.helped();
+        }
     }
 
     /// Opens the next source at the first chunk that is missing.
@@ -168,5 +214,26 @@ impl Stream {
         if let Self::Peer(answer) = self {
             answer.give_up(Refusal::FetchHash);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_that_fails_is_left_alone_longer_each_time_until_it_helps() {
+        let (rest, start) = (Rest::default(), Instant::now());
+        let rests = |after: u64| rest.lasts(start + Duration::from_secs(after));
+        assert!(!rests(0));
+        rest.failed(start);
+        assert_eq!((rests(29), rests(30)), (true, false));
+        rest.failed(start);
+        assert_eq!((rests(59), rests(60)), (true, false));
+        (0..40).for_each(|_| rest.failed(start));
+        assert_eq!((rests(599), rests(600)), (true, false));
+        rest.helped();
+        rest.failed(start);
+        assert_eq!((rests(29), rests(30)), (true, false));
     }
 }

@@ -100,7 +100,7 @@ impl Scene {
     }
 
     fn sources(&self) -> Sources {
-        Sources { router: self.courier.router.clone(), hub: None, files: Vec::new() }
+        Sources { router: self.courier.router.clone(), hub: None, files: Vec::new(), rest: Rest::default() }
     }
 
     async fn fetch(&self, expert: u16) -> Result<(), FetchFault> {

@@ -11,6 +11,8 @@ use crate::backoff::Backoff;
 
 /// Attempts that bring no byte, one after the other.
 const MAX_ATTEMPTS: usize = 5;
+/// How long a chunk may take, all attempts together: a slower repository is of no use.
+const CHUNK_TIME: Duration = Duration::from_secs(60);
 
 /// The shard of one expert out of a repository.
 pub(crate) struct HubShard {
@@ -35,6 +37,20 @@ impl HubShard {
     /// # Errors
     /// [`HubError`], once trying again did not help.
     pub(crate) async fn chunk(&mut self) -> Result<Vec<u8>, HubError> {
+        match tokio::time::timeout(CHUNK_TIME, self.whole_chunk()).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.body = None;
+                let url = self.hub.endpoint.to_string();
+                Err(HubError::Answer {
+                    url,
+                    why: format!("no whole chunk within {} s", CHUNK_TIME.as_secs()),
+                })
+            }
+        }
+    }
+
+    async fn whole_chunk(&mut self) -> Result<Vec<u8>, HubError> {
         let whole = u64::try_from(SHARD_CHUNK_BYTES).unwrap_or(u64::MAX);
         let begun = u64::try_from(self.chunk.len()).unwrap_or(0);
         let length = (self.size - (self.position - begun)).min(whole);

@@ -9,7 +9,7 @@ use counterfoil_spec::refusal::Refusal;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::wire::{CHUNK, FetchError, PRIORITY, TAKEN, framed, give_up, in_time, read_framed};
+use super::wire::{CHUNK, FetchError, PRIORITY, TAKEN, framed, give_up, in_chunk_time, in_time, read_framed};
 
 /// Asks the other side of a connection; clones share its few streams.
 #[derive(Debug, Clone)]
@@ -129,15 +129,9 @@ impl Answer {
             };
         }
         let length = usize::try_from(self.left.min(CHUNK)).unwrap_or(SHARD_CHUNK_BYTES);
-        let mut chunk = vec![0; length];
-        let mut rest = chunk.as_mut_slice();
-        while !rest.is_empty() {
-            let Some(n) = in_time(self.recv.read(rest)).await? else {
-                let detail = "the stream ended before its bytes did";
-                return Err(FetchError::broken(Refusal::SessionLength, detail));
-            };
-            rest = rest.get_mut(n..).unwrap_or_default();
-        }
+        //= spec/session.md#fetching
+        //# An asker that was not brought a whole chunk within 120 seconds resets the stream in the same way.
+        let chunk = in_chunk_time(fill(&mut self.recv, length)).await?;
         self.left -= u64::try_from(length).unwrap_or(self.left);
         self.untaken = true;
         Ok(Some(chunk))
@@ -147,4 +141,18 @@ impl Answer {
     pub fn give_up(mut self, refusal: Refusal) {
         give_up(&mut self.send, &mut self.recv, refusal);
     }
+}
+
+/// Reads so many bytes.
+async fn fill(recv: &mut RecvStream, length: usize) -> Result<Vec<u8>, FetchError> {
+    let mut chunk = vec![0; length];
+    let mut rest = chunk.as_mut_slice();
+    while !rest.is_empty() {
+        let Some(n) = in_time(recv.read(rest)).await? else {
+            let detail = "the stream ended before its bytes did";
+            return Err(FetchError::broken(Refusal::SessionLength, detail));
+        };
+        rest = rest.get_mut(n..).unwrap_or_default();
+    }
+    Ok(chunk)
 }

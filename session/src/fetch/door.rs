@@ -10,7 +10,9 @@ use counterfoil_spec::refusal::Refusal;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::task::JoinSet;
 
-use super::wire::{CHUNK, FetchError, PRIORITY, TAKEN, chunks, framed, give_up, in_time, read_framed};
+use super::wire::{
+    CHUNK, FetchError, PRIORITY, TAKEN, chunks, framed, give_up, in_chunk_time, in_time, read_framed,
+};
 
 /// Where the other side of a connection asks.
 #[derive(Debug, Clone)]
@@ -187,7 +189,9 @@ impl Body {
     /// Waits until more chunks were taken.
     async fn taken(&mut self) -> Result<(), FetchError> {
         let mut said = [0; MAX_FETCH_CHUNKS_AHEAD];
-        let Some(n) = in_time(self.recv.read(&mut said)).await? else {
+        //= spec/session.md#fetching
+        //# An answerer that waits for a chunk to be taken waits for 120 seconds instead
+        let Some(n) = in_chunk_time(async { Ok(self.recv.read(&mut said).await?) }).await? else {
             return Err(FetchError::broken(Refusal::SessionOrder, "the asker takes no more"));
         };
         let said = said.get(..n).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use counterfoil_spec::encode::{from_canonical, to_canonical};
-use counterfoil_spec::limits::{FETCH_IDLE_MS, SHARD_CHUNK_BYTES};
+use counterfoil_spec::limits::{FETCH_CHUNK_MS, FETCH_IDLE_MS, SHARD_CHUNK_BYTES};
 use counterfoil_spec::refusal::Refusal;
 use minicbor::{Decode, Encode};
 use quinn::{ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, WriteError};
@@ -131,6 +131,19 @@ pub(crate) async fn in_time<T, E: Into<FetchError>>(
     }
 }
 
+/// Waits no longer than a chunk may take until it was taken.
+pub(crate) async fn in_chunk_time<T>(
+    what: impl Future<Output = Result<T, FetchError>>,
+) -> Result<T, FetchError> {
+    match tokio::time::timeout(CHUNK_TIME, what).await {
+        Ok(done) => done,
+        Err(_) => {
+            let detail = format!("a chunk was not taken within {FETCH_CHUNK_MS} ms");
+            Err(FetchError::broken(Refusal::SessionIdle, detail))
+        }
+    }
+}
+
 /// Tells the other side that a stream is given up, and why.
 pub(crate) fn give_up(send: &mut SendStream, recv: &mut RecvStream, refusal: Refusal) {
     // An error means that the stream is closed already, which is what is wanted.
@@ -150,4 +163,5 @@ pub(crate) const TAKEN: u8 = 1;
 /// Below the lane's, which is 0.
 pub(crate) const PRIORITY: i32 = -1;
 const IDLE: Duration = Duration::from_millis(FETCH_IDLE_MS);
+const CHUNK_TIME: Duration = Duration::from_millis(FETCH_CHUNK_MS);
 const LENGTH_BYTES: usize = 4;
