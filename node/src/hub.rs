@@ -177,6 +177,10 @@ impl Hub {
 fn tls() -> Result<Arc<rustls::ClientConfig>, String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    trusting(roots)
+}
+
+fn trusting(roots: rustls::RootCertStore) -> Result<Arc<rustls::ClientConfig>, String> {
     if roots.is_empty() {
         let why =
             "this machine lists no certificate authorities; install ca-certificates or set SSL_CERT_FILE";
@@ -198,5 +202,4 @@ impl fmt::Debug for Hub {
 }
 
 #[cfg(test)]
-#[path = "hub/tests.rs"]
 pub(crate) mod tests;

@@ -1,3 +1,5 @@
+mod tls;
+
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
@@ -8,6 +10,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::*;
 use crate::fetch::tests::{MIB, bytes, record};
@@ -65,13 +68,7 @@ impl Web {
         let shop = Shop { lie, asked: Arc::clone(&asked) };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let shop = shop.clone();
-                let answer = service_fn(move |request| {
-                    let response = shop.answer(&request);
-                    async move { Ok::<_, std::convert::Infallible>(response) }
-                });
-                let served = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(served.serve_connection(TokioIo::new(stream), answer));
+                tokio::spawn(shop.clone().sell(stream));
             }
         });
         Self { addr, asked }
@@ -138,6 +135,17 @@ fn cut(bytes: &[u8]) -> Body {
 }
 
 impl Shop {
+    /// Answers on one connection until it ends.
+    async fn sell(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let answer = service_fn(move |request| {
+            let response = self.answer(&request);
+            async move { Ok::<_, std::convert::Infallible>(response) }
+        });
+        let served = hyper::server::conn::http1::Builder::new();
+        // Whoever asked learns what broke.
+        let _ = served.serve_connection(TokioIo::new(stream), answer).await;
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
         let (shop, uri, headers) = (self, request.uri(), request.headers());
         let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
