@@ -316,3 +316,6 @@ fn unpublished(id: &ManifestId) -> No {
 }
 
 const CHUNK: u64 = SHARD_CHUNK_BYTES as u64;
+
+#[cfg(test)]
+mod tests;

@@ -246,7 +246,7 @@ impl RunningRouter {
     }
 }
 
-fn open(
+pub(crate) fn open(
     home: RouterHome,
     checkpoints: &[Arc<Checkpoint>],
     config: &RouterConfig,
