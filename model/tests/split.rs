@@ -159,12 +159,32 @@ fn quantised_on_the_way_it_is_smaller_and_nearly_the_same() {
 }
 
 #[test]
-fn rows_that_no_block_divides_stay_floats_and_are_named() {
+fn rows_that_only_smaller_blocks_divide_are_quantised_in_those() {
     let at = TempDir::new().unwrap();
     let (_, plan) = split(&tiny(), Quant::Q4K, (at.path(), Existing::Refuse), &|_, _| ()).unwrap();
     // 32 and 64 values in a row: no block of 256 divides them, and blocks of 32 do.
     assert_eq!(plan.expert_types, [(ElementType::Q5_0, 45)]);
     assert_eq!(plan.kept, Vec::<String>::new());
+}
+
+#[test]
+fn rows_that_no_block_divides_stay_floats_and_are_named() {
+    let at = TempDir::new().unwrap();
+    let quantised = |from: &Checkpoint, name: &str| {
+        let folder = at.path().join(name);
+        let (_, plan) = split(from, Quant::Q8_0, (&folder, Existing::Refuse), &|_, _| ()).unwrap();
+        (plan, Checkpoint::open(&folder).unwrap())
+    };
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families");
+    let whole = Checkpoint::open(&fixtures.join("deepseek-groups")).unwrap();
+    let (plan, cut) = quantised(&whole, "once");
+    // Rows of 24 latent values, of the 16 of a head that are not turned, and of two heads of 24: blocks of 32 divide
+    // none of them, and every other row.
+    let layer = |l: u32| ["query", "latent_key", "output"].map(|name| format!("layers.{l}.{name}"));
+    assert_eq!(plan.kept, [layer(0), layer(1)].concat());
+    assert_eq!(plan.expert_types, [(ElementType::Q8_0, 24)]);
+    // Only floats are named, so they were not quantised the first time.
+    assert_eq!(quantised(&cut, "twice").0.kept, plan.kept);
 }
 
 #[test]
