@@ -14,6 +14,11 @@ fn number(found: &Value, key: &str) -> f64 {
     found[key].as_f64().unwrap()
 }
 
+/// Up to the last digit, which a figure may lose on its way through text.
+fn is_ratio(found: &Value, of: f64, to: f64) -> bool {
+    found.as_f64().is_some_and(|found| (found * to / of - 1.0).abs() < 1e-12)
+}
+
 fn decoded(model: &str) -> Value {
     bench(&["decode", "--model", &repository(model), "--tokens", "3", "--repeats", "1", "--nodes", "1"])
 }
@@ -24,7 +29,7 @@ fn decode_takes_models_without_tokenizer_and_with_few_ids() {
         let found = decoded(model);
         assert_eq!((&found["tokens"], &found["nodes"]), (&json!(3), &json!(1)), "{model}");
         let (local, through) = (number(&found, "local_tokens_per_s"), number(&found, "nodes_tokens_per_s"));
-        assert_eq!(found["ratio"], json!(through / local), "{found}");
+        assert!(is_ratio(&found["ratio"], through, local), "{found}");
         assert!(local > 0.0 && through > 0.0, "{found}");
     }
 }
@@ -37,8 +42,8 @@ fn dispatch_measures_a_token_as_bytes_and_as_floats_and_a_prompt() {
     let want = [json!([1, "int8"]), json!([1, "f32"]), json!([32, "int8"]), json!([32, "f32"])];
     assert_eq!(named, want);
     for kind in kinds {
-        let ratio = number(kind, "p50_us") / number(kind, "echo_p50_us");
-        assert_eq!(kind["ratio_p50"], json!(ratio), "{kind}");
+        let (lane, echo) = (number(kind, "p50_us"), number(kind, "echo_p50_us"));
+        assert!(is_ratio(&kind["ratio_p50"], lane, echo), "{kind}");
     }
     assert_eq!(found["ratio_p50"], kinds[0]["ratio_p50"]);
 }

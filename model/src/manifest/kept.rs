@@ -6,7 +6,8 @@
 //!                       len(path) ‖ path ‖ size ‖ seconds ‖ nanoseconds of its last change), hexadecimal
 //! ```
 //!
-//! Whoever changes weights and sets back their times deceives himself only: shards are checked when they are loaded.
+//! Weights that are used where a checkpoint lies are not compared with it again: whoever changes them and sets back their
+//! times computes under the name of what was there. Split and fetched shards are compared whenever they are loaded.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
