@@ -56,6 +56,10 @@ impl ElementType {
         Self::Q6K,
     ];
 
+    /// Those that are stored in blocks.
+    pub const QUANTISED: [Self; 7] =
+        [Self::Q8_0, Self::Q4_0, Self::Q5_0, Self::Q5_1, Self::Q4K, Self::Q5K, Self::Q6K];
+
     /// Its name in lower case, as llama.cpp's tools write it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -142,6 +146,12 @@ mod tests {
             assert_eq!(dtype.number(), u64::try_from(at).unwrap() + 1);
             assert_eq!(minicbor::to_vec(dtype).unwrap(), [u8::try_from(dtype.number()).unwrap()]);
         }
+    }
+
+    #[test]
+    fn all_are_floats_or_quantised() {
+        let blocks = ElementType::ALL.into_iter().filter(|dtype| !dtype.is_float());
+        assert_eq!(blocks.collect::<Vec<_>>(), ElementType::QUANTISED);
     }
 
     #[test]

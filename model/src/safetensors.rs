@@ -18,6 +18,7 @@ use serde::Deserialize;
 use crate::config::json;
 use crate::dtype::ElementType;
 use crate::error::LoadError;
+use crate::manifest::wide;
 use crate::mapping::Mapping;
 use crate::weights::{Container, Entry, Weights, malformed};
 
@@ -173,10 +174,6 @@ struct Index {
 
 fn too_large(file: &Path, what: &'static str, found: u64, limit: usize) -> LoadError {
     LoadError::TooLarge { file: file.to_path_buf(), what, found, limit: wide(limit) }
-}
-
-fn wide(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 const INDEX_FILE: &str = "model.safetensors.index.json";

@@ -12,6 +12,7 @@ use super::MAGIC;
 use super::table::{Entry, Stored};
 use super::value::{Array, Kind, Value};
 use crate::error::LoadError;
+use crate::manifest::wide;
 
 /// One row of the tensor table, not yet placed in the file.
 pub(super) struct Row<'a> {
@@ -251,10 +252,6 @@ impl<'a> Reader<'a, '_> {
         let stored = Stored::of(self.u32(name)?);
         Ok(Row { name, shape, stored, offset: self.u64(name)? })
     }
-}
-
-fn wide(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 /// A name of one byte, one dimension, a type and an offset.

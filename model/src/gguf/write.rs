@@ -7,6 +7,7 @@ use super::table::number;
 use super::value::Kind;
 use super::{DEFAULT_ALIGNMENT, MAGIC};
 use crate::dtype::ElementType;
+use crate::manifest::wide;
 
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
@@ -219,8 +220,4 @@ fn put_array(head: &mut Vec<u8>, kind: Kind, count: usize) {
 fn put_text(head: &mut Vec<u8>, text: &str) {
     head.extend(wide(text.len()).to_le_bytes());
     head.extend(text.as_bytes());
-}
-
-fn wide(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }

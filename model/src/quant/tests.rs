@@ -8,16 +8,6 @@ use serde_json::Value;
 use super::{Unquantisable, first_non_finite, pack_scales, quantise, unpack_scales, widen};
 use crate::dtype::ElementType;
 
-const QUANTISED: [ElementType; 7] = [
-    ElementType::Q8_0,
-    ElementType::Q4_0,
-    ElementType::Q5_0,
-    ElementType::Q5_1,
-    ElementType::Q4K,
-    ElementType::Q5K,
-    ElementType::Q6K,
-];
-
 fn fixture() -> Value {
     serde_json::from_str(include_str!("../../fixtures/quant.json")).unwrap()
 }
@@ -94,7 +84,7 @@ impl Numbers {
 #[test]
 fn every_type_widens_to_the_bits_of_gguf_py() {
     let fixture = fixture();
-    for dtype in QUANTISED {
+    for dtype in ElementType::QUANTISED {
         let expected = &fixture["widened"][dtype.name()];
         let values = widened(dtype, &hex(&expected["bytes"]));
         assert_eq!(bits(&values), bits(&floats(&expected["values"])), "{}", dtype.name());
@@ -216,7 +206,7 @@ fn the_first_block_with_an_infinite_scale_is_found() {
         ElementType::Q6K => vec![208],
         _ => vec![0],
     };
-    for dtype in QUANTISED {
+    for dtype in ElementType::QUANTISED {
         let good = numbers.blocks(dtype, 5000);
         assert_eq!(first_non_finite(dtype, &good), None);
         for (offset, block, scale) in

@@ -41,7 +41,7 @@ pub(super) fn run(plan: &Plan, json: bool) -> Outcome {
 
 fn measure(plan: &Plan, json: bool) -> Outcome {
     let mut products = Vec::new();
-    for dtype in TYPES {
+    for dtype in std::iter::once(ElementType::F32).chain(ElementType::QUANTISED) {
         for rows in &plan.rows {
             let found = one(plan, dtype, *rows)?;
             if !json {
@@ -86,13 +86,3 @@ fn one(plan: &Plan, dtype: ElementType, rows: usize) -> Result<Value, Failure> {
 const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
 /// So much of each type that it does not stay in the processor's caches.
 const WEIGHT_BYTES: usize = 96 << 20;
-const TYPES: [ElementType; 8] = [
-    ElementType::F32,
-    ElementType::Q8_0,
-    ElementType::Q4_0,
-    ElementType::Q5_0,
-    ElementType::Q5_1,
-    ElementType::Q4K,
-    ElementType::Q5K,
-    ElementType::Q6K,
-];

@@ -19,16 +19,6 @@ impl Bytes {
     }
 }
 
-const QUANTISED: [ElementType; 7] = [
-    ElementType::Q8_0,
-    ElementType::Q4_0,
-    ElementType::Q5_0,
-    ElementType::Q5_1,
-    ElementType::Q4K,
-    ElementType::Q5K,
-    ElementType::Q6K,
-];
-
 /// Where the f16 scales of a block lie.
 fn scale_places(dtype: ElementType) -> &'static [usize] {
     match dtype {
@@ -75,7 +65,7 @@ fn run(isa: Isa, x: &Rows, w: &[u8], dtype: ElementType) -> Vec<u32> {
 
 #[test]
 fn every_instruction_set_gives_the_bits_of_the_reference() {
-    for dtype in QUANTISED {
+    for dtype in ElementType::QUANTISED {
         let least = dtype.block_values();
         for inner in [least, 2 * least, 3 * least, 11 * least, 44 * least] {
             for seed in 0..3 {
@@ -91,7 +81,7 @@ fn every_instruction_set_gives_the_bits_of_the_reference() {
 
 #[test]
 fn extreme_bytes_do_not_saturate() {
-    for dtype in QUANTISED {
+    for dtype in ElementType::QUANTISED {
         for fill in [0x00, 0x7f, 0x80, 0xff] {
             let inner = 2 * dtype.block_values();
             let mut w = vec![fill; dtype.row_bytes(inner).unwrap()];
@@ -113,7 +103,7 @@ fn extreme_bytes_do_not_saturate() {
 
 #[test]
 fn a_row_has_the_same_bits_whatever_it_travels_with() {
-    for dtype in QUANTISED {
+    for dtype in ElementType::QUANTISED {
         let inner = 3 * dtype.block_values();
         let (w, x) = (weights(dtype, 7, inner, 5), activations(17, inner, 6));
         let alone: Vec<u32> =
@@ -128,7 +118,7 @@ fn a_row_has_the_same_bits_whatever_it_travels_with() {
 /// The definition with the sums in f64: what the reference must come near to.
 #[test]
 fn the_reference_is_the_sum_of_dequantised_products() {
-    for dtype in QUANTISED {
+    for dtype in ElementType::QUANTISED {
         let inner = 4 * dtype.block_values();
         let w = {
             let mut w = weights(dtype, 3, inner, 9);
@@ -162,7 +152,7 @@ fn the_reference_is_the_sum_of_dequantised_products() {
 /// `spec/kernel.md#error`: the bytes of activations are all that is lost.
 #[test]
 fn the_error_beside_values_that_are_not_quantised_is_as_stated() {
-    for dtype in QUANTISED {
+    for dtype in ElementType::QUANTISED {
         let inner = 2048;
         let mut w = weights(dtype, 16, inner, 31);
         for block in w.chunks_exact_mut(dtype.block_bytes()) {

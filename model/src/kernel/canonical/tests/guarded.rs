@@ -62,7 +62,7 @@ impl Drop for Guarded {
 
 #[test]
 fn nothing_outside_weights_and_outputs_is_touched() {
-    for dtype in QUANTISED {
+    for dtype in ElementType::QUANTISED {
         for blocks in [1, 2, 3, 5, 8] {
             let inner = blocks * dtype.block_values();
             for outputs in [1, 3, 4, 6] {

@@ -43,7 +43,7 @@ fn every_instruction_set_gives_the_bits_of_the_specification() {
     let vectors: Vectors = serde_json::from_str(include_str!("../../../../fixtures/kernel.json")).unwrap();
     let mut seen = Vec::new();
     for case in vectors.cases {
-        let dtype = QUANTISED.into_iter().find(|dtype| dtype.name() == case.r#type).unwrap();
+        let dtype = ElementType::QUANTISED.into_iter().find(|dtype| dtype.name() == case.r#type).unwrap();
         let x = Rows::from_values(case.inner, floats(&case.x)).unwrap();
         let made = Activations::of(&x).unwrap();
         let stated: Vec<i8> = bytes(&case.bytes).iter().map(|byte| byte.cast_signed()).collect();
@@ -56,5 +56,5 @@ fn every_instruction_set_gives_the_bits_of_the_specification() {
         seen.push(dtype);
     }
     seen.dedup();
-    assert_eq!(seen, QUANTISED);
+    assert_eq!(seen, ElementType::QUANTISED);
 }
