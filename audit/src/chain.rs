@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use counterfoil_identity::SecretKey;
+use counterfoil_identity::{SignFault, Signer};
 use counterfoil_spec::encode::to_canonical;
 use counterfoil_spec::entry::{Anchor, Body, ENTRY_VERSION, EntrySignature, Leaf, Role, entry_signing_input};
 use counterfoil_spec::ids::{Hash, Kid, NetId, Serial};
@@ -25,7 +25,7 @@ pub struct NewEntry {
     /// What happened.
     pub payload: Payload,
     /// Who signs besides the author.
-    pub co_signers: Vec<(Role, Arc<SecretKey>)>,
+    pub co_signers: Vec<(Role, Arc<dyn Signer>)>,
     /// Another log's head, where the author wants to state it.
     pub anchor: Option<Anchor>,
 }
@@ -57,7 +57,7 @@ impl ChainTip {
 
 /// Who writes a log.
 pub(crate) struct Author {
-    pub(crate) key: Arc<SecretKey>,
+    pub(crate) key: Arc<dyn Signer>,
     pub(crate) kid: Kid,
     pub(crate) role: Role,
     pub(crate) origin: String,
@@ -67,7 +67,7 @@ pub(crate) struct Author {
 /// A body in its place in the chain, not yet signed.
 pub(crate) struct Draft {
     body: Vec<u8>,
-    signers: Vec<(Role, Arc<SecretKey>)>,
+    signers: Vec<(Role, Arc<dyn Signer>)>,
 }
 
 impl Draft {
@@ -119,18 +119,18 @@ impl Author {
         Ok(draft)
     }
 
-    fn sign_one(&self, draft: Draft) -> Vec<u8> {
-        let sign = |(role, key): &(Role, Arc<SecretKey>)| {
+    fn sign_one(&self, draft: Draft) -> Result<Vec<u8>, SignFault> {
+        let sign = |(role, key): &(Role, Arc<dyn Signer>)| {
             let kid = if Arc::ptr_eq(key, &self.key) { self.kid } else { key.public().kid() };
             let input = entry_signing_input(&self.net_id, &self.origin, *role, &kid, &draft.body);
-            EntrySignature { role: *role, kid, sig: key.sign(&input) }
+            Ok(EntrySignature { role: *role, kid, sig: key.sign(&input)? })
         };
-        let signatures = draft.signers.iter().map(sign).collect();
-        to_canonical(&Leaf { body: draft.body, signatures })
+        let signatures = draft.signers.iter().map(sign).collect::<Result<_, SignFault>>()?;
+        Ok(to_canonical(&Leaf { body: draft.body, signatures }))
     }
 
     /// Signs drafts and gives their leaves in the same order.
-    pub(crate) fn sign(&self, drafts: Vec<Draft>) -> Vec<Vec<u8>> {
+    pub(crate) fn sign(&self, drafts: Vec<Draft>) -> Result<Vec<Vec<u8>>, SignFault> {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         if threads == 1 || drafts.len() < PARALLEL_SIGNATURES {
             return drafts.into_iter().map(|d| self.sign_one(d)).collect();
@@ -141,11 +141,14 @@ impl Author {
             let workers: Vec<_> = (0..threads)
                 .map(|_| rest.by_ref().take(share).collect::<Vec<_>>())
                 .map(|part| {
-                    scope.spawn(move || part.into_iter().map(|d| self.sign_one(d)).collect::<Vec<_>>())
+                    scope.spawn(move || {
+                        part.into_iter().map(|d| self.sign_one(d)).collect::<Result<Vec<_>, _>>()
+                    })
                 })
                 .collect();
             #[expect(clippy::expect_used, reason = "signing does not panic")]
-            workers.into_iter().flat_map(|w| w.join().expect("a signing thread ended")).collect()
+            let parts = workers.into_iter().map(|w| w.join().expect("a signing thread ended"));
+            Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
         })
     }
 }
@@ -157,7 +160,7 @@ mod tests {
     use counterfoil_spec::payload::KeyRevoked;
 
     fn author() -> Author {
-        let key = Arc::new(SecretKey::from_seed([1; 32]));
+        let key: Arc<dyn Signer> = counterfoil_identity::SecretKey::from_seed([1; 32]).into();
         let public = key.public();
         let origin = "a.example/log".to_owned();
         Author { kid: public.kid(), net_id: public.net_id(), key, role: Role::Router, origin }
@@ -177,7 +180,7 @@ mod tests {
             new.co_signers = vec![(Role::Root, author.key.clone()); signers];
             let draft = author.draft(&mut tip, new, Millis(5)).unwrap();
             let want = draft.leaf_bytes();
-            assert_eq!(author.sign(vec![draft]).pop().unwrap().len(), want);
+            assert_eq!(author.sign(vec![draft]).unwrap().pop().unwrap().len(), want);
         }
     }
 
@@ -196,7 +199,7 @@ mod tests {
         let mut tip = ChainTip::new();
         let first = author.draft(&mut tip, entry(1), Millis(50)).unwrap();
         let second = author.draft(&mut tip, entry(2), Millis(40)).unwrap();
-        let leaves = author.sign(vec![first, second]);
+        let leaves = author.sign(vec![first, second]).unwrap();
         let (_, first_body) = Leaf::read(&leaves[0]).unwrap();
         let (leaf, body) = Leaf::read(&leaves[1]).unwrap();
         assert_eq!(first_body.prev, Hash::from_bytes([0; 32]));
@@ -212,7 +215,7 @@ mod tests {
         let author = author();
         let mut tip = ChainTip::new();
         let drafts: Vec<_> = (0..200).map(|n| author.draft(&mut tip, entry(n), Millis(1)).unwrap()).collect();
-        let leaves = author.sign(drafts);
+        let leaves = author.sign(drafts).unwrap();
         let seqs: Vec<_> = leaves.iter().map(|l| glance(l).unwrap().seq).collect();
         assert_eq!(seqs, (0..200).collect::<Vec<_>>());
     }

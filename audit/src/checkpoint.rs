@@ -4,6 +4,7 @@
 //! <origin>\n<size, decimal>\n<base64 root>\n      then a signed note's signature lines
 //! ```
 
+use counterfoil_identity::SignFault;
 use counterfoil_spec::ids::Hash;
 use data_encoding::BASE64;
 
@@ -30,8 +31,10 @@ impl Checkpoint {
     }
 
     /// The signed note.
-    #[must_use]
-    pub fn sign(&self, signer: &NoteSigner) -> String {
+    ///
+    /// # Errors
+    /// [`SignFault`] where the key does not sign.
+    pub fn sign(&self, signer: &NoteSigner) -> Result<String, SignFault> {
         signer.sign(&self.text())
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use counterfoil_identity::SignFault;
 use counterfoil_spec::encode::DecodeError;
 
 /// What went wrong with a log, named for the fact.
@@ -113,6 +114,9 @@ pub enum LogError {
         /// What failed.
         detail: String,
     },
+    /// A key did not sign. The log is whole, nothing of the group was kept, and later appends work once it signs.
+    #[error("the log is not written: {0}")]
+    Sign(#[from] SignFault),
     /// The file system refused.
     #[error("cannot {op} {path}: {source}")]
     Store {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use counterfoil_identity::{SecretKey, VerifyKey};
+use counterfoil_identity::{SignFault, Signer, VerifyKey};
 use counterfoil_spec::ids::{PublicKey, Signature};
 use counterfoil_spec::limits::MAX_ORIGIN_BYTES;
 use data_encoding::{BASE64, HEXLOWER};
@@ -144,7 +144,7 @@ impl FromStr for NoteVerifier {
 /// A log's key with its name.
 #[derive(Clone)]
 pub struct NoteSigner {
-    key: Arc<SecretKey>,
+    key: Arc<dyn Signer>,
     verifier: NoteVerifier,
 }
 
@@ -159,7 +159,7 @@ impl NoteSigner {
     ///
     /// # Errors
     /// `MalformedKey` where the name cannot be one.
-    pub fn new(name: &str, key: Arc<SecretKey>) -> Result<Self, NoteError> {
+    pub fn new(name: &str, key: Arc<dyn Signer>) -> Result<Self, NoteError> {
         let verifier = NoteVerifier::new(name, key.public())?;
         Ok(Self { key, verifier })
     }
@@ -177,11 +177,13 @@ impl NoteSigner {
     }
 
     /// Signs a text that ends with a newline and gives the whole note.
-    #[must_use]
-    pub fn sign(&self, text: &str) -> String {
+    ///
+    /// # Errors
+    /// [`SignFault`] where the key does not sign.
+    pub fn sign(&self, text: &str) -> Result<String, SignFault> {
         let mut blob = self.verifier.id.to_vec();
-        blob.extend_from_slice(self.key.sign(text.as_bytes()).as_ref());
-        format!("{text}\n{SIGNATURE_PREFIX}{} {}\n", self.verifier.name, BASE64.encode(&blob))
+        blob.extend_from_slice(self.key.sign(text.as_bytes())?.as_ref());
+        Ok(format!("{text}\n{SIGNATURE_PREFIX}{} {}\n", self.verifier.name, BASE64.encode(&blob)))
     }
 }
 

@@ -139,7 +139,7 @@ impl Owner {
         }
         let mut tree = self.tree.clone();
         let mut frames = Vec::new();
-        for leaf in self.author.sign(drafts) {
+        for leaf in self.author.sign(drafts)? {
             segment::push_entry(&mut frames, &leaf);
             tree.push(leaf_hash(&leaf), |_, _, _| {});
         }

@@ -125,7 +125,7 @@ impl Publisher {
             Replace::Durable,
             &self.sync,
         )?;
-        let note = signed.sign(&self.signer);
+        let note = signed.sign(&self.signer)?;
         replace(&self.dir.join(checkpoint::FILE), note.as_bytes(), Replace::Ordered, &self.sync)?;
         self.stage.drop_superseded()?;
         Ok(note)
@@ -167,7 +167,10 @@ impl Publisher {
                     }
                     Err(e) => {
                         tracing::error!(error = %e, size = head.size, "the log's head was not published");
-                        if !matches!(e, LogError::DiskFull { .. } | LogError::Store { .. }) {
+                        if !matches!(
+                            e,
+                            LogError::DiskFull { .. } | LogError::Store { .. } | LogError::Sign(_)
+                        ) {
                             board.lost = Some(e.clone());
                         }
                         board.publish_failed = Some(e);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use counterfoil_identity::SecretKey;
+use counterfoil_identity::Signer;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, NetId};
 use counterfoil_spec::time::Now;
@@ -33,7 +33,7 @@ pub struct LogConfig {
     /// The network.
     pub net_id: NetId,
     /// The router's or node's identity key.
-    pub author: Arc<SecretKey>,
+    pub author: Arc<dyn Signer>,
     /// In what capacity that key signs.
     pub role: Role,
     /// The log's own key; its name is the origin.
@@ -54,7 +54,7 @@ pub struct GenesisFacts {
     /// ISO 4217 code.
     pub currency: String,
     /// The network root's key. Needed for a router's first start, unused after it.
-    pub root: Option<Arc<SecretKey>>,
+    pub root: Option<Arc<dyn Signer>>,
 }
 
 /// What can be tuned.

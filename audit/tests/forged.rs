@@ -192,7 +192,7 @@ fn anchored_checkpoint_of_a_node_may_not_go_back() {
         let head = Head { size, root: leaf_hash(&[1]) };
         let log = NoteSigner::new("node.example/log", key(seed)).unwrap();
         Payload::from(PeerAnchor {
-            note: Checkpoint { origin: "node.example/log".to_owned(), head }.sign(&log),
+            note: Checkpoint { origin: "node.example/log".to_owned(), head }.sign(&log).unwrap(),
         })
     };
     let mut forge = Forge::good(0);
@@ -229,13 +229,13 @@ fn checkpoint_is_held_to_the_pinned_key() {
         options.signatures = false;
         named(&verify_plain(&options).unwrap())
     };
-    assert_eq!(verify(checkpoint.sign(&signer())), []);
+    assert_eq!(verify(checkpoint.sign(&signer()).unwrap()), []);
     let other = NoteSigner::new(ORIGIN, key(8)).unwrap();
-    assert_eq!(verify(checkpoint.sign(&other)), [(NoTrustedSignature, None)]);
-    let bad = checkpoint.sign(&signer()).replace("\n3\n", "\n2\n");
+    assert_eq!(verify(checkpoint.sign(&other).unwrap()), [(NoTrustedSignature, None)]);
+    let bad = checkpoint.sign(&signer()).unwrap().replace("\n3\n", "\n2\n");
     assert_eq!(verify(bad)[0], (BadLogSignature, None));
     let elsewhere = Checkpoint { origin: "else.example/log".to_owned(), ..checkpoint };
-    assert_eq!(verify(elsewhere.sign(&signer())), [(OriginNotPinned, None)]);
+    assert_eq!(verify(elsewhere.sign(&signer()).unwrap()), [(OriginNotPinned, None)]);
     assert_eq!(verify("none".to_owned()), [(MalformedNote, None)]);
 }
 

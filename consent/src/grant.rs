@@ -7,7 +7,7 @@
 //! ```
 
 use counterfoil_identity::digest::{self, context};
-use counterfoil_identity::{Refused, SecretKey, VerifyKey};
+use counterfoil_identity::{Refused, SignFault, Signer, VerifyKey};
 use counterfoil_spec::claims::{Purposes, Range};
 use counterfoil_spec::encode::{signing_input, to_canonical};
 use counterfoil_spec::ids::{Hash, ManifestId, NetId, NodeId, RouterId, Serial};
@@ -35,11 +35,18 @@ pub fn open_hash(open: &Open) -> Hash {
 }
 
 /// Signs an order for a grant; the order's grant hash is set here.
-#[must_use]
-pub fn sign_open(mut open: Open, grant: Grant, key: &SecretKey, net_id: &NetId) -> SignedOpen {
+///
+/// # Errors
+/// [`SignFault`] where the key does not sign.
+pub fn sign_open(
+    mut open: Open,
+    grant: Grant,
+    key: &dyn Signer,
+    net_id: &NetId,
+) -> Result<SignedOpen, SignFault> {
     open.grant_hash = grant_hash(&grant);
-    let sig = key.sign(&signing_input("open", net_id, &[&to_canonical(&open)]));
-    SignedOpen { open, sig, grant }
+    let sig = key.sign(&signing_input("open", net_id, &[&to_canonical(&open)]))?;
+    Ok(SignedOpen { open, sig, grant })
 }
 
 /// A grant that was checked against its permit; without one no expert is run. Only [`Permit::check_open`] makes one.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use counterfoil_identity::digest::{self, context};
-use counterfoil_identity::{SecretKey, random};
+use counterfoil_identity::{SignFault, Signer, random};
 use counterfoil_spec::amount::{MicroUsd, TokenCount};
 use counterfoil_spec::claims::{ALL, CLAIMS_VERSION, Callers, Claims, PriceFloor, Purposes, Quota, Serving};
 use counterfoil_spec::ids::{Hash, NetId, Serial};
@@ -90,6 +90,9 @@ pub enum Declined {
         /// What the node has.
         have: u64,
     },
+    /// The node's identity key did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignFault),
     /// The policy itself is outside the rules.
     #[error("the policy: {0}")]
     Policy(&'static str),
@@ -123,7 +126,7 @@ impl Issuance {
 pub fn issue(
     policy: &Policy,
     proposal: &Proposal,
-    key: &SecretKey,
+    key: &dyn Signer,
     issuance: &Issuance,
 ) -> Result<(Vec<u8>, Permit), Declined> {
     consider(policy, proposal, issuance)?;
@@ -154,7 +157,7 @@ pub fn issue(
     if let Some(fault) = crate::token::value_fault(&claims) {
         return Err(Declined::Policy(fault));
     }
-    let token = sign_token(&claims, key);
+    let token = sign_token(&claims, key)?;
     Ok((token.clone(), Permit::checked(claims, token)))
 }
 

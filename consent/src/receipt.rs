@@ -7,7 +7,7 @@
 
 use std::ops::Deref;
 
-use counterfoil_identity::{SecretKey, VerifyKey, digest};
+use counterfoil_identity::{SignFault, Signer, VerifyKey, digest};
 use counterfoil_spec::encode::{DecodeError, from_canonical, signing_input, to_canonical};
 use counterfoil_spec::ids::{NetId, Signature};
 use counterfoil_spec::limits::{MAX_CONTROL_BYTES, RECEIPT_INCLUDE_MS};
@@ -27,6 +27,9 @@ pub enum ReceiptFault {
     /// The router's half does not verify.
     #[error("the router's half does not verify under its identity key")]
     RouterHalf,
+    /// This side's own key did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignFault),
     /// The body names another node or router than the keys belong to.
     #[error("the receipt names another node or router")]
     Party,
@@ -67,11 +70,17 @@ impl Deref for CheckedReceipt {
 }
 
 /// The node's half: the body's canonical bytes and the signature over them.
-#[must_use]
-pub fn sign_receipt(body: &ReceiptBody, key: &SecretKey, net_id: &NetId) -> (Vec<u8>, Signature) {
+///
+/// # Errors
+/// [`SignFault`] where the key does not sign.
+pub fn sign_receipt(
+    body: &ReceiptBody,
+    key: &dyn Signer,
+    net_id: &NetId,
+) -> Result<(Vec<u8>, Signature), SignFault> {
     let bytes = to_canonical(body);
-    let sig = key.sign(&signing_input("receipt", net_id, &[&bytes]));
-    (bytes, sig)
+    let sig = key.sign(&signing_input("receipt", net_id, &[&bytes]))?;
+    Ok((bytes, sig))
 }
 
 /// Checks the node's half.
@@ -103,12 +112,12 @@ pub fn check_node_half(
 /// The router's half, after checking the node's; promises inclusion within `RECEIPT_INCLUDE_MS` of its close.
 ///
 /// # Errors
-/// [`ReceiptFault`] with the first thing that is wrong with the node's half.
+/// [`ReceiptFault`] with the first thing that is wrong with the node's half, or why this key does not sign.
 pub fn countersign(
     body: &[u8],
     node_sig: &Signature,
     node_key: &VerifyKey,
-    router: &SecretKey,
+    router: &dyn Signer,
     net_id: &NetId,
 ) -> Result<Receipt, ReceiptFault> {
     let checked = check_node_half(body, node_sig, node_key, net_id)?;
@@ -116,7 +125,7 @@ pub fn countersign(
         return Err(ReceiptFault::Party);
     }
     let include_by = checked.closed.plus(RECEIPT_INCLUDE_MS);
-    let router_sig = router.sign(&ack_input(body, node_sig, include_by, net_id));
+    let router_sig = router.sign(&ack_input(body, node_sig, include_by, net_id))?;
     Ok(Receipt { body: body.to_vec(), node_sig: *node_sig, router_sig, include_by })
 }
 

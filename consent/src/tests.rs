@@ -123,7 +123,7 @@ impl World {
 }
 
 pub(crate) fn permit() -> Permit {
-    World::new().check(&sign_token(&claims(), &node())).unwrap()
+    World::new().check(&sign_token(&claims(), &node()).unwrap()).unwrap()
 }
 
 pub(crate) fn grant() -> Grant {
@@ -158,7 +158,7 @@ pub(crate) fn open() -> Open {
 }
 
 pub(crate) fn order() -> SignedOpen {
-    sign_open(open(), grant(), &router(), &net())
+    sign_open(open(), grant(), &router(), &net()).unwrap()
 }
 
 pub(crate) fn active() -> ActiveGrant {

@@ -1,6 +1,6 @@
 //! Signing and checking consent tokens. The order of checks is normative; the first failure wins.
 
-use counterfoil_identity::{Refused, SecretKey, VerifyKey};
+use counterfoil_identity::{Refused, SignFault, Signer, VerifyKey};
 use counterfoil_spec::claims::{CLAIMS_VERSION, Claims, Range};
 use counterfoil_spec::encode::{from_canonical, to_canonical};
 use counterfoil_spec::ids::{NetId, NodeId, RouterId, Serial};
@@ -13,12 +13,14 @@ use crate::permit::Permit;
 use crate::ranges;
 
 /// Signs claims with the issuer's node identity key.
-#[must_use]
-pub fn sign_token(claims: &Claims, key: &SecretKey) -> Vec<u8> {
+///
+/// # Errors
+/// [`SignFault`] where the key does not sign.
+pub fn sign_token(claims: &Claims, key: &dyn Signer) -> Result<Vec<u8>, SignFault> {
     let protected = Protected::of(&claims.issuer).to_bytes();
     let payload = to_canonical(claims);
-    let signature = key.sign(&signed_bytes(&protected, &claims.net_id, &payload));
-    Sign1 { protected, payload, signature }.to_bytes()
+    let signature = key.sign(&signed_bytes(&protected, &claims.net_id, &payload))?;
+    Ok(Sign1 { protected, payload, signature }.to_bytes())
 }
 
 /// What a consent token is held against.

@@ -140,6 +140,11 @@ impl VerifyKey {
         Ok(Self::from_wire(raw)?)
     }
 
+    /// The 32 bytes of the key.
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
     /// The raw key.
     #[must_use]
     pub fn wire(&self) -> PublicKey {

@@ -10,6 +10,7 @@ pub mod key;
 pub mod key_file;
 pub mod pem;
 pub mod random;
+pub mod signer;
 pub mod tls;
 
 pub use certificate::authority::{CaFault, IssuingCa, LeafRequest, Root};
@@ -18,6 +19,7 @@ pub use certificate::credentials::{Chain, Credentials, TlsKey};
 pub use certificate::validity::certificate_end;
 pub use certificate::verify::{Directory, PinnedRouter, Refused, TrustDomain, VerifiedPeer, verify_chain};
 pub use key::{BadSignature, KeyFault, SecretKey, VerifyKey, WeakKey};
+pub use signer::{SignFault, Signer};
 pub use tls::{
     ALPN, ENROL_ALPN, ENROL_EXPORTER_LABEL, FRAME_EXPORTER_LABEL, TlsFault, client_config,
     enrol_client_config, enrol_server_config, refusal_in, server_config,

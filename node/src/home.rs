@@ -20,7 +20,7 @@ use counterfoil_audit::note::NoteError;
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined};
 use counterfoil_identity::key_file::{self, KeyFileFault};
-use counterfoil_identity::{CaFault, Chain, Credentials, Refused, SecretKey, TlsKey, TrustDomain};
+use counterfoil_identity::{CaFault, Chain, Credentials, Refused, Signer, TlsKey, TrustDomain};
 use counterfoil_session::ConnectError;
 use counterfoil_spec::ids::{IdSyntax, RouterId};
 use counterfoil_spec::time::Now;
@@ -31,9 +31,9 @@ use crate::log::log_origin;
 #[derive(Clone)]
 pub struct NodeIdentity {
     /// The node identity key.
-    pub key: Arc<SecretKey>,
+    pub key: Arc<dyn Signer>,
     /// The key of its log's heads.
-    pub log_key: Arc<SecretKey>,
+    pub log_key: Arc<dyn Signer>,
     /// Its certificate and TLS key.
     pub credentials: Credentials,
     /// The network.
@@ -123,15 +123,14 @@ pub async fn enrol(
     let keep = |name: &str| key_file::load_or_create(&folder.join(name)).map_err(HomeError::from);
     let (key, log_key, recovery) = (keep("node.key")?, keep("log.key")?, keep("recovery.key")?);
     let tls = keep("tls.key")?;
-    let log_key = Arc::new(log_key);
+    let (key, log_key): (Arc<dyn Signer>, Arc<dyn Signer>) = (key.into(), log_key.into());
     let vkey = NoteSigner::new(&log_origin(&key.public().node_id()), Arc::clone(&log_key))?.vkey();
     let recovery_hash = digest::derive(context::RECOVERY_KEY, &[recovery.public().wire().as_bytes()]);
-    let own = SecretKey::from_seed(*key.seed());
-    let client = EnrolClient::new(token, own, TlsKey::from_secret(tls), recovery_hash, vkey);
+    let client = EnrolClient::new(token, Arc::clone(&key), TlsKey::from_secret(tls), recovery_hash, vkey);
     let joined = Box::pin(counterfoil_session::enrol::join(router, client, now)).await?;
     store(&folder, &joined)?;
     let Joined { credentials, domain, router, .. } = joined;
-    Ok(NodeIdentity { key: Arc::new(key), log_key, credentials, domain, router })
+    Ok(NodeIdentity { key, log_key, credentials, domain, router })
 }
 
 fn store(folder: &Path, joined: &Joined) -> Result<(), HomeError> {

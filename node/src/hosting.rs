@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use counterfoil_consent::{Issuance, Permit, Policy, issue};
-use counterfoil_identity::{SecretKey, VerifiedPeer};
+use counterfoil_identity::VerifiedPeer;
 use counterfoil_model::{Checkpoint, ExpertBank, Manifest, ModelConfig};
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::ids::{ManifestId, Serial};
@@ -156,7 +156,7 @@ pub(crate) struct Standing {
 /// Whose consent it is, and what its operator allows.
 pub(crate) struct Signer<'a> {
     pub(crate) policy: &'a Policy,
-    pub(crate) key: &'a SecretKey,
+    pub(crate) key: &'a dyn counterfoil_identity::Signer,
 }
 
 /// Why a proposal is declined, in words that travel to the router.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::key_file::{self, KeyFileFault};
-use counterfoil_identity::{CaFault, IssuingCa, Refused, Root, SecretKey, TrustDomain, random};
+use counterfoil_identity::{CaFault, IssuingCa, Refused, Root, SecretKey, Signer, TrustDomain, random};
 use counterfoil_model::Manifest;
 use counterfoil_spec::ids::{Hash, ManifestId, NetId, RouterId};
 use counterfoil_spec::time::Seconds;
@@ -90,10 +90,10 @@ pub struct RouterHome {
     path: PathBuf,
     ca: IssuingCa,
     root_der: Vec<u8>,
-    root_key: Arc<SecretKey>,
+    root_key: Arc<dyn Signer>,
     next_root_hash: Hash,
-    identity: Arc<SecretKey>,
-    log_key: SecretKey,
+    identity: Arc<dyn Signer>,
+    log_key: Arc<dyn Signer>,
 }
 
 impl RouterHome {
@@ -150,10 +150,10 @@ impl RouterHome {
             path: path.to_owned(),
             ca,
             root_der: root.der().to_vec(),
-            root_key: Arc::new(root.key().clone()),
+            root_key: Arc::clone(root.key()),
             next_root_hash: digest::derive(context::NEXT_ROOT, &[&next_root.public().spki_der()]),
-            identity: Arc::new(identity),
-            log_key,
+            identity: identity.into(),
+            log_key: log_key.into(),
         }
     }
 
@@ -183,7 +183,7 @@ impl RouterHome {
 
     /// The network root's key.
     #[must_use]
-    pub const fn root_key(&self) -> &Arc<SecretKey> {
+    pub const fn root_key(&self) -> &Arc<dyn Signer> {
         &self.root_key
     }
 
@@ -220,13 +220,13 @@ impl RouterHome {
 
     /// The router identity key.
     #[must_use]
-    pub const fn identity(&self) -> &Arc<SecretKey> {
+    pub const fn identity(&self) -> &Arc<dyn Signer> {
         &self.identity
     }
 
     /// The key of the log's checkpoints.
     #[must_use]
-    pub const fn log_key(&self) -> &SecretKey {
+    pub const fn log_key(&self) -> &Arc<dyn Signer> {
         &self.log_key
     }
 

@@ -10,7 +10,7 @@ use counterfoil_audit::{
     Appended, GenesisFacts, LogConfig, LogError, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner,
     Opened,
 };
-use counterfoil_identity::{SecretKey, random};
+use counterfoil_identity::{Signer, random};
 use counterfoil_ledger::{Ledger, LedgerError};
 use counterfoil_spec::entry::{Body, Role};
 use counterfoil_spec::ids::Serial;
@@ -79,7 +79,7 @@ pub struct Office {
     log: LogWriter,
     log_folder: PathBuf,
     log_vkey: String,
-    identity: Arc<SecretKey>,
+    identity: Arc<dyn Signer>,
     now: Now0,
     /// Guards the projections; held for lookups and while entries are applied, never across an await.
     books: Mutex<Books>,
@@ -117,8 +117,8 @@ impl Office {
         if marker.exists() && !has_segments {
             return Err(OfficeError::LogGone(log_folder.join("seg").display().to_string()));
         }
-        let log_key = Arc::new(home.log_key().clone());
-        let note = NoteSigner::new(&origin, log_key).map_err(|e| OfficeError::LogKey(e.to_string()))?;
+        let note = NoteSigner::new(&origin, Arc::clone(home.log_key()))
+            .map_err(|e| OfficeError::LogKey(e.to_string()))?;
         let log_vkey = note.vkey();
         let (log, opened) = LogWriter::open(
             LogConfig {
@@ -203,7 +203,7 @@ impl Office {
 
     /// The router identity key.
     #[must_use]
-    pub const fn identity(&self) -> &Arc<SecretKey> {
+    pub const fn identity(&self) -> &Arc<dyn Signer> {
         &self.identity
     }
 

@@ -299,7 +299,8 @@ fn own_credentials(desk: &Desk) -> Result<Credentials, StartError> {
     let now = desk.office.now().seconds();
     let (ca, tls) = (desk.home.ca(), TlsKey::generate());
     let facts = (now.0, ca.latest_leaf_end(now));
-    let request = LeafRequest::signed(Role::Router, desk.office.identity(), &tls, &desk.home.net_id(), facts);
+    let request = LeafRequest::signed(Role::Router, desk.office.identity(), &tls, &desk.home.net_id(), facts)
+        .map_err(|e| StartError::Certificate(e.to_string()))?;
     let chain = ca.issue_leaf(&request, now).map_err(|e| StartError::Certificate(e.to_string()))?;
     Ok(Credentials::new(chain, &tls))
 }

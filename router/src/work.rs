@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_consent::{grant_hash, open_hash, sign_open};
-use counterfoil_identity::random;
+use counterfoil_identity::{SignFault, random};
 use counterfoil_model::{ComputeError, Part, Routing};
 use counterfoil_session::LaneError;
 use counterfoil_spec::claims::Purposes;
@@ -274,6 +274,8 @@ pub(crate) enum Unserved {
     Refused(Refusal),
     #[error("it no longer hosts the expert")]
     Moved,
+    #[error(transparent)]
+    Unsigned(#[from] SignFault),
     #[error("no answer in time")]
     Late,
     #[error("an answer that does not fit the question")]
@@ -328,7 +330,7 @@ fn open(desk: &Desk, engine: &Engine, host: &Host, bounds: Bounds) -> Result<Ord
         origin: desk.home.origin(),
         issued: now,
     };
-    let order = sign_open(open, grant, desk.office.identity(), &desk.home.net_id());
+    let order = sign_open(open, grant, desk.office.identity(), &desk.home.net_id())?;
     let (serial, open_hash) = (order.open.serial, open_hash(&order.open));
     host.lane.open(order)?;
     Ok(Order { slot, serial, manifest, open_hash, used: 0 })

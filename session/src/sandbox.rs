@@ -7,7 +7,7 @@ use std::sync::Arc;
 use counterfoil_consent::{Expectation, Issuance, Permit, Policy, Refused, check_token, issue, sign_open};
 use counterfoil_identity::enrol::{EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens};
 use counterfoil_identity::{
-    ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, Root, SecretKey, TlsFault, TlsKey,
+    ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, Root, SecretKey, Signer, TlsFault, TlsKey,
     TrustDomain, VerifyKey, client_config, enrol_server_config, random, server_config,
 };
 use counterfoil_spec::claims::{Purposes, Range};
@@ -230,7 +230,8 @@ impl Sandbox {
             origin: "sandbox.invalid/log".to_owned(),
             issued,
         };
-        sign_open(open, grant, &self.router_key, &self.domain.net_id())
+        #[expect(clippy::expect_used, reason = "the key is in memory")]
+        sign_open(open, grant, &self.router_key, &self.domain.net_id()).expect("a key in memory signs")
     }
 }
 
@@ -268,12 +269,13 @@ pub fn machine_clock() -> Now {
 fn credentials(
     ca: &IssuingCa,
     role: Role,
-    identity: &SecretKey,
+    identity: &dyn Signer,
     now: Seconds,
 ) -> Result<Credentials, SandboxError> {
     let tls = TlsKey::generate();
     let not_after = ca.latest_leaf_end(now);
-    let request = LeafRequest::signed(role, identity, &tls, &ca.domain().net_id(), (1, not_after));
+    let request = LeafRequest::signed(role, identity, &tls, &ca.domain().net_id(), (1, not_after))
+        .map_err(CaFault::Sign)?;
     Ok(Credentials::new(ca.issue_leaf(&request, now)?, &tls))
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use counterfoil_identity::SecretKey;
 
 const NAME: &str = "a.example/log";
 const TEXT: &str = "a.example/log\n7\nAAAA\n";
@@ -23,21 +24,21 @@ fn key_and_note_read_back() {
     let signer = signer(1);
     let verifier: NoteVerifier = signer.vkey().parse().unwrap();
     assert_eq!(signer.vkey(), vkey_of(verifier.key().wire().as_bytes(), NAME));
-    let note = Note::parse(signer.sign(TEXT).as_bytes()).unwrap();
+    let note = Note::parse(signer.sign(TEXT).unwrap().as_bytes()).unwrap();
     assert_eq!((note.text.as_str(), note.signatures.len()), (TEXT, 1));
     assert_eq!(verifier.verify(&note), Ok(()));
 }
 
 #[test]
 fn another_key_of_the_same_name_is_not_trusted() {
-    let note = Note::parse(signer(1).sign(TEXT).as_bytes()).unwrap();
+    let note = Note::parse(signer(1).sign(TEXT).unwrap().as_bytes()).unwrap();
     let other = signer(2);
     assert_eq!(other.verifier().verify(&note), Err(NoteError::NoTrustedSignature(other.vkey())));
 }
 
 #[test]
 fn changed_text_is_a_bad_signature() {
-    let mut note = Note::parse(signer(1).sign(TEXT).as_bytes()).unwrap();
+    let mut note = Note::parse(signer(1).sign(TEXT).unwrap().as_bytes()).unwrap();
     note.text = note.text.replace('7', "8");
     let refused = signer(1).verifier().verify(&note);
     assert_eq!(refused, Err(NoteError::BadLogSignature(NAME.to_owned())));
@@ -46,14 +47,14 @@ fn changed_text_is_a_bad_signature() {
 #[test]
 fn other_keys_signatures_are_passed_over() {
     let (ours, theirs) = (signer(1), signer(2));
-    let mut note = theirs.sign(TEXT);
-    note.push_str(ours.sign(TEXT).rsplit_once("\n\n").unwrap().1);
+    let mut note = theirs.sign(TEXT).unwrap();
+    note.push_str(ours.sign(TEXT).unwrap().rsplit_once("\n\n").unwrap().1);
     assert_eq!(ours.verifier().verify(&Note::parse(note.as_bytes()).unwrap()), Ok(()));
 }
 
 #[test]
 fn malformed_notes_are_refused() {
-    let good = signer(1).sign(TEXT);
+    let good = signer(1).sign(TEXT).unwrap();
     let refused = |text: String| match Note::parse(text.as_bytes()) {
         Err(NoteError::MalformedNote(what)) => what,
         other => panic!("{other:?}"),

@@ -57,7 +57,7 @@ mod tests {
 
     fn note(signer: &NoteSigner, size: u64, root: u8) -> String {
         let origin = signer.verifier().name().to_owned();
-        Checkpoint { origin, head: Head { size, root: leaf_hash(&[root]) } }.sign(signer)
+        Checkpoint { origin, head: Head { size, root: leaf_hash(&[root]) } }.sign(signer).unwrap()
     }
 
     #[test]

@@ -1,12 +1,13 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use counterfoil_spec::ids::Serial;
+use counterfoil_spec::ids::{Serial, Signature};
 use counterfoil_spec::payload::KeyRevoked;
 use counterfoil_spec::time::Millis;
 
 use super::*;
 use crate::verify::{VerifyOptions, verify_plain};
+use counterfoil_identity::{SecretKey, SignFault, VerifyKey};
 
 /// A disk that stops confirming when told to.
 struct Disk {
@@ -22,11 +23,15 @@ impl Disk {
     }
 
     fn open(&self) -> Result<(LogWriter, Opened), LogError> {
-        let (root, author) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]));
+        self.open_as(SecretKey::from_seed([2; 32]).into())
+    }
+
+    fn open_as(&self, author: Arc<dyn Signer>) -> Result<(LogWriter, Opened), LogError> {
+        let root = SecretKey::from_seed([1; 32]);
         let config = LogConfig {
             dir: self.folder.path().to_owned(),
             net_id: root.public().net_id(),
-            author: Arc::new(author),
+            author,
             role: Role::Router,
             note: NoteSigner::new("node.example/log", Arc::new(SecretKey::from_seed([3; 32]))).unwrap(),
             genesis: GenesisFacts {
@@ -63,6 +68,41 @@ fn one_append_is_one_sync() {
     let before = disk.syncs.load(Ordering::Relaxed);
     log.append((1..50).map(entry).collect()).unwrap();
     assert_eq!(disk.syncs.load(Ordering::Relaxed) - before, 1);
+}
+
+/// A key whose holder goes away when told to.
+#[derive(Debug)]
+struct Elsewhere {
+    key: SecretKey,
+    away: AtomicBool,
+}
+
+impl Signer for Elsewhere {
+    fn public(&self) -> VerifyKey {
+        self.key.public()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, SignFault> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(SignFault::Wrong { socket: "agent".to_owned() });
+        }
+        Ok(self.key.sign(message))
+    }
+}
+
+#[test]
+fn entry_that_is_not_signed_leaves_no_trace() {
+    let disk = Disk::new();
+    let author = Arc::new(Elsewhere { key: SecretKey::from_seed([2; 32]), away: AtomicBool::new(false) });
+    let (log, _) = disk.open_as(author.clone()).unwrap();
+    assert_eq!(log.append(vec![entry(1)]).unwrap().first, 1);
+    author.away.store(true, Ordering::Relaxed);
+    let refused = log.append((2..60).map(entry).collect());
+    assert!(matches!(refused, Err(LogError::Sign(SignFault::Wrong { socket })) if socket == "agent"));
+    author.away.store(false, Ordering::Relaxed);
+    assert_eq!(log.append(vec![entry(2)]).unwrap().first, 2);
+    assert_eq!(log.close().unwrap().size, 3);
+    assert_eq!(verify_plain(&VerifyOptions::new(disk.folder.path())).unwrap().faults, []);
 }
 
 //= spec/audit-log.md#recovery

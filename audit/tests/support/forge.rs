@@ -116,7 +116,7 @@ impl Forge {
         }
         let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), head: self.head() };
         put(state::FILE, state::render(&checkpoint).as_bytes());
-        put("checkpoint", checkpoint.sign(&signer()).as_bytes());
+        put("checkpoint", checkpoint.sign(&signer()).unwrap().as_bytes());
         put("lock", b"");
         dir
     }

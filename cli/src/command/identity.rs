@@ -69,8 +69,8 @@ fn show(home: &Path, json: bool) -> Outcome {
 }
 
 fn describe(home: &RouterHome) -> Result<Value, Failure> {
-    let log_key = std::sync::Arc::new(home.log_key().clone());
-    let note = NoteSigner::new(&home.origin(), log_key).map_err(Failure::store)?;
+    let note =
+        NoteSigner::new(&home.origin(), std::sync::Arc::clone(home.log_key())).map_err(Failure::store)?;
     Ok(json!({
         "role": "router", "net_id": home.net_id(), "router_id": home.router_id(), "log_vkey": note.vkey(),
         "origin": home.origin(), "ca_expires": home.ca().not_after(), "root_key_id": home.root_key().public().kid(),

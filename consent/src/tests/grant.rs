@@ -14,7 +14,7 @@ fn ordered(change: impl FnOnce(&mut Open, &mut Grant)) -> Result<Serial, Refusal
 fn at(now: Millis, usage: &Usage, change: impl FnOnce(&mut Open, &mut Grant)) -> Result<Serial, Refusal> {
     let (mut open, mut grant) = (open(), grant());
     change(&mut open, &mut grant);
-    judge(&permit(), &sign_open(open, grant, &router(), &net()), now, usage)
+    judge(&permit(), &sign_open(open, grant, &router(), &net()).unwrap(), now, usage)
 }
 
 fn judge(permit: &Permit, order: &SignedOpen, now: Millis, usage: &Usage) -> Result<Serial, Refusal> {
@@ -41,9 +41,10 @@ fn order_in_order_becomes_an_active_grant() {
 #[test]
 fn order_must_be_the_routers_for_this_grant() {
     assert_eq!(ordered(|_, _| {}), OK);
-    let forged = sign_open(open(), grant(), &node(), &net());
+    let forged = sign_open(open(), grant(), &node(), &net()).unwrap();
     assert_eq!(judge(&permit(), &forged, NOW.millis(), &Usage::new()), Err(Refusal::Grant));
-    let elsewhere = sign_open(open(), grant(), &router(), &SecretKey::from_seed([2; 32]).public().net_id());
+    let elsewhere =
+        sign_open(open(), grant(), &router(), &SecretKey::from_seed([2; 32]).public().net_id()).unwrap();
     assert_eq!(judge(&permit(), &elsewhere, NOW.millis(), &Usage::new()), Err(Refusal::Grant));
     let mut swapped = order();
     swapped.grant.max_tokens += 1;
@@ -138,7 +139,7 @@ fn deadline_never_outlives_the_consent_token() {
     };
     let (mut open, mut grant) = (open(), grant());
     far(&mut open, &mut grant);
-    let order = sign_open(open, grant, &router(), &net());
+    let order = sign_open(open, grant, &router(), &net()).unwrap();
     let active = permit().check_open(&order, &router().public(), &net(), late, &Usage::new()).unwrap();
     let end = NOW.plus(DAY + 60).millis();
     assert_eq!(active.deadline(), end);
@@ -164,7 +165,7 @@ fn first_failure_wins_for_every_pair() {
     //# A node MUST make these checks before it works, in this order, and MUST refuse at the first that fails.
     type Change = fn(&mut Open, &mut Grant, &mut Usage);
     let begun = |u: &mut Usage, n: u8| {
-        let order = sign_open(Open { serial: serial(n), ..open() }, grant(), &router(), &net());
+        let order = sign_open(Open { serial: serial(n), ..open() }, grant(), &router(), &net()).unwrap();
         let active = permit().check_open(&order, &router().public(), &net(), NOW.millis(), &Usage::new());
         u.begin(&active.unwrap(), NOW.millis());
     };
@@ -196,7 +197,7 @@ fn first_failure_wins_for_every_pair() {
             let (mut open, mut grant, mut usage) = (open(), grant(), Usage::new());
             apply(two, &mut open, &mut grant, &mut usage);
             apply(one, &mut open, &mut grant, &mut usage);
-            let order = sign_open(open, grant, &router(), &net());
+            let order = sign_open(open, grant, &router(), &net()).unwrap();
             let verdict = judge(&permit(), &order, NOW.millis(), &usage);
             assert_eq!(verdict, Err(one.0), "{} before {}", one.0, two.0);
         }
@@ -225,10 +226,10 @@ proptest! {
         };
         let mut claims = claims();
         claims.ranges = boxes(&token);
-        let permit = World::new().check(&sign_token(&claims, &node())).unwrap();
+        let permit = World::new().check(&sign_token(&claims, &node()).unwrap()).unwrap();
         let mut grant = grant();
         grant.ranges = boxes(&asked);
-        let order = sign_open(open(), grant, &router(), &net());
+        let order = sign_open(open(), grant, &router(), &net()).unwrap();
         let checked = permit.check_open(&order, &router().public(), &net(), NOW.millis(), &Usage::new());
         let inside = |l, e| permit.claims().ranges.iter().any(|r| r.contains(&MODEL, l, e));
         let everywhere = (0..8).flat_map(|l| (0..8).map(move |e| (l, e)));

@@ -9,7 +9,7 @@ use super::*;
 use crate::{ReceiptFault, accept_ack, check_node_half, countersign, sign_receipt, verify_receipt};
 
 fn receipt_of(body: &ReceiptBody) -> Result<Receipt, ReceiptFault> {
-    let (bytes, sig) = sign_receipt(body, &node(), &net());
+    let (bytes, sig) = sign_receipt(body, &node(), &net()).unwrap();
     countersign(&bytes, &sig, &node().public(), &router(), &net())
 }
 
@@ -85,7 +85,7 @@ fn receipt_must_not_contradict_itself() {
 
 #[test]
 fn node_keeps_only_the_routers_half_of_its_own_receipt() {
-    let (bytes, sig) = sign_receipt(&receipt_body(), &node(), &net());
+    let (bytes, sig) = sign_receipt(&receipt_body(), &node(), &net()).unwrap();
     let half = check_node_half(&bytes, &sig, &node().public(), &net()).unwrap();
     assert_eq!(*half, receipt_body());
     let receipt = receipt_of(&receipt_body()).unwrap();
@@ -97,6 +97,6 @@ fn node_keeps_only_the_routers_half_of_its_own_receipt() {
     assert_eq!(accept_ack(&bytes, &sig, &other, keys, &net()), Err(ReceiptFault::Serial));
     let mut later = receipt_body();
     later.forwards -= 1;
-    let (bytes, sig) = sign_receipt(&later, &node(), &net());
+    let (bytes, sig) = sign_receipt(&later, &node(), &net()).unwrap();
     assert_eq!(accept_ack(&bytes, &sig, &ack, keys, &net()), Err(ReceiptFault::RouterHalf));
 }

@@ -60,8 +60,12 @@ fn published() -> Payload {
 fn granted(change: impl FnOnce(&mut Claims)) -> Payload {
     let mut claims = claims();
     change(&mut claims);
-    ConsentGranted { node: node().public().node_id(), cti: claims.cti, token: sign_token(&claims, &node()) }
-        .into()
+    ConsentGranted {
+        node: node().public().node_id(),
+        cti: claims.cti,
+        token: sign_token(&claims, &node()).unwrap(),
+    }
+    .into()
 }
 
 fn revoked(min_epoch: u64) -> Payload {
@@ -71,7 +75,7 @@ fn revoked(min_epoch: u64) -> Payload {
 fn worked(change: impl FnOnce(&mut ReceiptBody)) -> Work {
     let mut body = receipt_body();
     change(&mut body);
-    let (bytes, sig) = sign_receipt(&body, &node(), &net());
+    let (bytes, sig) = sign_receipt(&body, &node(), &net()).unwrap();
     let receipt = countersign(&bytes, &sig, &node().public(), &router(), &net()).unwrap();
     Work { receipt, request: serial(50) }
 }
@@ -229,14 +233,14 @@ fn consent_entry_must_hold_a_token_in_order() {
         consent(granted(|c| c.ranges[0].manifest = ManifestId::from_bytes([0; 32]))),
         [(FaultKind::NoConsent, Some(3))]
     );
-    let token = sign_token(&claims(), &router());
+    let token = sign_token(&claims(), &router()).unwrap();
     let forged = ConsentGranted { node: claims().issuer, cti: serial(1), token };
     assert_eq!(consent(forged.clone().into()), [(FaultKind::NoConsent, Some(3))]);
     let unknown = ConsentGranted { node: NodeId::from_bytes([0; 32]), ..forged.clone() };
     assert_eq!(consent(unknown.into()), [(FaultKind::UnknownKey, Some(3))]);
     let broken = ConsentGranted { token: vec![0], ..forged };
     assert_eq!(consent(broken.into()), [(FaultKind::NonCanonical, Some(3))]);
-    let token = sign_token(&claims(), &node());
+    let token = sign_token(&claims(), &node()).unwrap();
     let renamed = ConsentGranted { node: claims().issuer, cti: serial(2), token };
     assert_eq!(consent(renamed.into()), [(FaultKind::WrongParty, Some(3))]);
 }
@@ -283,7 +287,7 @@ fn receipt_must_be_the_entrys_own_and_of_a_known_node() {
     let stranger = SecretKey::from_seed([8; 32]);
     let mut body = receipt_body();
     body.node = stranger.public().node_id();
-    let (bytes, sig) = sign_receipt(&body, &stranger, &net());
+    let (bytes, sig) = sign_receipt(&body, &stranger, &net()).unwrap();
     let receipt = countersign(&bytes, &sig, &stranger.public(), &router(), &net()).unwrap();
     let other =
         with(Work { receipt, request: serial(50) }, |l| l.insert(1, (0, serial(95), enrolled(&stranger))));

@@ -5,7 +5,7 @@ use super::*;
 fn begin(usage: &mut Usage, n: u8, now: Millis, max_tokens: u64) -> Result<(), Refusal> {
     let open = Open { serial: serial(n), issued: now, ..open() };
     let grant = Grant { max_tokens, deadline: now.plus(1000), ..grant() };
-    let order = sign_open(open, grant, &router(), &net());
+    let order = sign_open(open, grant, &router(), &net()).unwrap();
     let active = permit()
         .check_open(&order, &router().public(), &net(), now, usage)
         .map_err(|Refused { refusal, .. }| refusal)?;

@@ -6,9 +6,10 @@
 //!   └ leaf at most 24 h, empty subject, one SPIFFE id, NodeBinding
 //! ```
 //!
-//! The signing keys are our own Ed25519 keys, handed to rcgen through its signing trait.
+//! The signing keys are our own signers, handed to rcgen through its signing trait.
 
 use std::fmt;
+use std::sync::Arc;
 
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{NetId, NodeId, Signature};
@@ -27,9 +28,10 @@ use super::binding::{BINDING_OID, NodeBinding, binding_input, role_oid};
 use super::credentials::{Chain, TlsKey};
 use super::profile::{self, CaCert};
 use super::verify::{Refused, TrustDomain};
-use crate::key::{KeyFault, SecretKey, VerifyKey};
+use crate::key::{KeyFault, VerifyKey};
 use crate::pem::PemFault;
 use crate::random;
+use crate::signer::{CertificateSigner, SignFault, Signer};
 
 /// Why a certificate was not made.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,9 @@ pub enum CaFault {
     /// The certificate library refused.
     #[error("certificate: {0}")]
     Encoding(#[from] rcgen::Error),
+    /// The key did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignFault),
     /// Bytes that are no certificate.
     #[error("not a certificate that can be read; enrol again to get a new one")]
     Unreadable,
@@ -82,7 +87,7 @@ pub enum CaFault {
 
 /// The network root: its key and its self-signed certificate.
 pub struct Root {
-    key: SecretKey,
+    key: Arc<dyn Signer>,
     der: Vec<u8>,
 }
 
@@ -90,10 +95,11 @@ impl Root {
     /// Makes a root whose certificate is valid for `life_s` seconds.
     ///
     /// # Errors
-    /// [`CaFault::Time`] where the end cannot be expressed.
-    pub fn create(key: SecretKey, now: Seconds, life_s: u64) -> Result<Self, CaFault> {
+    /// [`CaFault::Time`] where the end cannot be expressed, [`CaFault::Sign`] where the key does not sign.
+    pub fn create(key: impl Into<Arc<dyn Signer>>, now: Seconds, life_s: u64) -> Result<Self, CaFault> {
+        let key = key.into();
         let params = ca_params(&key.public().net_id().to_string(), 1, now, now.plus(life_s))?;
-        let der = params.self_signed(&key)?.der().to_vec();
+        let der = certificate(&*key, |signer| Ok(params.self_signed(signer)?.der().to_vec()))?;
         Ok(Self { key, der })
     }
 
@@ -101,7 +107,8 @@ impl Root {
     ///
     /// # Errors
     /// [`CaFault::KeyMismatch`] or [`CaFault::Refused`].
-    pub fn from_parts(key: SecretKey, der: Vec<u8>) -> Result<Self, CaFault> {
+    pub fn from_parts(key: impl Into<Arc<dyn Signer>>, der: Vec<u8>) -> Result<Self, CaFault> {
+        let key = key.into();
         let domain = TrustDomain::new(&der)?;
         if domain.root_key() == &key.public() { Ok(Self { key, der }) } else { Err(CaFault::KeyMismatch) }
     }
@@ -120,7 +127,7 @@ impl Root {
 
     /// The key, for the genesis entry.
     #[must_use]
-    pub fn key(&self) -> &SecretKey {
+    pub const fn key(&self) -> &Arc<dyn Signer> {
         &self.key
     }
 
@@ -128,13 +135,17 @@ impl Root {
     ///
     /// # Errors
     /// [`CaFault`].
-    pub fn issue_ca(&self, ca_key: SecretKey, now: Seconds) -> Result<IssuingCa, CaFault> {
+    pub fn issue_ca(&self, ca_key: impl Into<Arc<dyn Signer>>, now: Seconds) -> Result<IssuingCa, CaFault> {
+        let ca_key = ca_key.into();
         let root = TrustDomain::new(&self.der)?;
         let end = Seconds(now.plus(MAX_CA_CERT_LIFE_S).0.min(root.not_after().0));
         let mut params = ca_params("issuing CA", 0, now, end)?;
         params.use_authority_key_identifier_extension = true;
-        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(self.der.as_slice()), &self.key)?;
-        let der = params.signed_by(&ca_key, &issuer)?.der().to_vec();
+        let subject = SubjectPublicKeyInfo::from_der(&ca_key.public().spki_der())?;
+        let der = certificate(&*self.key, |signer| {
+            let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(self.der.as_slice()), signer)?;
+            Ok(params.signed_by(&subject, &issuer)?.der().to_vec())
+        })?;
         IssuingCa::from_parts(ca_key, der, &root)
     }
 }
@@ -147,7 +158,7 @@ impl fmt::Debug for Root {
 
 /// A router's issuing CA.
 pub struct IssuingCa {
-    key: SecretKey,
+    key: Arc<dyn Signer>,
     der: Vec<u8>,
     domain: TrustDomain,
     not_after: Seconds,
@@ -158,7 +169,12 @@ impl IssuingCa {
     ///
     /// # Errors
     /// [`CaFault::KeyMismatch`] or [`CaFault::Refused`].
-    pub fn from_parts(key: SecretKey, der: Vec<u8>, domain: &TrustDomain) -> Result<Self, CaFault> {
+    pub fn from_parts(
+        key: impl Into<Arc<dyn Signer>>,
+        der: Vec<u8>,
+        domain: &TrustDomain,
+    ) -> Result<Self, CaFault> {
+        let key = key.into();
         let ca: CaCert = profile::issuing_ca(&der, domain)?;
         if ca.key != key.public() {
             return Err(CaFault::KeyMismatch);
@@ -174,7 +190,7 @@ impl IssuingCa {
 
     /// The key, to be kept beside the certificate.
     #[must_use]
-    pub fn key(&self) -> &SecretKey {
+    pub const fn key(&self) -> &Arc<dyn Signer> {
         &self.key
     }
 
@@ -222,9 +238,11 @@ impl IssuingCa {
     }
 
     pub(crate) fn sign_leaf(&self, params: &CertificateParams, tls_spki: &[u8]) -> Result<Vec<u8>, CaFault> {
-        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(self.der.as_slice()), &self.key)?;
         let subject = SubjectPublicKeyInfo::from_der(tls_spki)?;
-        Ok(params.signed_by(&subject, &issuer)?.der().to_vec())
+        certificate(&*self.key, |signer| {
+            let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(self.der.as_slice()), signer)?;
+            Ok(params.signed_by(&subject, &issuer)?.der().to_vec())
+        })
     }
 }
 
@@ -255,19 +273,30 @@ pub struct LeafRequest {
 
 impl LeafRequest {
     /// A request that the identity key signs here, for whoever holds both keys.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`SignFault`] where the identity key does not sign.
     pub fn signed(
         role: Role,
-        identity: &SecretKey,
+        identity: &dyn Signer,
         tls: &TlsKey,
         net_id: &NetId,
         (generation, not_after): (u64, Seconds),
-    ) -> Self {
+    ) -> Result<Self, SignFault> {
         let tls_spki = tls.spki_der();
         let input = binding_input(net_id, role, &tls_spki, generation, not_after);
-        let (identity, binding_sig) = (identity.public(), identity.sign(&input));
-        Self { role, identity, tls_spki, generation, not_after, binding_sig, dns_names: Vec::new() }
+        let (identity, binding_sig) = (identity.public(), identity.sign(&input)?);
+        Ok(Self { role, identity, tls_spki, generation, not_after, binding_sig, dns_names: Vec::new() })
     }
+}
+
+/// Makes a certificate with a signer, and tells a signer's fault from the library's.
+fn certificate(
+    key: &dyn Signer,
+    make: impl FnOnce(&CertificateSigner<'_>) -> Result<Vec<u8>, rcgen::Error>,
+) -> Result<Vec<u8>, CaFault> {
+    let signer = CertificateSigner::new(key);
+    make(&signer).map_err(|error| signer.fault().map_or(CaFault::Encoding(error), CaFault::Sign))
 }
 
 /// The SPIFFE id of a leaf.

@@ -35,7 +35,7 @@ impl Net {
     }
 
     pub(crate) fn request(&self, role: Role, identity: &SecretKey, tls: &TlsKey) -> LeafRequest {
-        LeafRequest::signed(role, identity, tls, &self.domain.net_id(), (1, NOW.plus(DAY)))
+        LeafRequest::signed(role, identity, tls, &self.domain.net_id(), (1, NOW.plus(DAY))).unwrap()
     }
 
     pub(crate) fn credentials(&self, role: Role, identity: &SecretKey) -> Credentials {

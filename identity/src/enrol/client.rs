@@ -1,5 +1,7 @@
 //! The joining node's side.
 
+use std::sync::Arc;
+
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, NodeId, RouterId};
 use counterfoil_spec::limits::{MAX_CLOCK_SKEW_S, MAX_LEAF_CERT_LIFE_S};
@@ -13,13 +15,13 @@ use super::token::JoinToken;
 use crate::certificate::binding::binding_input;
 use crate::certificate::credentials::{Chain, Credentials, TlsKey};
 use crate::certificate::verify::{Directory, Refused, TrustDomain, VerifiedPeer, refused, verify_chain};
-use crate::key::SecretKey;
 use crate::random;
+use crate::signer::{SignFault, Signer};
 
 /// A node that wants to join; holds its secrets until the answer is there.
 pub struct EnrolClient {
     token: JoinToken,
-    identity: SecretKey,
+    identity: Arc<dyn Signer>,
     tls_key: TlsKey,
     hello: Hello,
 }
@@ -29,11 +31,12 @@ impl EnrolClient {
     #[must_use]
     pub fn new(
         token: JoinToken,
-        identity: SecretKey,
+        identity: impl Into<Arc<dyn Signer>>,
         tls_key: TlsKey,
         recovery_hash: Hash,
         log_vkey: String,
     ) -> Self {
+        let identity = identity.into();
         let hello = Hello {
             version: ENROL_VERSION,
             token_id: token.token_id(),
@@ -89,8 +92,8 @@ impl EnrolClient {
         let csr = self.tls_key.csr().map_err(|e| refused(Refusal::EnrolCsr, e.to_string()))?;
         let net_id = self.token.net_id();
         let transcript = Transcript { net_id: &net_id, hello: &self.hello, challenge, exporter, csr: &csr };
-        let node_sig = transcript.sign(Purpose::Node, &self.identity);
-        let token_sig = transcript.sign(Purpose::Token, self.token.key());
+        let node_sig = transcript.sign(Purpose::Node, &*self.identity).map_err(unsigned)?;
+        let token_sig = transcript.sign(Purpose::Token, self.token.key()).map_err(unsigned)?;
         let binding = binding_input(
             &net_id,
             Role::Node,
@@ -98,10 +101,15 @@ impl EnrolClient {
             challenge.generation,
             challenge.not_after,
         );
-        let binding_sig = self.identity.sign(&binding);
+        let binding_sig = self.identity.sign(&binding).map_err(unsigned)?;
         let router = challenge.router_id;
         Ok((Proving { client: self, router }, Proof { csr, node_sig, token_sig, binding_sig }))
     }
+}
+
+/// Of this side's own key; nothing was sent.
+fn unsigned(fault: SignFault) -> Refused {
+    refused(Refusal::SessionInternal, fault.to_string())
 }
 
 /// A node that has sent its proof.

@@ -5,6 +5,7 @@ use counterfoil_spec::ids::{NetId, Signature};
 
 use super::message::{Challenge, Hello};
 use crate::digest::{self, context};
+use crate::signer::{SignFault, Signer};
 
 /// What both proof signatures cover; they differ by purpose.
 pub(crate) struct Transcript<'a> {
@@ -43,7 +44,7 @@ impl Transcript<'_> {
         )
     }
 
-    pub(crate) fn sign(&self, purpose: Purpose, key: &crate::key::SecretKey) -> Signature {
+    pub(crate) fn sign(&self, purpose: Purpose, key: &dyn Signer) -> Result<Signature, SignFault> {
         key.sign(&self.input(purpose))
     }
 }

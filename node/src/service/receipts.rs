@@ -2,6 +2,7 @@
 
 use counterfoil_audit::NewEntry;
 use counterfoil_consent::{accept_ack, sign_receipt};
+use counterfoil_identity::SignFault;
 use counterfoil_session::lane::EARLIER_LANE;
 use counterfoil_spec::message::{NodeMessage, NodeReceipt, ReceiptAck};
 use counterfoil_spec::payload::Work as WorkEntry;
@@ -10,6 +11,17 @@ use counterfoil_spec::refusal::Refusal;
 use super::{Service, Step};
 use crate::unsettled::{Half, remove};
 use crate::work::Due;
+
+/// Why a receipt is not there to be sent.
+#[derive(Debug, thiserror::Error)]
+enum Unkept {
+    /// The identity key did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignFault),
+    /// It could not be stored.
+    #[error("a receipt could not be stored: {0}")]
+    Io(#[from] std::io::Error),
+}
 
 impl Service<'_> {
     /// Signs a receipt, keeps it, and sends it.
@@ -23,9 +35,9 @@ impl Service<'_> {
         }
     }
 
-    fn sign(&mut self, due: &Due) -> std::io::Result<Half> {
+    fn sign(&mut self, due: &Due) -> Result<Half, Unkept> {
         let identity = &self.node.config.identity;
-        let (body, node_sig) = sign_receipt(&due.body, &identity.key, &identity.domain.net_id());
+        let (body, node_sig) = sign_receipt(&due.body, &identity.key, &identity.domain.net_id())?;
         let half = Half { body, node_sig };
         self.node.unsettled.keep(due.body.serial, due.request, half.clone())?;
         Ok(half)

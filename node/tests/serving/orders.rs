@@ -38,7 +38,7 @@ async fn an_order_that_the_router_did_not_sign_is_refused() {
     let refusal = open_refused(|scene, order| {
         let forger = scene.net.member().unwrap().key;
         let (open, grant, net) = (order.open.clone(), order.grant.clone(), scene.net.domain.net_id());
-        *order = counterfoil_consent::sign_open(open, grant, &forger, &net);
+        *order = counterfoil_consent::sign_open(open, grant, &forger, &net).unwrap();
     });
     assert_eq!(refusal.await, Refusal::Grant);
 }

@@ -14,6 +14,7 @@ use crate::certificate::authority::{CaFault, IssuingCa, LeafRequest, Root};
 use crate::certificate::credentials::Chain;
 use crate::certificate::verify::{Directory, PinnedRouter, TrustDomain, verify_chain};
 use crate::key::SecretKey;
+use crate::signer::CertificateSigner;
 
 #[test]
 fn changed_bytes_and_bytes_after_the_end_are_refused() {
@@ -65,7 +66,7 @@ fn changed_ca(net: &Net, change: impl FnOnce(&mut CertificateParams)) -> Result<
     params.use_authority_key_identifier_extension = true;
     change(&mut params);
     let root = CertificateDer::from(net.root.der());
-    let issuer = rcgen::Issuer::from_ca_cert_der(&root, net.root.key()).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_der(&root, CertificateSigner::new(&**net.root.key())).unwrap();
     let der = params.signed_by(&key, &issuer).unwrap().der().to_vec();
     IssuingCa::from_parts(key, der, &net.domain)
 }
@@ -106,7 +107,8 @@ fn expired_ca_carries_nothing() {
         &tls_key(),
         &net.domain.net_id(),
         (1, ca.latest_leaf_end(NOW)),
-    );
+    )
+    .unwrap();
     assert_eq!(request.not_after, NOW.plus(3600));
     let Chain { leaf, ca } = ca.issue_leaf(&request, NOW).unwrap();
     let chain = [leaf, ca];

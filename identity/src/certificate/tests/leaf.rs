@@ -223,7 +223,8 @@ fn leaf_lives_at_most_a_day() {
         &tls_key(),
         &net.domain.net_id(),
         (1, NOW.plus(DAY + 1)),
-    );
+    )
+    .unwrap();
     let params = leaf_params(&net.domain.net_id(), &request, NOW).unwrap();
     let chain = [net.ca.sign_leaf(&params, &request.tls_spki).unwrap(), net.ca.der().to_vec()];
     assert_eq!(check(&net, &chain, Role::Node, NOW), Err(Refusal::CertLifetime));
