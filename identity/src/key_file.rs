@@ -1,4 +1,4 @@
-//! Secret keys on disk: PKCS#8 v1 in PEM, readable by the owner alone.
+//! Secret keys on disk: PKCS#8 v1 in PEM, readable by the owner alone, under a passphrase where there is one.
 //!
 //! A key file has mode 0600 and lies in a folder of mode 0700; looser ones are refused, because a key that others
 //! could read is not a key any more. A file appears whole or not at all and never replaces another. Where the
@@ -8,8 +8,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::key::{KeyFault, SecretKey};
 use crate::pem::{self, PemFault};
+
+mod keyring;
+mod sealed;
+
+#[cfg(unix)]
+pub use keyring::store_agent;
+pub use keyring::{Keyring, Passphrase, PassphraseFault, is_there};
+pub use sealed::SealFault;
 
 /// Why a key file was not made or not read.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +56,27 @@ pub enum KeyFileFault {
         /// What is wrong with it.
         fault: KeyFault,
     },
+    /// A sealed key, and no passphrase.
+    #[error("{0} is under a passphrase: give it with --passphrase-file or COUNTERFOIL_PASSPHRASE_FILE")]
+    Locked(String),
+    /// A sealed key that did not open.
+    #[error("{path}: {fault}")]
+    Sealed {
+        /// Which.
+        path: String,
+        /// Why.
+        fault: SealFault,
+    },
+    /// A file that names an agent and cannot be read as one.
+    #[error("{path}: line {line}: expected `{want}`")]
+    AgentFile {
+        /// Which.
+        path: String,
+        /// Counted from one.
+        line: usize,
+        /// What should stand there.
+        want: &'static str,
+    },
     /// The operating system refused.
     #[error("{path}: {source}")]
     Io {
@@ -56,54 +87,28 @@ pub enum KeyFileFault {
     },
 }
 
-/// Makes a fresh key and writes it; the folder is made where it is missing.
+/// Makes a fresh key and writes it without a passphrase; the folder is made where it is missing.
 ///
 /// # Errors
 /// [`KeyFileFault`]; nothing is left at `path` then.
 pub fn create(path: &Path) -> Result<SecretKey, KeyFileFault> {
-    let key = SecretKey::generate();
-    store(path, &key)?;
-    Ok(key)
+    Keyring::default().create(path)
 }
 
-/// Writes a key; the folder is made where it is missing.
+/// Writes a key without a passphrase; the folder is made where it is missing.
 ///
 /// # Errors
 /// [`KeyFileFault`]; nothing is left at `path` then.
 pub fn store(path: &Path, key: &SecretKey) -> Result<(), KeyFileFault> {
-    let folder = prepare(path)?;
-    let part = path.with_extension(format!("part-{}", crate::random::serial()));
-    let text = pem::encode(LABEL, &key.to_pkcs8_der());
-    let written = write_new(&part, text.as_bytes()).map_err(|e| io_fault(&part, e)).and_then(|()| {
-        // A hard link appears at once and never replaces; a rename would.
-        fs::hard_link(&part, path).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => KeyFileFault::Exists(show(path)),
-            _ => io_fault(path, e),
-        })
-    });
-    let removed = fs::remove_file(&part).map_err(|e| io_fault(&part, e));
-    written?;
-    removed?;
-    sync_folder(&folder).map_err(|e| io_fault(&folder, e))
+    Keyring::default().store(path, key)
 }
 
-/// Reads a key.
+/// Reads a key that is under no passphrase.
 ///
 /// # Errors
 /// [`KeyFileFault`], for loose permissions before a byte is read.
 pub fn load(path: &Path) -> Result<SecretKey, KeyFileFault> {
-    let folder = folder_of(path)?;
-    refuse_loose(&folder, 0o700)?;
-    let file = File::open(path).map_err(|e| io_fault(path, e))?;
-    refuse_loose(path, 0o600)?;
-    let mut text = zeroize::Zeroizing::new(String::new());
-    file.take(MAX_KEY_FILE_BYTES).read_to_string(&mut text).map_err(|e| io_fault(path, e))?;
-    let blocks = pem::decode(LABEL, &text).map_err(|fault| KeyFileFault::Pem { path: show(path), fault })?;
-    let [der] = blocks.as_slice() else {
-        let fault = KeyFault::NotPkcs8;
-        return Err(KeyFileFault::Key { path: show(path), fault });
-    };
-    SecretKey::from_pkcs8_der(der).map_err(|fault| KeyFileFault::Key { path: show(path), fault })
+    Keyring::default().load(path)
 }
 
 /// Reads the key at `path`, or makes one where there is no file.
@@ -111,10 +116,64 @@ pub fn load(path: &Path) -> Result<SecretKey, KeyFileFault> {
 /// # Errors
 /// [`KeyFileFault`].
 pub fn load_or_create(path: &Path) -> Result<SecretKey, KeyFileFault> {
-    match load(path) {
-        Err(KeyFileFault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => create(path),
-        other => other,
+    Keyring::default().load_or_create(path)
+}
+
+/// What a key file holds.
+enum Content {
+    Plain(SecretKey),
+    /// DER.
+    Sealed(Zeroizing<Vec<u8>>),
+}
+
+/// Reads a key file whose permissions are as they must be.
+fn read(path: &Path) -> Result<Content, KeyFileFault> {
+    let text = read_text(path)?;
+    let label = if text.starts_with(SEALED_BEGINS) { SEALED } else { PLAIN };
+    let blocks = pem::decode(label, &text).map_err(|fault| KeyFileFault::Pem { path: show(path), fault })?;
+    let not_a_key = |fault| KeyFileFault::Key { path: show(path), fault };
+    let Ok([der]) = <[_; 1]>::try_from(blocks) else { return Err(not_a_key(KeyFault::NotPkcs8)) };
+    if label == SEALED {
+        return Ok(Content::Sealed(der));
     }
+    SecretKey::from_pkcs8_der(&der).map(Content::Plain).map_err(not_a_key)
+}
+
+fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyFileFault> {
+    let folder = folder_of(path)?;
+    refuse_loose(&folder, 0o700)?;
+    let file = File::open(path).map_err(|e| io_fault(path, e))?;
+    refuse_loose(path, 0o600)?;
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_KEY_FILE_BYTES).read_to_string(&mut text).map_err(|e| io_fault(path, e))?;
+    Ok(text)
+}
+
+/// Whether the file at a path takes the place of another or must be the first there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Placing {
+    First,
+    Instead,
+}
+
+/// Writes a file whole or not at all; nothing is left at `path` after an error but what was there.
+fn place(path: &Path, text: &str, placing: Placing) -> Result<(), KeyFileFault> {
+    let folder = prepare(path)?;
+    let part = path.with_extension(format!("part-{}", crate::random::serial()));
+    write_new(&part, text.as_bytes()).map_err(|e| io_fault(&part, e))?;
+    if placing == Placing::Instead {
+        fs::rename(&part, path).map_err(|e| io_fault(path, e))?;
+        return sync_folder(&folder).map_err(|e| io_fault(&folder, e));
+    }
+    // A hard link appears at once and never replaces; a rename would.
+    let linked = fs::hard_link(&part, path).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => KeyFileFault::Exists(show(path)),
+        _ => io_fault(path, e),
+    });
+    let removed = fs::remove_file(&part).map_err(|e| io_fault(&part, e));
+    linked?;
+    removed?;
+    sync_folder(&folder).map_err(|e| io_fault(&folder, e))
 }
 
 fn folder_of(path: &Path) -> Result<PathBuf, KeyFileFault> {
@@ -188,8 +247,10 @@ fn io_fault(path: &Path, source: io::Error) -> KeyFileFault {
     KeyFileFault::Io { path: show(path), source }
 }
 
-const LABEL: &str = "PRIVATE KEY";
-/// A PEM file with one key has 119 bytes.
+const PLAIN: &str = "PRIVATE KEY";
+const SEALED: &str = "ENCRYPTED PRIVATE KEY";
+const SEALED_BEGINS: &str = "-----BEGIN ENCRYPTED ";
+/// A PEM file with one key has 119 bytes, a sealed one about 300.
 const MAX_KEY_FILE_BYTES: u64 = 4096;
 
 #[cfg(test)]

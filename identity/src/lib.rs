@@ -1,8 +1,10 @@
 //! Keys, certificates, enrolment, TLS configs, and the proof of who connected or signed.
 //!
 //! No network and no clock: the present is an argument, and the TLS configurations are handed to whoever opens
-//! sockets. `spec/identity.md` is the normative text.
+//! sockets. An agent's socket on this machine is the one exception. `spec/identity.md` is the normative text.
 
+#[cfg(unix)]
+pub mod agent;
 pub mod certificate;
 pub mod digest;
 pub mod enrol;

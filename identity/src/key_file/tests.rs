@@ -77,13 +77,13 @@ fn files_that_are_no_key_are_named() {
     write_tight(&empty, "");
     assert!(matches!(
         load(&empty),
-        Err(KeyFileFault::Pem { fault: PemFault::Structure { line: 1, label: LABEL }, .. })
+        Err(KeyFileFault::Pem { fault: PemFault::Structure { line: 1, label: PLAIN }, .. })
     ));
     let other = folder.join("other.pem");
-    write_tight(&other, &pem::encode(LABEL, b"not a key"));
+    write_tight(&other, &pem::encode(PLAIN, b"not a key"));
     assert!(matches!(load(&other), Err(KeyFileFault::Key { fault: KeyFault::NotPkcs8, .. })));
     let two = folder.join("two.pem");
-    let one = pem::encode(LABEL, &SecretKey::from_seed([1; 32]).to_pkcs8_der());
+    let one = pem::encode(PLAIN, &SecretKey::from_seed([1; 32]).to_pkcs8_der());
     write_tight(&two, &format!("{0}{0}", one.as_str()));
     assert!(matches!(load(&two), Err(KeyFileFault::Key { fault: KeyFault::NotPkcs8, .. })));
 }
