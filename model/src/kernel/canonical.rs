@@ -15,8 +15,8 @@
 //! rows there are, nor on how they are blocked or who computes them. Rows that are not finite never come here
 //! ([`Activations`] are made of checked rows), and a weight whose scale is not finite was refused when it was loaded.
 //!
-//! [`Isa::Scalar`] is that text as plain Rust and the reference for the others: AVX2 (`vpmaddubsw` on magnitudes, which
-//! cannot saturate as no sum of two products exceeds 2 · 128 · 127) and AVX-512 VNNI (`vpdpbusd`, four weight rows at
+//! [`Isa::Scalar`] is that text as plain Rust and the reference for the others: AVX2 (`vpmaddubsw`, one weight row
+//! after the other; no sum of two products exceeds 2 · 128 · 127, so it cannot saturate) and AVX-512 VNNI (`vpdpbusd`, four weight rows at
 //! once).
 #![expect(clippy::indexing_slicing, reason = "indices are bounded by the lengths asserted at the entry")]
 
@@ -51,7 +51,7 @@ impl Isa {
         let mut all = vec![Self(Kind::Scalar)];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
                 all.push(Self(Kind::Avx2));
             }
             let wide = is_x86_feature_detected!("avx512f")
@@ -119,6 +119,22 @@ struct Job<'a> {
     row_bytes: usize,
     outputs: usize,
 }
+
+/// The types as generic arguments, those in blocks of 256 last.
+#[cfg(target_arch = "x86_64")]
+const Q8_0: u8 = 0;
+#[cfg(target_arch = "x86_64")]
+const Q4_0: u8 = 1;
+#[cfg(target_arch = "x86_64")]
+const Q5_0: u8 = 2;
+#[cfg(target_arch = "x86_64")]
+const Q5_1: u8 = 3;
+#[cfg(target_arch = "x86_64")]
+const Q4_K: u8 = 4;
+#[cfg(target_arch = "x86_64")]
+const Q5_K: u8 = 5;
+#[cfg(target_arch = "x86_64")]
+const Q6_K: u8 = 6;
 
 /// The four lanes of a sum.
 type Lanes = [f32; QUAD];

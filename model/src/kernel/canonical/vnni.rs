@@ -19,7 +19,7 @@ use std::arch::x86_64::{
 };
 
 use self::scales::Scales;
-use super::Job;
+use super::{Job, Q4_0, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
 use crate::dtype::ElementType;
 use crate::kernel::packed::{Quad, Sixteen};
 
@@ -30,15 +30,6 @@ const MAX_TILE: usize = 8;
 
 /// How many groups of rows the bytes that are fetched lie ahead.
 const AHEAD: usize = 2;
-
-/// The types, as generic arguments.
-const Q8_0: u8 = 0;
-const Q4_0: u8 = 1;
-const Q5_0: u8 = 2;
-const Q5_1: u8 = 3;
-const Q4_K: u8 = 4;
-const Q5_K: u8 = 5;
-const Q6_K: u8 = 6;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn product(job: Job<'_>, y: &mut [f32]) {
