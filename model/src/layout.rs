@@ -46,6 +46,9 @@ pub(crate) fn lay(found: &Located<'_>) -> Result<Laid, LoadError> {
         return Err(wrong("has other rows than are wanted of it"));
     }
     for (first, count) in &pieces {
+        if let Some(span) = stored.span(first * row, (first + count) * row) {
+            span.warm();
+        }
         let bytes = &stored.bytes[first * row..(first + count) * row];
         if let Some(at) = quant::first_non_finite(stored.dtype, bytes) {
             return Err(not_finite(stored, first * width + at));

@@ -79,4 +79,15 @@ impl Span {
     pub(crate) fn bytes(&self) -> &[u8] {
         self.mapping.bytes().get(self.range.clone()).unwrap_or_default()
     }
+
+    /// Brings a file's pages into memory and into this process's page table at once, so that no request waits for them.
+    /// Where the system has no such call they come one by one, when they are first looked at.
+    pub(crate) fn warm(&self) {
+        #[cfg(target_os = "linux")]
+        if let Mapping::File(map) = &self.mapping {
+            let Range { start, end } = self.range;
+            // An older kernel refuses, and that is all that it does.
+            let _ = map.advise_range(memmap2::Advice::PopulateRead, start, end - start);
+        }
+    }
 }
