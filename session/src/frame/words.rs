@@ -52,7 +52,7 @@ fn put<T: Copy, const N: usize>(out: &mut impl BufMut, values: &[T], bytes: impl
 const PIECE: usize = 512;
 
 /// Replaces the content of `out` with the values in `bytes`, whose length is a multiple of theirs.
-pub(super) fn take<T, const N: usize>(out: &mut Vec<T>, bytes: &[u8], value: fn([u8; N]) -> T) {
+pub(super) fn take<T, const N: usize>(out: &mut Vec<T>, bytes: &[u8], value: impl Fn([u8; N]) -> T) {
     out.clear();
     let (chunks, _) = bytes.as_chunks::<N>();
     out.extend(chunks.iter().map(|b| value(*b)));
