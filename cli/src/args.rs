@@ -17,8 +17,8 @@ mod subcommand;
 pub(crate) use activations::ActivationsAs;
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use subcommand::{
-    AccountCommand, AuditCommand, BenchCommand, ConsentCommand, EarningsCommand, IdentityCommand, KeyCommand,
-    LogArgs, ProviderCommand, QuarterArgs,
+    AccountCommand, Against, AuditCommand, BenchCommand, ConsentCommand, EarningsCommand, IdentityCommand,
+    KeyCommand, LogArgs, ProviderCommand, QuarterArgs,
 };
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.

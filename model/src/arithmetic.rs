@@ -10,6 +10,9 @@ pub enum Arithmetic {
     Canonical,
     /// By widening the weights to f32: slower and nearer to other programs' f32 arithmetic, to compare with them.
     Widened,
+    /// By candle's quantised product, whose bits depend on the processor: to measure this crate against it, and for
+    /// nothing else. It takes memory of its own.
+    Candle,
 }
 
 /// How weights that are loaded will be multiplied.

@@ -202,6 +202,9 @@ pub enum ComputeError {
     /// Weights that are floats, or are multiplied as floats, and activations without the rows that they were made of.
     #[error("weights that are multiplied as floats need rows of floats, not quantised activations")]
     FloatWeights,
+    /// What candle says, where it computes.
+    #[error("candle: {0}")]
+    Candle(String),
     /// The experts of a row are not in strictly ascending order.
     #[error("row {row}: experts must be named once each in ascending order")]
     ExpertOrder {

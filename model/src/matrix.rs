@@ -20,8 +20,10 @@ use crate::rows::Rows;
 use crate::threads::Threads;
 use crate::weights::Located;
 
+mod candle;
 mod operand;
 
+pub(crate) use candle::CandleMatrix;
 pub(crate) use operand::Operand;
 
 /// `(outputs, inner)`, as checkpoints store the weight of a linear layer without bias.
@@ -43,6 +45,8 @@ enum Values {
     Stored { dtype: ElementType, bytes: Span },
     /// As they are stored, multiplied by the canonical kernel.
     Quantised { dtype: ElementType, bytes: Span },
+    /// The same, multiplied by candle.
+    Candle { dtype: ElementType, bytes: Span, matrix: CandleMatrix },
 }
 
 impl Matrix {
@@ -63,6 +67,8 @@ impl Matrix {
             Values::Wide(widened(dtype, bytes.bytes(), outputs * inner))
         } else if dtype.is_float() || computing.arithmetic == Arithmetic::Widened {
             Values::Stored { dtype, bytes }
+        } else if computing.arithmetic == Arithmetic::Candle {
+            by_candle(dtype, bytes, (outputs, inner))
         } else {
             Values::Quantised { dtype, bytes }
         };
@@ -97,6 +103,9 @@ impl Matrix {
         if first.checked_add(count).is_none_or(|end| end > self.outputs) {
             let (expected, found) = (self.outputs, first.saturating_add(count));
             return Err(ComputeError::Shape { what: "rows of a matrix", expected, found });
+        }
+        if let Values::Candle { matrix, .. } = &*self.values {
+            return matrix.multiply(x.rows()?, (first, count));
         }
         self.multiply_parts(x, (first, count), self.parts(x.len(), count))
     }
@@ -166,7 +175,9 @@ impl Matrix {
         }
         match &*self.values {
             Values::Wide(values) => copy(values.get(at * self.inner..(at + 1) * self.inner), out),
-            Values::Stored { dtype, bytes } | Values::Quantised { dtype, bytes } => {
+            Values::Stored { dtype, bytes }
+            | Values::Quantised { dtype, bytes }
+            | Values::Candle { dtype, bytes, .. } => {
                 let row = dtype.row_bytes(self.inner).unwrap_or(0);
                 let found = bytes.bytes().get(at * row..(at + 1) * row);
                 found.is_some_and(|bytes| {
@@ -186,7 +197,9 @@ impl Matrix {
     pub(crate) fn bytes(&self) -> usize {
         match &*self.values {
             Values::Wide(values) => size_of_val(values.as_slice()),
-            Values::Stored { bytes, .. } | Values::Quantised { bytes, .. } => bytes.bytes().len(),
+            Values::Stored { bytes, .. } | Values::Quantised { bytes, .. } | Values::Candle { bytes, .. } => {
+                bytes.bytes().len()
+            }
         }
     }
 }
@@ -229,8 +242,20 @@ impl Values {
         match self {
             Self::Wide(values) => Some(values),
             Self::Stored { dtype: ElementType::F32, bytes } => as_floats(bytes.bytes()),
-            Self::Stored { .. } | Self::Quantised { .. } => None,
+            Self::Stored { .. } | Self::Quantised { .. } | Self::Candle { .. } => None,
         }
+    }
+}
+
+/// Weights for candle; floats it multiplies as we do.
+fn by_candle(dtype: ElementType, bytes: Span, shape: (usize, usize)) -> Values {
+    #[expect(
+        clippy::expect_used,
+        reason = "whole blocks in a shape that was checked when they were laid out"
+    )]
+    match CandleMatrix::of(dtype, bytes.bytes(), shape) {
+        Some(matrix) => Values::Candle { matrix: matrix.expect("candle takes whole blocks"), dtype, bytes },
+        None => Values::Stored { dtype, bytes },
     }
 }
 

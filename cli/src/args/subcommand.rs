@@ -184,6 +184,13 @@ pub(crate) enum ProviderCommand {
     Nodes,
 }
 
+/// What `bench decode` can be measured against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Against {
+    /// candle's quantised product, with as many threads
+    Candle,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// One layer's dispatch to a node against a raw QUIC echo of the same bytes
@@ -245,6 +252,9 @@ pub(crate) enum BenchCommand {
         /// Hold everything between router and nodes, so that a round trip takes this much longer: 5ms, 300us
         #[arg(long, value_parser = crate::rtt::parse)]
         rtt: Option<Duration>,
+        /// Measure, without nodes, against the same decoder with another product of quantised weights
+        #[arg(long, conflicts_with_all = ["nodes", "rtt"])]
+        against: Option<Against>,
     },
     /// Tokens per second of 1, 2, 4 and 8 requests at one time through local nodes
     Batch {

@@ -1,5 +1,6 @@
 //! `counterfoil bench …`: what this machine does, measured against a baseline in the same run.
 
+mod candle;
 mod dispatch;
 mod kernel;
 
@@ -12,7 +13,7 @@ use counterfoil_router::Prompt;
 use counterfoil_session::bench::Plan;
 use serde_json::json;
 
-use crate::args::BenchCommand;
+use crate::args::{Against, BenchCommand};
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
 use crate::output;
@@ -30,7 +31,10 @@ pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
         BenchCommand::Dispatch { rounds, hidden, rows, prefill_rows } => {
             dispatch::run(Plan { rows, prefill_rows, hidden, count: rounds }, json).await
         }
-        BenchCommand::Decode { tokens, repeats, nodes, model, rtt } => {
+        BenchCommand::Decode { tokens, repeats, model, against: Some(Against::Candle), .. } => {
+            candle::run(model.as_deref(), (tokens, repeats), json)
+        }
+        BenchCommand::Decode { tokens, repeats, nodes, model, rtt, against: None } => {
             let layout = Layout { nodes, by_expert: false, rtt };
             Box::pin(decode(model.as_deref(), (tokens, repeats), layout, json)).await
         }

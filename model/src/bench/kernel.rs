@@ -2,8 +2,7 @@
 
 use std::hint::black_box;
 
-use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
-use candle_core::{DType, Device, Module, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::Rate;
 use crate::arithmetic::Computing;
@@ -11,7 +10,7 @@ use crate::dtype::ElementType;
 use crate::error::{ComputeError, LoadError};
 use crate::layout::Laid;
 use crate::mapping::Span;
-use crate::matrix::Matrix;
+use crate::matrix::{CandleMatrix, Matrix};
 use crate::quant;
 use crate::rows::Rows;
 
@@ -27,7 +26,7 @@ pub struct Products {
 
 /// As candle keeps a matrix.
 enum Theirs {
-    Quantised(QMatMul),
+    Quantised(CandleMatrix),
     /// `(inner, outputs)`, a view of `(outputs, inner)`
     Float(Tensor),
 }
@@ -76,12 +75,8 @@ impl Products {
         for _ in 0..copies {
             let bytes = Span::owned(stored.clone());
             ours.push(Matrix::of(Laid { dtype, shape: [outputs, inner], bytes }, &computing));
-            theirs.push(match kind(dtype) {
-                Some(kind) => {
-                    let storage = QStorage::from_data(stored.clone().into(), &Device::Cpu, kind)?;
-                    let tensor = QTensor::new(storage, (outputs, inner))?;
-                    Theirs::Quantised(QMatMul::from_qtensor(tensor)?)
-                }
+            theirs.push(match CandleMatrix::of(dtype, &stored, (outputs, inner)) {
+                Some(matrix) => Theirs::Quantised(matrix?),
                 None => Theirs::Float(Tensor::from_slice(&values, (outputs, inner), &Device::Cpu)?.t()?),
             });
         }
@@ -113,7 +108,7 @@ impl Products {
         let start = clock();
         for _ in 0..repeats {
             black_box(match self.theirs.get(self.next % self.theirs.len()) {
-                Some(Theirs::Quantised(matrix)) => Some(matrix.forward(&self.tensor)?),
+                Some(Theirs::Quantised(matrix)) => Some(matrix.apply(&self.tensor)?),
                 Some(Theirs::Float(matrix)) => Some(self.tensor.matmul(matrix)?),
                 None => None,
             });
@@ -145,17 +140,4 @@ fn blocks_of(bytes: usize) -> Vec<u8> {
         *byte &= 0xbb;
     }
     bytes
-}
-
-const fn kind(dtype: ElementType) -> Option<GgmlDType> {
-    Some(match dtype {
-        ElementType::F32 | ElementType::F16 | ElementType::Bf16 => return None,
-        ElementType::Q8_0 => GgmlDType::Q8_0,
-        ElementType::Q4_0 => GgmlDType::Q4_0,
-        ElementType::Q5_0 => GgmlDType::Q5_0,
-        ElementType::Q5_1 => GgmlDType::Q5_1,
-        ElementType::Q4K => GgmlDType::Q4K,
-        ElementType::Q5K => GgmlDType::Q5K,
-        ElementType::Q6K => GgmlDType::Q6K,
-    })
 }

@@ -19,11 +19,16 @@ pub(super) struct Plan {
     pub(super) repeats: u32,
 }
 
-/// Measures in this process where candle has as many threads as this program, or in one that is started so.
+/// Measures.
 pub(super) fn run(plan: &Plan, json: bool) -> Outcome {
+    with_candle_threads(|| measure(plan, json))
+}
+
+/// Does something where candle has as many threads as this program, in a process that is started so where this one is not.
+pub(super) fn with_candle_threads(measure: impl FnOnce() -> Outcome) -> Outcome {
     let threads = Threads::of_process().count();
     if std::env::var(CANDLE_THREADS).is_ok_and(|set| set == threads.to_string()) {
-        return measure(plan, json);
+        return measure();
     }
     // candle reads how many threads it may have from the environment, once.
     let status = Command::new(std::env::current_exe()?)
