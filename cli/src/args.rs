@@ -42,6 +42,9 @@ pub(crate) struct Cli {
     /// Threads that compute, in each process [default: the cores that it may use]
     #[arg(long, global = true, env = "COUNTERFOIL_THREADS", value_name = "N")]
     pub(crate) threads: Option<NonZero<usize>>,
+    /// A file whose first line is the passphrase of this home's keys; nobody but its owner may read it
+    #[arg(long, global = true, env = "COUNTERFOIL_PASSPHRASE_FILE", value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

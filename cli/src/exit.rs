@@ -37,6 +37,11 @@ impl Failure {
         Self { code: 4, cause: cause.into() }
     }
 
+    /// What went wrong, for a command that goes on all the same.
+    pub(crate) fn said(&self) -> String {
+        format!("{:#}", self.cause)
+    }
+
     /// A process of ours ended before its time, with the last thing that it said.
     pub(crate) fn ended(name: &str, code: u8, last_words: &str) -> Self {
         let last_words = last_words.strip_prefix("counterfoil: ").unwrap_or(last_words);

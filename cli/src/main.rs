@@ -8,6 +8,7 @@ mod config;
 mod exit;
 mod hashing;
 mod home;
+mod keys;
 mod machine;
 mod output;
 mod rtt;
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
     if let Some(threads) = cli.threads {
         // Nothing was computed yet, so this is the first choice.
         Threads::choose(threads);
+    }
+    if let Some(file) = &cli.passphrase_file {
+        keys::choose(file.clone());
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::exit::Failure;
 use crate::hashing::is_progress;
+use crate::keys::passphrase_file;
 
 /// How long a process has to say that it is ready, or that it goes on.
 const READY: Duration = Duration::from_secs(120);
@@ -46,6 +47,7 @@ impl Process {
             .args(args)
             .env("COUNTERFOIL_THREADS", Threads::of_process().count().to_string())
             .envs(env.iter().map(|(k, v)| (*k, v)))
+            .envs(passphrase_file().map(|file| ("COUNTERFOIL_PASSPHRASE_FILE", file)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

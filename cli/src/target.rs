@@ -13,6 +13,7 @@ use crate::args::UrlArgs;
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::home::Running;
+use crate::keys::keyring;
 
 /// The client for a router's API.
 pub(crate) fn client(home: &Path, args: &UrlArgs) -> Result<Client, Failure> {
@@ -30,7 +31,7 @@ pub(crate) fn client(home: &Path, args: &UrlArgs) -> Result<Client, Failure> {
 
 /// Carries out an operator's command: at the router that runs on the home, or on its record where none runs.
 pub(crate) async fn operate(home: &Path, command: AdminCommand) -> Result<Value, Failure> {
-    let router_home = RouterHome::open(home).map_err(Failure::store)?;
+    let router_home = RouterHome::open(home, &keyring()?).map_err(Failure::store)?;
     match Office::open(&router_home, CURRENCY, clock::system()) {
         Ok(office) => {
             let done = execute(&office, &router_home, command).map_err(|e| match e {
@@ -51,7 +52,7 @@ async fn remote(home: &Path, command: &AdminCommand) -> Result<Value, Failure> {
             "a router that has just started or is stopping holds the log; try again"
         ))
     })?;
-    let key = admin_key(home).map_err(Failure::store)?;
+    let key = admin_key(home, &keyring()?).map_err(Failure::store)?;
     let body = serde_json::to_value(command).map_err(Failure::store)?;
     Client::new(&running.url, Some(key))?.json(Method::POST, "/admin/v1/command", Some(&body)).await
 }

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use counterfoil_identity::key_file::Keyring;
 use counterfoil_identity::random;
 use counterfoil_model::{Checkpoint, Threads};
 use counterfoil_router::admin::{AdminCommand, execute};
@@ -52,7 +53,8 @@ impl Throwaway {
     ) -> Result<Self, Failure> {
         let folder = Scratch::new()?;
         let path = folder.0.join("router");
-        let home = RouterHome::open_or_create(&path, clock::now().seconds()).map_err(Failure::store)?;
+        let home = RouterHome::open_or_create(&path, &Keyring::default(), clock::now().seconds())
+            .map_err(Failure::store)?;
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = RouterConfig {
             http: loopback,
@@ -68,7 +70,7 @@ impl Throwaway {
         let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(checkpoint), config))
             .await
             .map_err(Failure::store)?;
-        let home = RouterHome::open(&path).map_err(Failure::store)?;
+        let home = RouterHome::open(&path, &Keyring::default()).map_err(Failure::store)?;
         let relay = rtt.map(|rtt| Relay::start(router.nodes_addr(), rtt)).transpose()?;
         let addr = relay.as_ref().map_or_else(|| router.nodes_addr(), Relay::addr);
         let mut network = Self { router, nodes: Vec::new(), relay, _folder: folder };

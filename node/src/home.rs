@@ -19,7 +19,7 @@ use counterfoil_audit::NoteSigner;
 use counterfoil_audit::note::NoteError;
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined};
-use counterfoil_identity::key_file::{self, KeyFileFault};
+use counterfoil_identity::key_file::{KeyFileFault, Keyring};
 use counterfoil_identity::{CaFault, Chain, Credentials, Refused, Signer, TlsKey, TrustDomain};
 use counterfoil_session::ConnectError;
 use counterfoil_spec::ids::{IdSyntax, RouterId};
@@ -82,11 +82,11 @@ pub enum EnrolError {
 }
 
 impl NodeIdentity {
-    /// Reads the identity of an enrolled node.
+    /// Reads the identity of an enrolled node, its keys with this keyring.
     ///
     /// # Errors
     /// [`HomeError`]; of `Io` and kind `NotFound` where the node was never enrolled.
-    pub fn load(home: &Path) -> Result<Self, HomeError> {
+    pub fn load(home: &Path, keys: &Keyring) -> Result<Self, HomeError> {
         let folder = home.join("identity");
         let read = |name: &str| {
             let path = folder.join(name);
@@ -97,10 +97,10 @@ impl NodeIdentity {
             fs::read_to_string(&path).map_err(|source| HomeError::Io { path, source })
         };
         let chain = Chain::from_pem(&text("chain.pem")?)?;
-        let tls = TlsKey::from_secret(key_file::load(&folder.join("tls.key"))?);
+        let tls = TlsKey::from_secret(keys.load(&folder.join("tls.key"))?);
         Ok(Self {
-            key: Arc::new(key_file::load(&folder.join("node.key"))?),
-            log_key: Arc::new(key_file::load(&folder.join("log.key"))?),
+            key: keys.signer(&folder.join("node.key"))?,
+            log_key: keys.signer(&folder.join("log.key"))?,
             credentials: Credentials::new(chain, &tls),
             domain: TrustDomain::new(&read("root.der")?)?,
             router: text("router")?.trim().parse()?,
@@ -115,15 +115,16 @@ impl NodeIdentity {
 /// [`EnrolError`].
 pub async fn enrol(
     home: &Path,
+    keys: &Keyring,
     token: JoinToken,
     router: SocketAddr,
     now: &Now,
 ) -> Result<NodeIdentity, EnrolError> {
     let folder = home.join("identity");
-    let keep = |name: &str| key_file::load_or_create(&folder.join(name)).map_err(HomeError::from);
-    let (key, log_key, recovery) = (keep("node.key")?, keep("log.key")?, keep("recovery.key")?);
+    let keep = |name: &str| keys.load_or_create(&folder.join(name)).map_err(HomeError::from);
+    let signer = |name: &str| keys.signer_or_create(&folder.join(name)).map_err(HomeError::from);
+    let (key, log_key, recovery) = (signer("node.key")?, signer("log.key")?, keep("recovery.key")?);
     let tls = keep("tls.key")?;
-    let (key, log_key): (Arc<dyn Signer>, Arc<dyn Signer>) = (key.into(), log_key.into());
     let vkey = NoteSigner::new(&log_origin(&key.public().node_id()), Arc::clone(&log_key))?.vkey();
     let recovery_hash = digest::derive(context::RECOVERY_KEY, &[recovery.public().wire().as_bytes()]);
     let client = EnrolClient::new(token, Arc::clone(&key), TlsKey::from_secret(tls), recovery_hash, vkey);

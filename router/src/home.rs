@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use counterfoil_identity::digest::{self, context};
-use counterfoil_identity::key_file::{self, KeyFileFault};
+use counterfoil_identity::key_file::{self, KeyFileFault, Keyring};
 use counterfoil_identity::{CaFault, IssuingCa, Refused, Root, SecretKey, Signer, TrustDomain, random};
 use counterfoil_model::Manifest;
 use counterfoil_spec::ids::{Hash, ManifestId, NetId, RouterId};
@@ -94,6 +94,7 @@ pub struct RouterHome {
     next_root_hash: Hash,
     identity: Arc<dyn Signer>,
     log_key: Arc<dyn Signer>,
+    keys: Keyring,
 }
 
 impl RouterHome {
@@ -101,50 +102,50 @@ impl RouterHome {
     ///
     /// # Errors
     /// [`HomeError`] names the file.
-    pub fn open_or_create(path: &Path, now: Seconds) -> Result<Self, HomeError> {
+    pub fn open_or_create(path: &Path, keys: &Keyring, now: Seconds) -> Result<Self, HomeError> {
         make_folder(path)?;
         write_format(path)?;
         let identity_folder = path.join("identity");
         make_folder(&identity_folder)?;
         let at = |name: &str| identity_folder.join(name);
-        let root = open_root(&at("root.key"), &at("root.der"), now)?;
-        let next_root = key_file::load_or_create(&at("next-root.key"))?;
-        let ca = open_ca(&root, &at("ca.key"), &at("ca.der"), now)?;
-        let identity = key_file::load_or_create(&at("router.key"))?;
-        let log_key = key_file::load_or_create(&at("log.key"))?;
+        let root = open_root(keys, &at("root.key"), &at("root.der"), now)?;
+        let next_root = keys.signer_or_create(&at("next-root.key"))?;
+        let ca = open_ca(keys, &root, &at("ca.key"), &at("ca.der"), now)?;
+        let identity = keys.signer_or_create(&at("router.key"))?;
+        let log_key = keys.signer_or_create(&at("log.key"))?;
         if !at("admin.key").exists() {
-            key_file::store(&at("admin.key"), &SecretKey::generate())?;
+            keys.store(&at("admin.key"), &SecretKey::generate())?;
         }
-        Ok(Self::of(path, &root, &next_root, ca, (identity, log_key)))
+        Ok(Self::of((path, keys), &root, &*next_root, ca, (identity, log_key)))
     }
 
-    /// Opens a home that exists.
+    /// Opens a home that exists, its keys with this keyring.
     ///
     /// # Errors
     /// [`HomeError::Missing`] for a folder that is none.
-    pub fn open(path: &Path) -> Result<Self, HomeError> {
-        let missing = FILES.iter().find(|name| !path.join("identity").join(name).exists());
+    pub fn open(path: &Path, keys: &Keyring) -> Result<Self, HomeError> {
+        let missing = FILES.iter().find(|name| !key_file::is_there(&path.join("identity").join(name)));
         if let Some(name) = missing {
             return Err(HomeError::Missing(path.join("identity").join(name).display().to_string()));
         }
         check_format(path)?;
         let at = |name: &str| path.join("identity").join(name);
         let root_der = std::fs::read(at("root.der")).map_err(io_error(&at("root.der")))?;
-        let root = Root::from_parts(key_file::load(&at("root.key"))?, root_der).map_err(|source| {
+        let root = Root::from_parts(keys.signer(&at("root.key"))?, root_der).map_err(|source| {
             HomeError::Certificate { path: at("root.der").display().to_string(), source }
         })?;
-        let ca = read_ca(&root, &at("ca.key"), &at("ca.der"))?;
-        let next_root = key_file::load(&at("next-root.key"))?;
-        let keys = (key_file::load(&at("router.key"))?, key_file::load(&at("log.key"))?);
-        Ok(Self::of(path, &root, &next_root, ca, keys))
+        let ca = read_ca(keys, &root, &at("ca.key"), &at("ca.der"))?;
+        let next_root = keys.signer(&at("next-root.key"))?;
+        let own = (keys.signer(&at("router.key"))?, keys.signer(&at("log.key"))?);
+        Ok(Self::of((path, keys), &root, &*next_root, ca, own))
     }
 
     fn of(
-        path: &Path,
+        (path, keys): (&Path, &Keyring),
         root: &Root,
-        next_root: &SecretKey,
+        next_root: &dyn Signer,
         ca: IssuingCa,
-        (identity, log_key): (SecretKey, SecretKey),
+        (identity, log_key): (Arc<dyn Signer>, Arc<dyn Signer>),
     ) -> Self {
         Self {
             path: path.to_owned(),
@@ -152,8 +153,9 @@ impl RouterHome {
             root_der: root.der().to_vec(),
             root_key: Arc::clone(root.key()),
             next_root_hash: digest::derive(context::NEXT_ROOT, &[&next_root.public().spki_der()]),
-            identity: identity.into(),
-            log_key: log_key.into(),
+            identity,
+            log_key,
+            keys: keys.clone(),
         }
     }
 
@@ -242,6 +244,12 @@ impl RouterHome {
         self.identity.public().router_id()
     }
 
+    /// What its keys were opened with.
+    #[must_use]
+    pub const fn keys(&self) -> &Keyring {
+        &self.keys
+    }
+
     /// The log's origin: the name under which its heads are signed.
     #[must_use]
     pub fn origin(&self) -> String {
@@ -260,8 +268,8 @@ pub fn origin(net_id: &NetId, whose: &str) -> String {
 ///
 /// # Errors
 /// [`HomeError`] where the key file is missing or loose.
-pub fn admin_key(home: &Path) -> Result<String, HomeError> {
-    let key = key_file::load(&home.join("identity/admin.key"))?;
+pub fn admin_key(home: &Path, keys: &Keyring) -> Result<String, HomeError> {
+    let key = keys.load(&home.join("identity/admin.key"))?;
     Ok(format!("cfa-{}", HEXLOWER.encode(digest::derive(ADMIN_KEY, &[&*key.seed()]).as_bytes())))
 }
 
@@ -301,9 +309,9 @@ fn write_format(home: &Path) -> Result<(), HomeError> {
     replace(&path, format!("{{ \"format\": {HOME_FORMAT} }}\n").as_bytes())
 }
 
-fn open_root(key: &Path, der: &Path, now: Seconds) -> Result<Root, HomeError> {
+fn open_root(keys: &Keyring, key: &Path, der: &Path, now: Seconds) -> Result<Root, HomeError> {
     let fail = |source| HomeError::Certificate { path: der.display().to_string(), source };
-    let secret = key_file::load_or_create(key)?;
+    let secret = keys.signer_or_create(key)?;
     if der.exists() {
         let bytes = std::fs::read(der).map_err(io_error(der))?;
         return Root::from_parts(secret, bytes).map_err(fail);
@@ -313,27 +321,34 @@ fn open_root(key: &Path, der: &Path, now: Seconds) -> Result<Root, HomeError> {
     Ok(root)
 }
 
-fn read_ca(root: &Root, key: &Path, der: &Path) -> Result<IssuingCa, HomeError> {
+fn read_ca(keys: &Keyring, root: &Root, key: &Path, der: &Path) -> Result<IssuingCa, HomeError> {
     let domain = TrustDomain::new(root.der()).map_err(|refused| HomeError::Root {
         path: der.with_file_name("root.der").display().to_string(),
         refused,
     })?;
     let bytes = std::fs::read(der).map_err(io_error(der))?;
-    IssuingCa::from_parts(key_file::load(key)?, bytes, &domain)
+    IssuingCa::from_parts(keys.signer(key)?, bytes, &domain)
         .map_err(|source| HomeError::Certificate { path: der.display().to_string(), source })
 }
 
-fn open_ca(root: &Root, key: &Path, der: &Path, now: Seconds) -> Result<IssuingCa, HomeError> {
-    if key.exists() && der.exists() {
-        let ca = read_ca(root, key, der)?;
+fn open_ca(
+    keys: &Keyring,
+    root: &Root,
+    key: &Path,
+    der: &Path,
+    now: Seconds,
+) -> Result<IssuingCa, HomeError> {
+    if key_file::is_there(key) && der.exists() {
+        let ca = read_ca(keys, root, key, der)?;
         if ca.not_after() > now.plus(CA_RENEW_BEFORE_S) {
             return Ok(ca);
         }
         // Leaves carry their CA, so those of the old one stay valid to their own end.
-        let aside = key.with_extension(format!("until-{}", ca.not_after().0));
-        std::fs::rename(key, &aside).map_err(io_error(&aside))?;
+        let used = if key.exists() { key.to_owned() } else { key.with_extension("agent") };
+        let aside = used.with_extension(format!("until-{}", ca.not_after().0));
+        std::fs::rename(&used, &aside).map_err(io_error(&aside))?;
     }
-    let secret = key_file::load_or_create(key)?;
+    let secret = keys.signer_or_create(key)?;
     let ca = root
         .issue_ca(secret, now)
         .map_err(|source| HomeError::Certificate { path: der.display().to_string(), source })?;

@@ -268,7 +268,7 @@ pub(crate) fn open(
     }
     let keyless = if config.keyless { Some(local_account(&office)?) } else { None };
     let vault = Vault::open(&home.path().join("vault"))?;
-    let admin_key_hash = key_hash(&admin_key(home.path())?);
+    let admin_key_hash = key_hash(&admin_key(home.path(), home.keys())?);
     let started = office.now();
     let left = vault.left_running()?;
     let metrics = Arc::new(Metrics::default());

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use counterfoil_audit::LogReader;
+use counterfoil_identity::key_file::Keyring;
 use counterfoil_ledger::settle::{AsOf, Quarter};
 use counterfoil_router::admin::{AdminCommand, AdminError, execute};
 use counterfoil_router::home::RouterHome;
@@ -24,7 +25,7 @@ const NEW_YEAR: u64 = 1_798_761_600;
 const LATER: u64 = NEW_YEAR + 86_400;
 
 fn open(path: &Path, at: u64) -> (RouterHome, Office) {
-    let home = RouterHome::open_or_create(path, Seconds(at)).unwrap();
+    let home = RouterHome::open_or_create(path, &Keyring::default(), Seconds(at)).unwrap();
     let office = Office::open(&home, CURRENCY, Arc::new(move || Millis(at * 1000))).unwrap();
     (home, office)
 }
@@ -128,7 +129,7 @@ fn the_first_quarter_to_close_is_the_networks_first() {
 fn a_home_whose_log_is_gone_begins_no_second_one() {
     let folder = network();
     std::fs::remove_dir_all(folder.path().join("log")).unwrap();
-    let home = RouterHome::open(folder.path()).unwrap();
+    let home = RouterHome::open(folder.path(), &Keyring::default()).unwrap();
     let opened = Office::open(&home, CURRENCY, Arc::new(|| Millis(LATER * 1000)));
     assert!(matches!(opened, Err(OfficeError::LogGone(_))), "{opened:?}");
 }

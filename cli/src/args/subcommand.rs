@@ -18,6 +18,29 @@ pub(crate) enum IdentityCommand {
         #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
         expires: u64,
     },
+    /// Put this home's keys under a passphrase, or under another one
+    Protect {
+        /// A file whose first line is the new passphrase
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: PathBuf,
+    },
+    /// Take this home's keys out from under their passphrase
+    Unprotect,
+    /// Hold keys in this process and sign for others over a local socket (the protocol of SSH agents)
+    Agent {
+        /// The folder with the keys [default: `identity` in the home]
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+        /// Where to listen; in a folder that nobody else can enter
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+    },
+    /// Let an agent sign with those of this home's keys that it holds
+    UseAgent {
+        /// Where the agent listens
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+    },
     /// Enrol this home as a node, without starting it
     Enroll {
         /// The router's address for enrolment

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::args::ConsentCommand;
 use crate::command::account::id;
 use crate::exit::{Failure, Outcome};
+use crate::keys::keyring;
 use crate::output;
 
 /// What a log says about consent.
@@ -54,7 +55,8 @@ fn read(home: &Path) -> Result<Consents, Failure> {
             if g.author_role == Role::Node.number() {
                 // A node's own log names no router: it consented to the one that its home pins.
                 out.keys.insert(g.author_id, g.author_key);
-                out.router = NodeIdentity::load(home).ok().map(|i| i.router);
+                out.router =
+                    keyring().ok().and_then(|keys| NodeIdentity::load(home, &keys).ok()).map(|i| i.router);
                 out.any_model = true;
             } else {
                 out.router = Some(g.author_id.as_router());

@@ -17,6 +17,7 @@ use crate::args::UrlArgs;
 use crate::command::account::text;
 use crate::exit::{Failure, Outcome};
 use crate::home::Running;
+use crate::keys::keyring;
 use crate::output;
 use crate::target;
 
@@ -114,18 +115,20 @@ fn flush_times(home: &Path) -> std::io::Result<Vec<Duration>> {
 
 fn router_identity(home: &Path) -> Finding {
     let what = "router";
-    match RouterHome::open(home) {
+    let opened = keyring().map_err(|e| e.said());
+    match opened.and_then(|keys| RouterHome::open(home, &keys).map_err(|e| e.to_string())) {
         Ok(router) => {
             let days = router.ca().not_after().0.saturating_sub(clock::now().seconds().0) / 86_400;
             Finding { what, ok: true, said: format!("{}; its CA ends in {days} days", router.router_id()) }
         }
-        Err(e) => Finding { what, ok: false, said: e.to_string() },
+        Err(said) => Finding { what, ok: false, said },
     }
 }
 
 fn node_identity(home: &Path) -> Finding {
     let what = "node";
-    let identity = match NodeIdentity::load(home) {
+    let opened = keyring().map_err(|e| e.said());
+    let identity = match opened.and_then(|keys| NodeIdentity::load(home, &keys).map_err(|e| e.to_string())) {
         Ok(identity) => identity,
         Err(e) => return Finding { what, ok: false, said: format!("{}: {e}", home.display()) },
     };

@@ -1,8 +1,11 @@
 //! `counterfoil identity …`: keys, certificates and join tokens.
 
+mod keys;
+
 use std::path::Path;
 
 use counterfoil_audit::NoteSigner;
+use counterfoil_identity::key_file::is_there;
 use counterfoil_node::NodeIdentity;
 use counterfoil_router::admin::AdminCommand;
 use counterfoil_router::clock;
@@ -14,6 +17,7 @@ use crate::command::account::text;
 use crate::command::serve::join;
 use crate::exit::{Failure, Outcome};
 use crate::home::Running;
+use crate::keys::keyring;
 use crate::output;
 use crate::target::operate;
 
@@ -21,7 +25,7 @@ use crate::target::operate;
 pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Outcome {
     match command {
         IdentityCommand::Init => {
-            RouterHome::open_or_create(home, clock::now().seconds()).map_err(Failure::store)?;
+            RouterHome::open_or_create(home, &keyring()?, clock::now().seconds()).map_err(Failure::store)?;
             show(home, json)?;
             if !json {
                 output::line(
@@ -43,6 +47,15 @@ pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Ou
             }
             Ok(())
         }
+        IdentityCommand::Protect { new_passphrase_file } => {
+            keys::seal(home, Some(&new_passphrase_file), json)
+        }
+        IdentityCommand::Unprotect => keys::seal(home, None, json),
+        IdentityCommand::Agent { keys, socket } => {
+            let folder = keys.unwrap_or_else(|| home.join("identity"));
+            keys::serve(&folder, &socket, json).await
+        }
+        IdentityCommand::UseAgent { socket } => keys::use_agent(home, &socket, json),
         IdentityCommand::Enroll { enrol, join_token } => {
             let identity = Box::pin(join(home, &join_token, enrol)).await?;
             let value = node(&identity);
@@ -53,12 +66,12 @@ pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Ou
 }
 
 fn show(home: &Path, json: bool) -> Outcome {
-    if home.join("identity/router.key").exists() {
-        let router = RouterHome::open(home).map_err(Failure::store)?;
+    if is_there(&home.join("identity/router.key")) {
+        let router = RouterHome::open(home, &keyring()?).map_err(Failure::store)?;
         print(&describe(&router)?, json);
         return Ok(());
     }
-    let identity = NodeIdentity::load(home).map_err(|e| {
+    let identity = NodeIdentity::load(home, &keyring()?).map_err(|e| {
         Failure::store(anyhow::anyhow!(
             "{} holds neither a router's nor a node's identity: {e}",
             home.display()

@@ -13,6 +13,7 @@ use crate::args::{RouterArgs, Switch};
 use crate::exit::{Failure, Outcome};
 use crate::hashing::{self, Watcher};
 use crate::home::Running;
+use crate::keys::keyring;
 use crate::output;
 use crate::supervise::{follow_parent, interrupted};
 
@@ -24,7 +25,8 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
     }
     let checkpoints = checkpoints(&args.model)?;
     let repositories = repositories(&args.hub_repository, checkpoints.len())?;
-    let router_home = RouterHome::open_or_create(home, clock::now().seconds()).map_err(Failure::store)?;
+    let router_home =
+        RouterHome::open_or_create(home, &keyring()?, clock::now().seconds()).map_err(Failure::store)?;
     tokio::select! {
         () = &mut stop => return Ok(()),
         hashed = hashing::describe(hashing::folder(home), &checkpoints, Watcher::of(args.supervised)) => hashed?,

@@ -12,6 +12,7 @@ use crate::command::serve::needs_enrolment;
 use crate::exit::{Failure, Outcome};
 use crate::hashing;
 use crate::home::{HomeLock, Running, RunningNode};
+use crate::keys::keyring;
 use crate::machine::share_of_memory;
 use crate::output;
 use crate::size::ByteSize;
@@ -105,7 +106,7 @@ async fn start(home: &Path, args: RunArgs, log: &str) -> Result<(Fleet, Process,
     let mut router =
         Process::start("the router", &router_args(home, &args, log), &[], home.join("run/router.log"))?;
     let facts = RouterFacts::read(&router.ready().await?)?;
-    let key = counterfoil_router::home::admin_key(home).map_err(Failure::store)?;
+    let key = counterfoil_router::home::admin_key(home, &keyring()?).map_err(Failure::store)?;
     let admin = Client::new(&format!("http://{}", facts.http), Some(key))?;
     let max_memory = args.max_memory.map_or_else(|| share_of_memory(args.nodes), Ok)?;
     let fleet = Fleet { home: home.to_owned(), args, max_memory, log: log.to_owned(), facts, admin };

@@ -22,6 +22,7 @@ use crate::args::{FetchingArgs, ServeArgs, Switch};
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
 use crate::hashing::{self, Watcher};
+use crate::keys::keyring;
 use crate::machine::share_of_memory;
 use crate::output;
 use crate::size::ByteSize;
@@ -94,7 +95,8 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
 
 /// Whether a node's home holds no certificate that is worth connecting with.
 pub(crate) fn needs_enrolment(home: &Path) -> bool {
-    let Ok(identity) = NodeIdentity::load(home) else { return true };
+    let identity = keyring().ok().and_then(|keys| NodeIdentity::load(home, &keys).ok());
+    let Some(identity) = identity else { return true };
     let end = certificate_end(&identity.credentials.chain().leaf);
     end.map_or(true, |end| clock::now().seconds().plus(RENEW_BELOW_S) > end)
 }
@@ -102,7 +104,7 @@ pub(crate) fn needs_enrolment(home: &Path) -> bool {
 /// Enrols a home with a join token.
 pub(crate) async fn join(home: &Path, token: &str, at: SocketAddr) -> Result<NodeIdentity, Failure> {
     let token: JoinToken = token.parse().map_err(|e| Failure::wrong_use(format!("the join token: {e}")))?;
-    enrol(home, token, at, &clock::system()).await.map_err(|e| match &e {
+    enrol(home, &keyring()?, token, at, &clock::system()).await.map_err(|e| match &e {
         EnrolError::Connect(ConnectError::Refused(_) | ConnectError::RefusedByPeer { .. }) => {
             Failure::refused(e)
         }
@@ -120,7 +122,7 @@ async fn identity(home: &Path, args: &ServeArgs) -> Result<NodeIdentity, Failure
         }
         _ => {}
     }
-    NodeIdentity::load(home).map_err(|e| match e {
+    NodeIdentity::load(home, &keyring()?).map_err(|e| match e {
         HomeError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Failure::wrong_use(format!(
             "{} is not enrolled yet; ask the router's operator for `counterfoil identity join-token` and pass --join-token and --enrol",
             home.display()

@@ -17,6 +17,7 @@ mod crashes;
 mod fetching;
 mod harness;
 mod http;
+mod keys;
 mod logits;
 mod models;
 mod networks;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use counterfoil_identity::enrol::JoinToken;
+use counterfoil_identity::key_file::Keyring;
 use counterfoil_model::Checkpoint;
 use counterfoil_node::{Node, NodeConfig, NodeIdentity, enrol};
 use counterfoil_router::admin::{AdminCommand, execute};
@@ -45,7 +46,12 @@ impl Network {
     /// A router without nodes.
     pub(crate) async fn new(model: Checkpoint, dealing: Dealing, hedging: Hedging) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let home = RouterHome::open_or_create(&folder.path().join("router"), clock::now().seconds()).unwrap();
+        let home = RouterHome::open_or_create(
+            &folder.path().join("router"),
+            &Keyring::default(),
+            clock::now().seconds(),
+        )
+        .unwrap();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = RouterConfig {
             http: loopback,
@@ -129,7 +135,7 @@ impl Network {
 
     async fn enrolled(&mut self) -> (NodeIdentity, std::path::PathBuf) {
         let (office, home) = (self.router.office(), self.folder.path().join("router"));
-        let home = RouterHome::open(&home).unwrap();
+        let home = RouterHome::open(&home, &Keyring::default()).unwrap();
         let reply = thread::scope(|scope| {
             let command = AdminCommand::JoinToken { expires_s: 600 };
             scope.spawn(|| execute(office, &home, command).unwrap()).join().unwrap()
@@ -138,7 +144,9 @@ impl Network {
         let own = self.folder.path().join(format!("node-{}", self.nodes));
         self.nodes += 1;
         std::fs::create_dir_all(&own).unwrap();
-        let identity = Box::pin(enrol(&own, token, self.router.enrol_addr(), &clock::system())).await;
+        let identity =
+            Box::pin(enrol(&own, &Keyring::default(), token, self.router.enrol_addr(), &clock::system()))
+                .await;
         (identity.unwrap(), own)
     }
 

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use counterfoil_identity::Refused;
 use counterfoil_identity::enrol::{JoinToken, MemoryTokens};
+use counterfoil_identity::key_file::Keyring;
 use counterfoil_node::{EnrolError, HomeError, NodeIdentity, enrol};
 use counterfoil_session::ConnectError;
 use counterfoil_session::sandbox::{Sandbox, machine_clock};
@@ -31,8 +32,11 @@ impl Office {
     ) -> (Result<(), ConnectError>, Result<NodeIdentity, EnrolError>) {
         let endpoint = self.net.enrolling().unwrap();
         let addr = endpoint.local_addr().unwrap();
-        let (there, here) =
-            tokio::join!(self.net.enrol(&endpoint, &self.tokens), enrol(home, token, addr, &self.net.now));
+        let keys = Keyring::default();
+        let (there, here) = tokio::join!(
+            self.net.enrol(&endpoint, &self.tokens),
+            enrol(home, &keys, token, addr, &self.net.now)
+        );
         (there.map(drop), here)
     }
 }
@@ -43,7 +47,7 @@ async fn an_enrolled_node_finds_its_identity_again() {
     let (there, here) = office.enrol(home.path(), office.token()).await;
     there.unwrap();
     let joined = here.unwrap();
-    let loaded = NodeIdentity::load(home.path()).unwrap();
+    let loaded = NodeIdentity::load(home.path(), &Keyring::default()).unwrap();
     assert_eq!(loaded.key.public(), joined.key.public());
     assert_eq!(loaded.log_key.public(), joined.log_key.public());
     assert_eq!(loaded.credentials.chain(), joined.credentials.chain());
@@ -78,7 +82,8 @@ async fn a_token_enrols_one_node() {
         panic!("not told")
     };
     assert_eq!(refusal, Refusal::EnrolUsed);
-    let Err(HomeError::Key(_) | HomeError::Io { .. }) = NodeIdentity::load(other.path()) else {
+    let Err(HomeError::Key(_) | HomeError::Io { .. }) = NodeIdentity::load(other.path(), &Keyring::default())
+    else {
         panic!("enrolled")
     };
 }

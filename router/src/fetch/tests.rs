@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use counterfoil_identity::key_file::Keyring;
 use counterfoil_model::{Existing, Quant, split};
 use counterfoil_session::sandbox::{Member, Sandbox, hello};
 use counterfoil_session::{NodeEndpoint, NodeLane, RouterEndpoint};
@@ -100,7 +101,8 @@ impl Scene {
 }
 
 fn desk(folder: &Path, checkpoint: &Arc<Checkpoint>, now: Now) -> Desk {
-    let home = RouterHome::open_or_create(&folder.join("router"), now().seconds()).unwrap();
+    let home =
+        RouterHome::open_or_create(&folder.join("router"), &Keyring::default(), now().seconds()).unwrap();
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = RouterConfig {
         http: loopback,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::command::account::text;
 use crate::exit::{Failure, Outcome};
+use crate::keys::keyring;
 use crate::output;
 use crate::target::operate;
 
@@ -21,7 +22,7 @@ pub(super) async fn run(
     json: bool,
 ) -> Outcome {
     let checkpoint = super::checkpoint(Some(path))?;
-    let router_home = RouterHome::open(home).map_err(Failure::store)?;
+    let router_home = RouterHome::open(home, &keyring()?).map_err(Failure::store)?;
     let bar = output::byte_progress("hashing");
     let kept = KeptManifests::in_folder(home.join("manifests")).describe(&checkpoint, &|done, all| {
         bar.set_length(all);
