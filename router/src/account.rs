@@ -4,23 +4,21 @@
 //! close each order -> check the node's half -> countersign -> append [work…, inference] -> durable -> acknowledge
 //! ```
 
-use std::sync::Arc;
-use std::time::Duration;
+mod closing;
 
 use counterfoil_audit::NewEntry;
-use counterfoil_consent::{ReceiptFault, check_node_half, countersign};
+use counterfoil_consent::check_node_half;
 use counterfoil_identity::digest;
 use counterfoil_session::RouterLane;
 use counterfoil_spec::amount::TokenCount;
 use counterfoil_spec::ids::{Hash, ManifestId, NodeId, Serial};
-use counterfoil_spec::limits::RECEIPT_INCLUDE_MS;
-use counterfoil_spec::message::{CloseSlot, NodeReceipt, ReceiptAck};
+use counterfoil_spec::message::{NodeReceipt, ReceiptAck};
 use counterfoil_spec::payload::{FinishReason, Inference, Work as WorkEntry};
-use counterfoil_spec::receipt::{Receipt, ReceiptBody};
+use counterfoil_spec::receipt::ReceiptBody;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
-use futures_util::future::join_all;
 
+use self::closing::{Closed, acknowledge, close_all, countersigned, entries, unwritten};
 use crate::desk::Desk;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
@@ -28,13 +26,6 @@ use crate::office::OfficeError;
 use crate::registry::Host;
 use crate::vault::Running;
 use crate::work::{Order, Party};
-
-/// How long one that owes an answer to a ping may take.
-const SILENT_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long the entries of a countersigned receipt may take to become durable.
-const INCLUDE_MARGIN_MS: u64 = 10_000;
-/// How long a node may take to hand in its receipt.
-const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a request came to.
 #[derive(Debug)]
@@ -51,13 +42,6 @@ pub(crate) struct Record<'a> {
     pub(crate) started: Millis,
     pub(crate) finish: FinishReason,
     pub(crate) failed_node: Option<NodeId>,
-}
-
-/// A receipt with both halves, and where the second one goes.
-struct Settled {
-    receipt: Receipt,
-    body: ReceiptBody,
-    lane: RouterLane,
 }
 
 /// A receipt that is countersigned.
@@ -107,24 +91,7 @@ pub(crate) async fn settle_gone(desk: &Desk, request: Serial, host: &Host, order
 /// Closes a request's orders and makes its entries durable; returns the index of its `inference` entry.
 pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>) -> Result<u64, ApiError> {
     let failed = record.finish == FinishReason::Failed;
-    let (mut orders, mut places) = (Vec::new(), Vec::new());
-    let mut gone = Vec::new();
-    for party in parties {
-        places.extend(party.place);
-        gone.extend(party.gone);
-        orders.extend(party.order.map(|order| (party.host, order)));
-    }
-    // A node gives no more work to a router that owes it too many countersignatures, so no more requests than that
-    // are settled with it at one time. Parties are in the order of node ids, so none waits for another in a circle.
-    let mut owed = Vec::with_capacity(orders.len());
-    for (host, _) in &orders {
-        owed.extend(Arc::clone(&host.shared.settling).acquire_owned().await.ok());
-    }
-    let used = orders.iter().map(|(_, o)| o.used).sum::<u64>() + gone.iter().map(|g| g.used).sum::<u64>();
-    let closings = orders.iter().map(|(host, order)| close(desk, host, order, failed));
-    let mut settled: Vec<Settled> = join_all(closings).await.into_iter().flatten().collect();
-    drop(places);
-    settled.sort_by_key(|s| s.body.node);
+    let Closed { settled, gone, used, owed } = close_all(desk, parties, failed).await;
     let mut works: Vec<Receipted> = settled.iter().map(|s| Receipted::of(&s.body)).collect();
     works.extend(gone.iter().filter_map(|g| g.receipted));
     works.sort_by_key(|w| (w.node, w.serial));
@@ -136,13 +103,7 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
             return Err(e);
         }
     };
-    let mut entries: Vec<NewEntry> = settled
-        .iter()
-        .map(|s| {
-            let work = WorkEntry { receipt: s.receipt.clone(), request: record.serial };
-            NewEntry::new(s.body.serial, work)
-        })
-        .collect();
+    let mut entries = entries(&settled, record.serial);
     let works = u64::try_from(entries.len()).unwrap_or(u64::MAX);
     entries.push(NewEntry::new(record.serial, inference));
     let appended = desk.office.append(entries).await;
@@ -150,114 +111,32 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
         desk.office.books().ledger.void(&record.serial);
     }
     let appended = appended.map_err(|e| {
-        for s in &settled {
-            s.lane.shut(Refusal::SessionInternal, "the router cannot write its log");
-        }
+        unwritten(&settled);
         ApiError::unavailable(format!("the request could not be written to the log and is not billed: {e}"))
     })?;
-    for s in &settled {
-        let ack = ReceiptAck {
-            serial: s.body.serial,
-            router_sig: s.receipt.router_sig,
-            include_by: s.receipt.include_by,
-        };
-        // A node that is gone asks for it when it is back.
-        let _ = s.lane.ack(ack);
-    }
+    acknowledge(&settled);
     drop(owed);
     Ok(appended.first + works)
 }
 
-async fn close(desk: &Desk, host: &Host, order: &Order, cancelled: bool) -> Option<Settled> {
-    let (lane, cti) = (&host.lane, host.cti());
-    // An answer does not wait for the receipt of a node that let it wait before; its last interim one counts.
-    let patience = if host.is_silent() { SILENT_TIMEOUT } else { RECEIPT_TIMEOUT };
-    let asked = lane.close(CloseSlot { slot: order.slot, used: order.used, cancelled });
-    let handed = match asked {
-        Ok(answer) => match tokio::time::timeout(patience, answer).await {
-            Ok(Ok(receipt)) => Some(receipt),
-            Ok(Err(e)) => {
-                tracing::warn!(node = %lane.node(), error = %e, "no receipt");
-                None
-            }
-            Err(_) => {
-                tracing::warn!(node = %lane.node(), "no receipt within {patience:?}");
-                None
-            }
-        },
-        Err(e) => {
-            tracing::warn!(node = %lane.node(), error = %e, "the order could not be closed");
-            None
-        }
-    };
-    // A node that died is credited with what it had receipted on the way.
-    let handed = handed.or_else(|| lane.interim_receipt(order.slot));
-    lane.forget(order.slot);
-    countersigned(desk, lane, cti, order, &handed?)
-}
-
-/// Checks a node's half and adds the router's.
-fn countersigned(
+/// Closes the orders of work that nobody asked to be answered: its receipts are logged, without an inference, and earn
+/// nothing.
+pub(crate) async fn settle_unbilled(
     desk: &Desk,
-    lane: &RouterLane,
-    cti: Serial,
-    order: &Order,
-    half: &NodeReceipt,
-) -> Option<Settled> {
-    match check(desk, lane, cti, order, half) {
-        Ok(body) if body.closed.plus(RECEIPT_INCLUDE_MS) <= desk.office.now().plus(INCLUDE_MARGIN_MS) => {
-            tracing::warn!(node = %lane.node(), "a receipt that could not be logged in the time it promises");
-            None
-        }
-        Ok(body) => {
-            let (key, net_id) = (lane.peer().key(), desk.home.net_id());
-            let receipt =
-                countersign(&half.body, &half.node_sig, key, desk.office.identity(), &net_id).ok()?;
-            Some(Settled { receipt, body, lane: lane.clone() })
-        }
-        Err(e) => {
-            desk.metrics.peers_refused.one();
-            tracing::warn!(node = %lane.node(), error = %e, "a receipt that does not fit its order");
-            None
-        }
+    request: Serial,
+    parties: Vec<Party>,
+) -> Result<(), OfficeError> {
+    let Closed { settled, owed, .. } = close_all(desk, parties, false).await;
+    if settled.is_empty() {
+        return Ok(());
     }
-}
-
-/// Why a node's half of a receipt is not countersigned.
-#[derive(Debug, thiserror::Error)]
-enum Unfit {
-    #[error(transparent)]
-    Half(#[from] ReceiptFault),
-    #[error("it names another {0}")]
-    Other(&'static str),
-    #[error("it claims {claimed} forwards and {used} entered a sum")]
-    Forwards { claimed: u64, used: u64 },
-}
-
-fn check(
-    desk: &Desk,
-    lane: &RouterLane,
-    cti: Serial,
-    order: &Order,
-    half: &NodeReceipt,
-) -> Result<ReceiptBody, Unfit> {
-    let body =
-        check_node_half(&half.body, &half.node_sig, lane.peer().key(), &desk.home.net_id())?.into_body();
-    let facts = [
-        (body.serial == order.serial, "serial"),
-        (body.open_hash == order.open_hash, "order"),
-        (body.node == lane.node(), "node"),
-        (body.router == desk.home.router_id(), "router"),
-        (body.manifest == order.manifest, "model"),
-        (body.cti == cti, "consent token"),
-    ];
-    if let Some((_, what)) = facts.iter().find(|(same, _)| !same) {
-        return Err(Unfit::Other(what));
+    let appended = desk.office.append(entries(&settled, request)).await;
+    match &appended {
+        Ok(_) => acknowledge(&settled),
+        Err(_) => unwritten(&settled),
     }
-    if body.forwards > order.used || body.forwards > body.made || (half.last && body.forwards != order.used) {
-        return Err(Unfit::Forwards { claimed: body.forwards, used: order.used });
-    }
-    Ok(body)
+    drop(owed);
+    appended.map(drop)
 }
 
 fn inference(

@@ -169,7 +169,9 @@ impl Generated {
         let error = match e {
             WorkError::Uncovered(_) => ApiError::unavailable(e.to_string()),
             WorkError::NoPlace => ApiError::busy(e.to_string()),
-            WorkError::Compute(_) | WorkError::Ended => ApiError::internal(e.to_string()),
+            WorkError::Compute(_) | WorkError::Unlogged(_) | WorkError::Ended => {
+                ApiError::internal(e.to_string())
+            }
         };
         Self {
             finish: FinishReason::Failed,

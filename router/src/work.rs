@@ -41,6 +41,9 @@ pub(crate) enum WorkError {
     /// The arithmetic refused.
     #[error(transparent)]
     Compute(#[from] ComputeError),
+    /// What the nodes did is not in the log.
+    #[error("the receipts could not be written to the log: {0}")]
+    Unlogged(String),
     /// The model's batches came to an end before the request did.
     #[error("the router computes no more with this model")]
     Ended,

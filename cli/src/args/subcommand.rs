@@ -284,8 +284,8 @@ pub(crate) enum BenchCommand {
         /// Tokens of each request
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         tokens: u32,
-        /// Repeats of each number of requests, in turn; a node takes 256 orders, so there is a limit
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=15))]
+        /// Repeats of each number of requests, in turn
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         repeats: u32,
         /// Local nodes
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use counterfoil_model::Checkpoint;
-use counterfoil_router::{Continued, Hedging, Prompt};
+use counterfoil_router::{Continued, Dealing, Hedging, Prompt};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -66,6 +66,25 @@ fn a_request_becomes_the_same_whatever_it_is_batched_with() {
             tokio::join!(network.router.logits(&prompts[3].ids), network.together(&prompts));
         assert_eq!(logits.unwrap(), want);
         assert_eq!(others, alone.into_iter().map(Ok).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn what_is_continued_for_measuring_is_receipted_so_that_a_node_takes_more_than_it_may_have_open() {
+    on_one_thread(async {
+        let one = Dealing::Fixed { nodes: 1, by_expert: false };
+        let mut network = Network::new(Checkpoint::guide().unwrap(), one, Hedging::Off).await;
+        network.node().await;
+        network.ready().await;
+        let prompts = alike(8, 1);
+        let first = network.together(&prompts).await;
+        assert!(first.iter().all(Result::is_ok), "{first:?}");
+        let before = network.router.office().log_size();
+        for _ in 0..32 {
+            assert_eq!(network.together(&prompts).await, first);
+        }
+        // One receipt of the one node for each of them, and no inference.
+        assert_eq!(network.router.office().log_size() - before, 32 * 8);
     });
 }
 

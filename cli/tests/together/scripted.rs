@@ -8,10 +8,10 @@ use counterfoil_identity::client_config;
 use counterfoil_model::{Checkpoint, ExpertBank, Pick, Routing, Rows, Share};
 use counterfoil_node::NodeIdentity;
 use counterfoil_router::clock;
-use counterfoil_session::frame::{Combine, Dispatch, Form, Outcome, RowVectors, Served};
+use counterfoil_session::frame::{Combine, Dispatch, Encoding, Form, Outcome, RowVectors, Served};
 use counterfoil_session::sandbox::{hello, open_policy};
 use counterfoil_session::{LaneEnd, NodeEndpoint, NodeLane, RouterFrame, Target};
-use counterfoil_spec::message::{NodeMessage, RouterMessage};
+use counterfoil_spec::message::{NodeMessage, RouterMessage, SlotRefusal};
 use counterfoil_spec::refusal::Refusal;
 use tokio::sync::Notify;
 
@@ -37,6 +37,7 @@ pub(crate) type Script = Box<dyn FnMut(usize, &Dispatch) -> Act + Send>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     frames: Arc<Mutex<Vec<Frame>>>,
+    encodings: Arc<Mutex<Vec<(u32, Encoding)>>>,
     released: Arc<(Mutex<Option<Act>>, Notify)>,
 }
 
@@ -46,6 +47,11 @@ impl Seen {
     /// All of them so far.
     pub(crate) fn frames(&self) -> Vec<Frame> {
         self.frames.lock().unwrap().clone()
+    }
+
+    /// How the rows of each came, with its layer.
+    pub(crate) fn encodings(&self) -> Vec<(u32, Encoding)> {
+        self.encodings.lock().unwrap().clone()
     }
 
     /// What becomes of the frame that is held.
@@ -64,6 +70,7 @@ impl Seen {
     }
 
     fn push(&self, dispatch: &Dispatch) -> usize {
+        self.encodings.lock().unwrap().push((dispatch.layer, dispatch.activations.encoding()));
         let mut frames = self.frames.lock().unwrap();
         frames.push((dispatch.layer, dispatch.segments.iter().map(|s| (s.slot, s.rows)).collect()));
         frames.len() - 1
@@ -129,6 +136,12 @@ async fn on_lane(
                     let permit = permits.iter().find(|p| p.claims().cti == welcome.cti).unwrap();
                     lane.activate(permit)?;
                     lane.send(&NodeMessage::Ready(welcome.cti))?;
+                }
+                RouterMessage::Close(close) => {
+                    // It keeps no books, so there is no receipt.
+                    let (refusal, node) = (Refusal::Unsettled, identity.key.public().node_id());
+                    let detail = "as the script says".to_owned();
+                    lane.send(&NodeMessage::Refuse(SlotRefusal { slot: close.slot, refusal, detail, node }))?;
                 }
                 RouterMessage::Ping(nonce) => lane.send(&NodeMessage::Pong(nonce))?,
                 _ => {}

@@ -1,0 +1,190 @@
+//! Orders closed at their nodes, and the receipts that come of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use counterfoil_audit::NewEntry;
+use counterfoil_consent::{ReceiptFault, check_node_half, countersign};
+use counterfoil_session::RouterLane;
+use counterfoil_spec::ids::Serial;
+use counterfoil_spec::limits::RECEIPT_INCLUDE_MS;
+use counterfoil_spec::message::{CloseSlot, NodeReceipt, ReceiptAck};
+use counterfoil_spec::payload::Work as WorkEntry;
+use counterfoil_spec::receipt::{Receipt, ReceiptBody};
+use counterfoil_spec::refusal::Refusal;
+use futures_util::future::join_all;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Gone;
+use crate::desk::Desk;
+use crate::registry::Host;
+use crate::work::{Order, Party};
+
+/// A receipt with both halves, and where the second one goes.
+pub(super) struct Settled {
+    pub(super) receipt: Receipt,
+    pub(super) body: ReceiptBody,
+    lane: RouterLane,
+}
+
+/// What all orders of a request came to.
+pub(super) struct Closed {
+    /// In the order of node ids.
+    pub(super) settled: Vec<Settled>,
+    pub(super) gone: Vec<Gone>,
+    /// Forwards that entered a sum.
+    pub(super) used: u64,
+    /// Held until the receipts are acknowledged.
+    pub(super) owed: Vec<OwnedSemaphorePermit>,
+}
+
+/// Closes a request's orders and adds the router's half to what its nodes hand in.
+pub(super) async fn close_all(desk: &Desk, parties: Vec<Party>, cancelled: bool) -> Closed {
+    let (mut orders, mut places) = (Vec::new(), Vec::new());
+    let mut gone = Vec::new();
+    for party in parties {
+        places.extend(party.place);
+        gone.extend(party.gone);
+        orders.extend(party.order.map(|order| (party.host, order)));
+    }
+    // A node gives no more work to a router that owes it too many countersignatures, so no more requests than that
+    // are settled with it at one time. Parties are in the order of node ids, so none waits for another in a circle.
+    let mut owed = Vec::with_capacity(orders.len());
+    for (host, _) in &orders {
+        owed.extend(Arc::clone(&host.shared.settling).acquire_owned().await.ok());
+    }
+    let used = orders.iter().map(|(_, o)| o.used).sum::<u64>() + gone.iter().map(|g| g.used).sum::<u64>();
+    let closings = orders.iter().map(|(host, order)| close(desk, host, order, cancelled));
+    let mut settled: Vec<Settled> = join_all(closings).await.into_iter().flatten().collect();
+    drop(places);
+    settled.sort_by_key(|s| s.body.node);
+    Closed { settled, gone, used, owed }
+}
+
+/// One entry for each receipt.
+pub(super) fn entries(settled: &[Settled], request: Serial) -> Vec<NewEntry> {
+    let entry = |s: &Settled| {
+        let work = WorkEntry { receipt: s.receipt.clone(), request };
+        NewEntry::new(s.body.serial, work)
+    };
+    settled.iter().map(entry).collect()
+}
+
+/// Sends the router's halves of receipts that are in the log.
+pub(super) fn acknowledge(settled: &[Settled]) {
+    for s in settled {
+        let ack = ReceiptAck {
+            serial: s.body.serial,
+            router_sig: s.receipt.router_sig,
+            include_by: s.receipt.include_by,
+        };
+        // A node that is gone asks for it when it is back.
+        let _ = s.lane.ack(ack);
+    }
+}
+
+/// Ends the lanes of nodes whose receipts are not in the log.
+pub(super) fn unwritten(settled: &[Settled]) {
+    for s in settled {
+        s.lane.shut(Refusal::SessionInternal, "the router cannot write its log");
+    }
+}
+
+async fn close(desk: &Desk, host: &Host, order: &Order, cancelled: bool) -> Option<Settled> {
+    let (lane, cti) = (&host.lane, host.cti());
+    // An answer does not wait for the receipt of a node that let it wait before; its last interim one counts.
+    let patience = if host.is_silent() { SILENT_TIMEOUT } else { RECEIPT_TIMEOUT };
+    let asked = lane.close(CloseSlot { slot: order.slot, used: order.used, cancelled });
+    let handed = match asked {
+        Ok(answer) => match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(receipt)) => Some(receipt),
+            Ok(Err(e)) => {
+                tracing::warn!(node = %lane.node(), error = %e, "no receipt");
+                None
+            }
+            Err(_) => {
+                tracing::warn!(node = %lane.node(), "no receipt within {patience:?}");
+                None
+            }
+        },
+        Err(e) => {
+            tracing::warn!(node = %lane.node(), error = %e, "the order could not be closed");
+            None
+        }
+    };
+    // A node that died is credited with what it had receipted on the way.
+    let handed = handed.or_else(|| lane.interim_receipt(order.slot));
+    lane.forget(order.slot);
+    countersigned(desk, lane, cti, order, &handed?)
+}
+
+/// Checks a node's half and adds the router's.
+pub(super) fn countersigned(
+    desk: &Desk,
+    lane: &RouterLane,
+    cti: Serial,
+    order: &Order,
+    half: &NodeReceipt,
+) -> Option<Settled> {
+    match check(desk, lane, cti, order, half) {
+        Ok(body) if body.closed.plus(RECEIPT_INCLUDE_MS) <= desk.office.now().plus(INCLUDE_MARGIN_MS) => {
+            tracing::warn!(node = %lane.node(), "a receipt that could not be logged in the time it promises");
+            None
+        }
+        Ok(body) => {
+            let (key, net_id) = (lane.peer().key(), desk.home.net_id());
+            let receipt =
+                countersign(&half.body, &half.node_sig, key, desk.office.identity(), &net_id).ok()?;
+            Some(Settled { receipt, body, lane: lane.clone() })
+        }
+        Err(e) => {
+            desk.metrics.peers_refused.one();
+            tracing::warn!(node = %lane.node(), error = %e, "a receipt that does not fit its order");
+            None
+        }
+    }
+}
+
+/// Why a node's half of a receipt is not countersigned.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error(transparent)]
+    Half(#[from] ReceiptFault),
+    #[error("it names another {0}")]
+    Other(&'static str),
+    #[error("it claims {claimed} forwards and {used} entered a sum")]
+    Forwards { claimed: u64, used: u64 },
+}
+
+fn check(
+    desk: &Desk,
+    lane: &RouterLane,
+    cti: Serial,
+    order: &Order,
+    half: &NodeReceipt,
+) -> Result<ReceiptBody, Unfit> {
+    let body =
+        check_node_half(&half.body, &half.node_sig, lane.peer().key(), &desk.home.net_id())?.into_body();
+    let facts = [
+        (body.serial == order.serial, "serial"),
+        (body.open_hash == order.open_hash, "order"),
+        (body.node == lane.node(), "node"),
+        (body.router == desk.home.router_id(), "router"),
+        (body.manifest == order.manifest, "model"),
+        (body.cti == cti, "consent token"),
+    ];
+    if let Some((_, what)) = facts.iter().find(|(same, _)| !same) {
+        return Err(Unfit::Other(what));
+    }
+    if body.forwards > order.used || body.forwards > body.made || (half.last && body.forwards != order.used) {
+        return Err(Unfit::Forwards { claimed: body.forwards, used: order.used });
+    }
+    Ok(body)
+}
+
+/// How long one that owes an answer to a ping may take.
+const SILENT_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long the entries of a countersigned receipt may take to become durable.
+const INCLUDE_MARGIN_MS: u64 = 10_000;
+/// How long a node may take to hand in its receipt.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
