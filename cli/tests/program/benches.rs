@@ -49,7 +49,42 @@ fn dispatch_measures_a_token_as_bytes_and_as_floats_and_a_prompt() {
 }
 
 #[test]
+fn kernel_gives_each_product_beside_candles_and_the_median_of_their_ratios() {
+    let args = ["--rows", "1", "--outputs", "32", "--inner", "256", "--repeats", "1"];
+    let found = bench(&[&["kernel"], args.as_slice()].concat());
+    let products = found["products"].as_array().unwrap();
+    let types: Vec<&str> = products.iter().map(|p| p["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["f32", "q8_0", "q4_0", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"]);
+    for product in products {
+        let (ours, candles) = (number(product, "us"), number(product, "candle_us"));
+        assert!(is_ratio(&product["ratio"], candles, ours), "{product}");
+    }
+    let mut ratios: Vec<f64> = products.iter().map(|p| number(p, "ratio")).collect();
+    ratios.sort_by(f64::total_cmp);
+    assert_eq!(found["ratio"], json!(ratios[4]));
+}
+
+#[test]
+fn batch_gives_eight_requests_beside_one() {
+    let found = bench(&["batch", "--tokens", "2", "--repeats", "1", "--nodes", "1"]);
+    let batches = found["batches"].as_array().unwrap();
+    let requests: Vec<&Value> = batches.iter().map(|b| &b["requests"]).collect();
+    assert_eq!(requests, [1, 2, 4, 8]);
+    let (one, most) = (number(&found, "one_tokens_per_s"), number(&found, "most_tokens_per_s"));
+    assert_eq!((&batches[0]["tokens_per_s"], &batches[3]["tokens_per_s"]), (&json!(one), &json!(most)));
+    assert!(is_ratio(&found["ratio"], most, one), "{found}");
+}
+
+#[test]
+fn prefill_gives_a_prompt_at_once_beside_one_by_one() {
+    let found = bench(&["prefill", "--tokens", "4", "--repeats", "1"]);
+    let (at_once, singly) = (number(&found, "prefill_tokens_per_s"), number(&found, "decode_tokens_per_s"));
+    assert!(is_ratio(&found["ratio"], at_once, singly), "{found}");
+}
+
+#[test]
 fn nothing_to_measure_is_wrong_use() {
     assert_eq!(ask(&["bench", "decode", "--tokens", "0"]).code, 2);
     assert_eq!(ask(&["bench", "batch", "--tokens", "0"]).code, 2);
+    assert_eq!(ask(&["bench", "batch", "--repeats", "0"]).code, 2);
 }

@@ -63,8 +63,9 @@ fn measure(plan: &Plan, json: bool) -> Outcome {
         }
     }
     if json {
+        let ratios = products.iter().filter_map(|found| found.get("ratio").and_then(Value::as_f64));
         output::json(&json!({
-            "threads": Threads::of_process().count(), "outputs": plan.outputs, "inner": plan.inner,
+            "ratio": median(ratios.collect()), "threads": Threads::of_process().count(), "outputs": plan.outputs, "inner": plan.inner,
             "repeats": plan.repeats, "products": products,
         }));
     }
