@@ -6,6 +6,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod activations;
 mod batching;
 mod hedging;
 mod network;

@@ -45,6 +45,16 @@ pub(crate) const HALVES: Dealing = Dealing::Fixed { nodes: 2, by_expert: true };
 impl Network {
     /// A router without nodes.
     pub(crate) async fn new(model: Checkpoint, dealing: Dealing, hedging: Hedging) -> Self {
+        Self::sending(RowsAs::Exact, model, dealing, hedging).await
+    }
+
+    /// A router without nodes that sends rows in some way.
+    pub(crate) async fn sending(
+        rows_as: RowsAs,
+        model: Checkpoint,
+        dealing: Dealing,
+        hedging: Hedging,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = RouterHome::open_or_create(
             &folder.path().join("router"),
@@ -61,7 +71,7 @@ impl Network {
             hedging,
             keyless: true,
             repositories: Vec::new(),
-            rows_as: RowsAs::Exact,
+            rows_as,
             now: clock::system(),
         };
         let model = Arc::new(model);
