@@ -25,6 +25,7 @@ mod exp;
 mod packed;
 mod unpacked;
 
+pub(crate) use activation::BLOCK;
 pub use activation::{Activations, BadActivations};
 pub(crate) use attend::{Attend, softmax};
 pub(crate) use canonical::{Isa as QuantisedIsa, QuantisedProduct, quantised_product};

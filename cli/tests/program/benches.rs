@@ -35,6 +35,22 @@ fn decode_takes_models_without_tokenizer_and_with_few_ids() {
 }
 
 #[test]
+fn decode_is_measured_against_candle_without_nodes() {
+    let model = |name: &str| repository(&format!("model/fixtures/gguf/{name}-quantised.gguf"));
+    let (dbrx, qwen) = (model("dbrx"), model("qwen"));
+    let args = ["decode", "--against", "candle", "--model", &dbrx, "--tokens", "3", "--repeats", "1"];
+    let found = bench(&args);
+    assert_eq!((&found["tokens"], &found["repeats"]), (&json!(3), &json!(1)));
+    let (ours, candles) = (number(&found, "local_tokens_per_s"), number(&found, "candle_tokens_per_s"));
+    assert!(is_ratio(&found["ratio"], ours, candles), "{found}");
+    let both = ask(&[&["bench"], args.as_slice(), &["--nodes", "2"]].concat());
+    assert_eq!(both.code, 2, "{both:?}");
+    // Rows of 32 values are more than candle takes.
+    let narrow = ask(&["bench", "decode", "--against", "candle", "--model", &qwen]);
+    assert!(narrow.code != 0 && narrow.err.contains("an odd number of blocks"), "{narrow:?}");
+}
+
+#[test]
 fn dispatch_measures_a_token_as_bytes_and_as_floats_and_a_prompt() {
     let found = bench(&["dispatch", "--rounds", "16"]);
     let kinds = found["kinds"].as_array().unwrap();

@@ -9,6 +9,9 @@ use counterfoil_session::frame::Encoding;
 use crate::network::{Network, REPLICAS, on_one_thread};
 use crate::scripted::willing;
 
+/// Of the smaller of the models here.
+const VOCABULARY: u32 = 32;
+
 /// A model whose experts are quantised, behind a first layer that has none.
 fn quantised() -> Checkpoint {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/fixtures/gguf");
@@ -17,7 +20,8 @@ fn quantised() -> Checkpoint {
 
 /// What some prompts become, and the layer and encoding of every frame on the way.
 async fn sent(model: Checkpoint, rows_as: RowsAs) -> (Vec<Continued>, Vec<(u32, Encoding)>) {
-    let prompts = [3, 5, 9].map(|n| Prompt { ids: (0..n).map(|at| at * 7 + n).collect(), more: 12 });
+    let prompts =
+        [3, 5, 9].map(|n| Prompt { ids: (0..n).map(|at| (at * 7 + n) % VOCABULARY).collect(), more: 12 });
     let mut network = Network::sending(rows_as, model, REPLICAS, Hedging::Off).await;
     let seen = network.scripted(willing()).await;
     network.ready().await;

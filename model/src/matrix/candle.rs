@@ -5,6 +5,7 @@ use candle_core::{Device, Module, Tensor};
 
 use crate::dtype::ElementType;
 use crate::error::ComputeError;
+use crate::kernel::BLOCK;
 use crate::rows::Rows;
 
 /// A matrix in candle's own memory, repacked as it likes.
@@ -33,6 +34,13 @@ impl CandleMatrix {
 
     /// The same of rows: the `count` outputs from `first` on, which are there.
     pub(crate) fn multiply(&self, x: &Rows, (first, count): (usize, usize)) -> Result<Rows, ComputeError> {
+        // Its products of some types panic there.
+        if !x.width().is_multiple_of(2 * BLOCK) {
+            return Err(ComputeError::Candle(format!(
+                "rows of {} values are an odd number of blocks",
+                x.width()
+            )));
+        }
         let multiply = || {
             let x = Tensor::from_slice(x.values(), (x.len(), x.width()), &Device::Cpu)?;
             self.apply(&x)?.narrow(1, first, count)?.flatten_all()?.to_vec1::<f32>()
