@@ -247,7 +247,10 @@ fn path_refusal(error: &webpki::Error) -> Refusal {
     use webpki::Error as E;
     match error {
         E::CertExpired { .. } | E::CertNotValidYet { .. } => Refusal::CertExpired,
-        E::RequiredEkuNotFoundContext(_)
+        E::BadDer
+        | E::TrailingData(_)
+        | E::UnsupportedCertVersion
+        | E::RequiredEkuNotFoundContext(_)
         | E::EmptyEkuExtension
         | E::CaUsedAsEndEntity
         | E::UnsupportedCriticalExtension

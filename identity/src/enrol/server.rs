@@ -130,6 +130,20 @@ impl EnrolServer {
         tokens: &dyn TokenStore,
         now: Seconds,
     ) -> Result<(Self, Challenge), Refused> {
+        Self::begin_with(hello, offer, tokens, now, random::hash())
+    }
+
+    /// The same with a nonce that the caller drew; it must be used for one challenge only.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn begin_with(
+        hello: Hello,
+        offer: EnrolOffer,
+        tokens: &dyn TokenStore,
+        now: Seconds,
+        nonce: Hash,
+    ) -> Result<(Self, Challenge), Refused> {
         if hello.version != ENROL_VERSION {
             let detail = format!("enrolment version {}; {ENROL_VERSION} is spoken here", hello.version);
             return Err(refused(Refusal::EnrolShape, detail));
@@ -147,7 +161,7 @@ impl EnrolServer {
             return Err(refused(Refusal::EnrolShape, "identity, TLS and log keys must be three keys"));
         }
         let challenge = Challenge {
-            nonce: random::hash(),
+            nonce,
             router_id: offer.router_id,
             not_after: offer.not_after,
             generation: offer.generation,
