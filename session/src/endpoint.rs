@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::end::{LaneEnd, code};
 use crate::fetch::Fetcher;
-use crate::frame::{Combine, Intake, Kind};
-use crate::lane::{Desk, Events, MAX_EVENTS, Reader, RouterLane, Shared, fill, hello};
+use crate::frame::{Combine, Intake};
+use crate::lane::{Desk, Events, MAX_EVENTS, Reader, RouterLane, Shared, fill, first};
 use crate::node_lane::NodeLane;
 use crate::outbox::Outbox;
 use crate::token::Exporter;
@@ -196,8 +196,7 @@ impl Arriving {
         let mut intake = Intake::default();
         let hello = loop {
             match intake.take() {
-                Ok(Some((header, body))) if header.kind == Kind::Control => break hello(body),
-                Ok(Some(_)) => break Err((Refusal::SessionOrder, "the first frame is Hello".to_owned())),
+                Ok(Some((header, body))) => break first(&header, body),
                 Ok(None) => {}
                 Err(error) => break Err((error.refusal(), error.to_string())),
             }

@@ -30,7 +30,7 @@ mod reader;
 use answering::Answering;
 
 pub(crate) use desk::{Desk, Filed};
-pub(crate) use reader::{Reader, fill, hello, in_force};
+pub(crate) use reader::{Reader, RouterParts, fill, first, in_force, take as take_of_node};
 
 /// Dispatches that may wait for their combine on one lane.
 pub const MAX_IN_FLIGHT: usize = 4096;

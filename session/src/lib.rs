@@ -13,6 +13,7 @@ pub mod frame;
 pub mod lane;
 pub mod node_lane;
 mod outbox;
+pub mod rehearsal;
 pub mod sandbox;
 #[cfg(test)]
 mod tests;
@@ -27,4 +28,5 @@ pub use endpoint::{
 pub use fetch::{FetchDoor, FetchError, Fetcher};
 pub use lane::{ActiveToken, Events, RouterLane};
 pub use node_lane::{Asked, NodeLane, RouterFrame};
+pub use rehearsal::Rehearsal;
 pub use transcript::Transcript;

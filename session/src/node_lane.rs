@@ -108,8 +108,11 @@ impl NodeLane {
         loop {
             match self.intake.take() {
                 Ok(Some((header, body))) => {
-                    let parts =
-                        Parts { seals: &self.seals, window: &mut self.window, dispatch: &mut self.dispatch };
+                    let parts = NodeParts {
+                        seals: &self.seals,
+                        window: &mut self.window,
+                        dispatch: &mut self.dispatch,
+                    };
                     let taken = in_force(&self.router, &self.now).and_then(|()| take(parts, &header, body));
                     return match taken {
                         Ok(frame) => Ok(frame),
@@ -199,13 +202,19 @@ impl NodeLane {
     }
 }
 
-struct Parts<'a> {
-    seals: &'a Seals,
-    window: &'a mut ReplayWindow,
-    dispatch: &'a mut Dispatch,
+/// What a node's lane judges a frame with.
+pub(crate) struct NodeParts<'a> {
+    pub(crate) seals: &'a Seals,
+    pub(crate) window: &'a mut ReplayWindow,
+    pub(crate) dispatch: &'a mut Dispatch,
 }
 
-fn take(parts: Parts<'_>, header: &FrameHeader, body: &[u8]) -> Result<RouterFrame, (Refusal, String)> {
+/// Takes one frame of a router: its MAC, its counter, its body.
+pub(crate) fn take(
+    parts: NodeParts<'_>,
+    header: &FrameHeader,
+    body: &[u8],
+) -> Result<RouterFrame, (Refusal, String)> {
     match header.kind {
         Kind::Control => {
             let message = decode_control(body).map_err(|e| (e.refusal(), e.to_string()))?;

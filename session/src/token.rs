@@ -12,7 +12,7 @@ use crate::frame::{FrameHeader, MAC_OFFSET};
 
 /// The secret that only the two ends of one connection know.
 #[derive(Clone)]
-pub(crate) struct Exporter([u8; 32]);
+pub(crate) struct Exporter(pub(crate) [u8; 32]);
 
 impl std::fmt::Debug for Exporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -12,7 +12,7 @@ use counterfoil_spec::time::Now;
 use quinn::{ReadError, RecvStream};
 use tokio::sync::mpsc;
 
-use super::{EARLIER_LANE, Filed, Shared};
+use super::{Desk, EARLIER_LANE, Filed, Shared};
 use crate::end::LaneEnd;
 use crate::frame::{Combine, FrameHeader, Intake, Kind, decode_control};
 use crate::outbox::Outbox;
@@ -38,8 +38,8 @@ impl Reader {
         loop {
             match self.intake.take() {
                 Ok(Some((header, body))) => {
-                    let to = Parts {
-                        shared: &self.shared,
+                    let to = RouterParts {
+                        desk: &self.shared.desk,
                         window: &mut self.window,
                         events: &self.events,
                         combine: &mut self.combine,
@@ -104,23 +104,25 @@ pub(crate) fn in_force(peer: &VerifiedPeer, now: &Now) -> Result<(), Fault> {
     Err((Refusal::CertExpired, format!("the certificate ended at {}", peer.not_after().0)))
 }
 
-struct Parts<'a> {
-    shared: &'a Shared,
-    window: &'a mut ReplayWindow,
-    events: &'a mpsc::Sender<NodeMessage>,
-    combine: &'a mut Combine,
+/// What a router's lane judges a frame with.
+pub(crate) struct RouterParts<'a> {
+    pub(crate) desk: &'a Desk,
+    pub(crate) window: &'a mut ReplayWindow,
+    pub(crate) events: &'a mpsc::Sender<NodeMessage>,
+    pub(crate) combine: &'a mut Combine,
 }
 
-fn take(to: Parts<'_>, header: &FrameHeader, body: &[u8]) -> Result<(), Fault> {
-    let shared = to.shared;
+/// Takes one frame of a node: its MAC, its counter, its body, and whether it was waited for.
+pub(crate) fn take(to: RouterParts<'_>, header: &FrameHeader, body: &[u8]) -> Result<(), Fault> {
+    let desk = to.desk;
     match header.kind {
         Kind::Combine => {
-            shared.desk.check_mac(header).map_err(|r| (r, "the header's MAC".to_owned()))?;
+            desk.check_mac(header).map_err(|r| (r, "the header's MAC".to_owned()))?;
             if !to.window.accept(header.counter) {
                 return Err((Refusal::Replay, format!("counter {}", header.counter)));
             }
             to.combine.decode(body).map_err(|e| (e.refusal(), e.to_string()))?;
-            if shared.desk.answer(header.seq, to.combine) {
+            if desk.answer(header.seq, to.combine) {
                 Ok(())
             } else {
                 Err((Refusal::SessionOrder, format!("combine {} answers no dispatch", header.seq)))
@@ -128,25 +130,21 @@ fn take(to: Parts<'_>, header: &FrameHeader, body: &[u8]) -> Result<(), Fault> {
         }
         Kind::Control => {
             let message: NodeMessage = decode_control(body).map_err(|e| (e.refusal(), e.to_string()))?;
-            message_in(shared, to.events, message)
+            message_in(desk, to.events, message)
         }
         Kind::Dispatch => Err((Refusal::SessionShape, "a node sends no dispatches".to_owned())),
     }
 }
 
-fn message_in(
-    shared: &Shared,
-    events: &mpsc::Sender<NodeMessage>,
-    message: NodeMessage,
-) -> Result<(), Fault> {
+fn message_in(desk: &Desk, events: &mpsc::Sender<NodeMessage>, message: NodeMessage) -> Result<(), Fault> {
     let event = match message {
         NodeMessage::Hello(_) => return Err((Refusal::SessionOrder, "a second Hello".to_owned())),
-        NodeMessage::Pong(nonce) if shared.desk.pong(nonce) => None,
+        NodeMessage::Pong(nonce) if desk.pong(nonce) => None,
         NodeMessage::Pong(nonce) => return Err((Refusal::SessionOrder, format!("pong {nonce} unasked"))),
         NodeMessage::Receipt(receipt) if receipt.slot == EARLIER_LANE => Some(NodeMessage::Receipt(receipt)),
         NodeMessage::Receipt(receipt) => {
             let slot = receipt.slot;
-            match shared.desk.receipt(receipt) {
+            match desk.receipt(receipt) {
                 Filed::Taken => None,
                 Filed::Late(receipt) => Some(NodeMessage::Receipt(receipt)),
                 Filed::Unasked => {
@@ -159,7 +157,7 @@ fn message_in(
         }
         NodeMessage::Refuse(refusal) => {
             let slot = refusal.slot;
-            if shared.desk.refused(refusal) {
+            if desk.refused(refusal) {
                 None
             } else {
                 return Err((Refusal::SessionOrder, format!("a refusal for slot {slot}, which is not open")));
@@ -177,7 +175,7 @@ fn message_in(
 }
 
 /// The first message of a lane, read before it has a reader task.
-pub(crate) fn hello(body: &[u8]) -> Result<counterfoil_spec::message::NodeHello, Fault> {
+fn hello(body: &[u8]) -> Result<counterfoil_spec::message::NodeHello, Fault> {
     let message: NodeMessage = decode_control(body).map_err(|e| (e.refusal(), e.to_string()))?;
     match message {
         NodeMessage::Hello(hello) if hello.version == SESSION_VERSION => Ok(hello),
@@ -185,5 +183,16 @@ pub(crate) fn hello(body: &[u8]) -> Result<counterfoil_spec::message::NodeHello,
             Err((Refusal::SessionVersion, format!("version {}, here {SESSION_VERSION}", hello.version)))
         }
         _ => Err((Refusal::SessionOrder, "the first message is Hello".to_owned())),
+    }
+}
+
+/// The first frame of a lane.
+pub(crate) fn first(
+    header: &FrameHeader,
+    body: &[u8],
+) -> Result<counterfoil_spec::message::NodeHello, Fault> {
+    match header.kind {
+        Kind::Control => hello(body),
+        _ => Err((Refusal::SessionOrder, "the first frame is Hello".to_owned())),
     }
 }

@@ -100,6 +100,16 @@ async fn everybody_who_waits_learns_of_the_end() {
 }
 
 #[tokio::test]
+async fn a_fault_of_the_refusers_own_side_is_told() {
+    let pair = connected().await;
+    let words = "the node cannot write its log";
+    let here = LaneEnd::RefusedHere(Refusal::SessionInternal, words.to_owned());
+    assert_eq!(pair.node.shut(Refusal::SessionInternal, words), here);
+    let told = LaneEnd::RefusedByPeer(Refusal::SessionInternal, words.to_owned());
+    assert_eq!(pair.router.closed().await, told);
+}
+
+#[tokio::test]
 async fn receipts_find_their_request() {
     let mut pair = connected().await;
     let _token = consented(&mut pair).await;
