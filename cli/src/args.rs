@@ -11,10 +11,12 @@ use crate::catalogue::Use;
 use crate::size::ByteSize;
 
 mod activations;
+mod conform;
 mod model;
 mod subcommand;
 
 pub(crate) use activations::ActivationsAs;
+pub(crate) use conform::ConformArgs;
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use subcommand::{
     AccountCommand, Against, AuditCommand, BenchCommand, ConsentCommand, EarningsCommand, IdentityCommand,
@@ -89,6 +91,8 @@ pub(crate) enum Command {
     /// Measure this machine
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Run the vectors of the specification against this program, or against any command
+    Conform(ConformArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell

@@ -98,6 +98,7 @@ async fn run(cli: Cli, home: PathBuf) -> Outcome {
         Command::Provider(c) => command::provider::run(&home, c, json).await,
         Command::Model(c) => Box::pin(command::model::run(&home, c, json)).await,
         Command::Bench(c) => command::bench::run(c, json).await,
+        Command::Conform(args) => command::conform::run(args, json).await,
         Command::Completions { shell } => {
             let mut command = config::command(None)?;
             clap_complete::generate(shell, &mut command, "counterfoil", &mut std::io::stdout());

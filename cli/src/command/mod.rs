@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod chat;
+pub(crate) mod conform;
 pub(crate) mod consent;
 pub(crate) mod doctor;
 pub(crate) mod earnings;

@@ -13,6 +13,7 @@ mod batching;
 mod benches;
 mod checkpoints;
 mod commands;
+mod conform;
 mod crashes;
 mod fetching;
 mod harness;

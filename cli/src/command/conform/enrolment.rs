@@ -1,0 +1,157 @@
+//! Join tokens, and a router's answers to the messages of enrolment.
+
+use counterfoil_identity::enrol::{
+    ClientMessage, EnrolOffer, EnrolServer, Finish, Finished, JoinToken, MemoryTokens, TokenFacts,
+};
+use counterfoil_identity::{Directory, IssuingCa, Refused, SecretKey, TrustDomain, VerifyKey, verify_chain};
+use counterfoil_spec::entry::Role;
+use counterfoil_spec::ids::{Hash, Kid, NetId, NodeId, PublicKey, RouterId, Serial};
+use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Seconds;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::judge::{Hex, Judged, Verdict, exactly, read};
+use super::keys::strong;
+
+#[derive(Deserialize)]
+struct Pasted {
+    text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    net_id: NetId,
+    router_id: RouterId,
+    root: Hex,
+    ca: Hex,
+    ca_seed: Hex,
+    exporter: Hex,
+    nonce: Hash,
+    not_after: Seconds,
+    generation: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Exchange {
+    attempts: Vec<Attempt>,
+    tokens: Vec<Token>,
+    enrolled_kids: Vec<Kid>,
+    finish_at: Option<Seconds>,
+}
+
+#[derive(Deserialize)]
+struct Attempt {
+    hello: Hex,
+    proof: Option<Hex>,
+    now: Seconds,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    id: Serial,
+    key: PublicKey,
+    expires: Seconds,
+}
+
+/// A router on its own.
+struct Router {
+    ca: IssuingCa,
+    offer: EnrolOffer,
+    exporter: [u8; 32],
+    nonce: Hash,
+    tokens: MemoryTokens,
+    enrolled: Vec<Kid>,
+    finish_at: Option<Seconds>,
+}
+
+/// The text that somebody pastes.
+pub(super) fn join_token(test: &Value) -> Judged {
+    let test: Pasted = read(test)?;
+    Ok(Verdict::uncoded(test.text.parse::<JoinToken>()))
+}
+
+/// Attempts to enrol, one after the other; the last one is judged.
+pub(super) fn exchange(group: &Value, test: &Value) -> Judged {
+    let (group, test): (Group, Exchange) = (read(group)?, read(test)?);
+    let attempts = test.attempts;
+    let router = match router(&group, &test.tokens, test.enrolled_kids) {
+        Ok(router) => Router { exporter: exactly(&group.exporter)?, finish_at: test.finish_at, ..router },
+        Err(detail) => return Ok(Verdict::Skipped(detail)),
+    };
+    let mut last = Verdict::Skipped("no attempt".to_owned());
+    for attempt in &attempts {
+        last = Verdict::of(router.answer(attempt));
+    }
+    Ok(last)
+}
+
+fn router(group: &Group, tokens: &[Token], enrolled: Vec<Kid>) -> Result<Router, String> {
+    let domain = TrustDomain::new(&group.root.0).map_err(|e| e.to_string())?;
+    let seed = group.ca_seed.0.as_slice().try_into().map_err(|_| "the seed of the issuing CA".to_owned())?;
+    let ca = IssuingCa::from_parts(SecretKey::from_seed(seed), group.ca.0.clone(), &domain)
+        .map_err(|e| e.to_string())?;
+    let store = MemoryTokens::new();
+    for token in tokens {
+        let key = strong(token.key).map_err(|e| e.to_string())?;
+        store.add(TokenFacts { token_id: token.id, key, expires: token.expires });
+    }
+    let offer = EnrolOffer {
+        net_id: group.net_id,
+        router_id: group.router_id,
+        not_after: group.not_after,
+        generation: group.generation,
+    };
+    let (nonce, exporter) = (group.nonce, [0; 32]);
+    Ok(Router { ca, offer, exporter, nonce, tokens: store, enrolled, finish_at: None })
+}
+
+impl Router {
+    fn answer(&self, attempt: &Attempt) -> Result<(), Refused> {
+        let ClientMessage::Hello(hello) = message(&attempt.hello)? else {
+            return Err(no(Refusal::SessionOrder, "a proof before a hello"));
+        };
+        let (server, _) = EnrolServer::begin_with(hello, self.offer, &self.tokens, attempt.now, self.nonce)?;
+        let Some(proof) = &attempt.proof else { return Ok(()) };
+        let ClientMessage::Proof(proof) = message(proof)? else {
+            return Err(no(Refusal::SessionOrder, "a second hello"));
+        };
+        let now = self.finish_at.unwrap_or(attempt.now);
+        let finished = server.finish(
+            &proof,
+            &Finish {
+                exporter: &self.exporter,
+                ca: &self.ca,
+                tokens: &self.tokens,
+                collides: &|key: &VerifyKey| self.enrolled.contains(&key.kid()),
+                min_epoch: 1,
+                now,
+            },
+        )?;
+        self.is_a_good_certificate(finished, now)
+    }
+
+    /// What was issued is what a peer accepts.
+    fn is_a_good_certificate(&self, finished: Finished, now: Seconds) -> Result<(), Refused> {
+        let chain = [finished.enrolled.leaf.into(), finished.enrolled.ca.into()];
+        verify_chain(&chain, self.ca.domain(), Role::Node, now, &Anybody).map(drop)
+    }
+}
+
+struct Anybody;
+
+impl Directory for Anybody {
+    fn check(&self, _: Role, _: &NodeId, _: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+fn message(bytes: &Hex) -> Result<ClientMessage, Refused> {
+    ClientMessage::from_bytes(&bytes.0).map_err(|e| no(Refusal::EnrolShape, &e.to_string()))
+}
+
+fn no(refusal: Refusal, detail: &str) -> Refused {
+    Refused { refusal, detail: detail.to_owned() }
+}
