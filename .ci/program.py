@@ -77,9 +77,9 @@ class Program:
         assert got == code, f"{' '.join(map(str, arguments))}: exit {got}, expected {code}\n{out}\n{err}"
         return json.loads(out)
 
-    def start(self, *flags):
-        """`counterfoil run`, until its ready line."""
-        command = [self.binary, "run", "--home", str(self.home), "--no-browser", "--json"]
+    def start(self, *flags, role="run"):
+        """`counterfoil run`, or another command that stays, until its ready line."""
+        command = [self.binary, role, "--home", str(self.home), "--json"] + ["--no-browser"] * (role == "run")
         command += [str(f) for f in flags] or ["--listen", f"127.0.0.1:{free_port()}"]
         self.errors = (self.home.parent / f"{self.home.name}.stderr").open("a+")
         self.process = subprocess.Popen(
