@@ -1,5 +1,6 @@
 //! Every refusal is met somewhere with its exact code, beside something that is accepted: by a vector, or by a test or
 //! script that `conformance/black-box.json` names. Nothing here knows the code that refuses.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[path = "refusals/table.rs"]
 mod table;

@@ -21,7 +21,7 @@ pub struct Rehearsal {
 
 enum End {
     Node { seals: Seals, dispatch: Box<Dispatch> },
-    Router { desk: Desk, greeted: bool, combine: Combine, events: Events },
+    Router { desk: Box<Desk>, greeted: bool, combine: Combine, events: Events },
 }
 
 /// Both ends of the queue of a lane's events.
@@ -45,7 +45,7 @@ impl Rehearsal {
     /// # Errors
     /// `S_ORDER` for more tokens than a lane has slots.
     pub fn router(exporter: [u8; 32], welcomed: &[Permit]) -> Result<Self, Refused> {
-        let (exporter, desk) = (Exporter(exporter), Desk::default());
+        let (exporter, desk) = (Exporter(exporter), Box::<Desk>::default());
         for permit in welcomed {
             desk.add_token(&exporter, permit).ok_or_else(too_many)?;
         }
