@@ -2,15 +2,18 @@
 
 use counterfoil_spec::entry::Role;
 
-/// Kinds that a node writes: genesis, consent-granted, consent-revoked, work, uptime, peer-anchor, refusal.
-const NODE_KINDS: [u16; 7] = [1, 11, 12, 21, 22, 24, 31];
+/// Kinds that a node writes: genesis, consent-granted, consent-revoked, work, uptime, peer-anchor, refusal, quota-lease.
+const NODE_KINDS: [u16; 8] = [1, 11, 12, 21, 22, 24, 31, 34];
+
+/// The only kind that a node alone writes.
+const QUOTA_LEASE: u16 = 34;
 
 /// Whether an entry of this kind may be authored in this role. The root signs beside an author and is none.
 #[must_use]
 pub fn may_author(kind: u16, role: Role) -> bool {
     match role {
         Role::Root => false,
-        Role::Router => true,
+        Role::Router => kind != QUOTA_LEASE,
         Role::Node => NODE_KINDS.contains(&kind),
     }
 }

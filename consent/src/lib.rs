@@ -25,7 +25,7 @@ pub use receipt::{
 };
 pub use rule::ConsentRule;
 pub use token::{Expectation, check_token, claimed, claimed_issue, sign_token};
-pub use usage::Usage;
+pub use usage::{Booking, REMEMBER_MS, Usage};
 
 #[cfg(test)]
 mod tests;

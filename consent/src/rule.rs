@@ -9,7 +9,8 @@ use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{ManifestId, NetId, NodeId, RouterId, Serial};
 use counterfoil_spec::limits::{MAX_CLOCK_SKEW_S, MAX_CONTROL_BYTES};
 use counterfoil_spec::payload::{
-    ConsentGranted, ConsentRevoked, Genesis, Inference, ModelPublished, NodeEnrolled, Payload, Work,
+    ConsentGranted, ConsentRevoked, Genesis, Inference, ModelPublished, NodeEnrolled, Payload, QuotaLease,
+    Work,
 };
 use counterfoil_spec::receipt::ReceiptBody;
 use counterfoil_spec::refusal::Refusal;
@@ -192,6 +193,17 @@ impl ConsentRule {
         }
     }
 
+    fn leased(&self, seen: &Seen<'_>, entry: &QuotaLease, faults: &mut Vec<Fault>) {
+        if !self.consents.contains_key(&entry.cti) {
+            let detail = format!("tokens of the consent {}, which was not granted before", entry.cti);
+            faults.push(Fault::at(FaultKind::NoConsent, seen.index, detail));
+        }
+        if let Some(used) = entry.used.filter(|used| *used > entry.leased) {
+            let detail = format!("{} tokens used, {} reserved", used.0, entry.leased.0);
+            faults.push(Fault::at(FaultKind::OverGrant, seen.index, detail));
+        }
+    }
+
     /// Both signatures of a receipt; the router's where its key is known.
     fn halves(&self, work: &Work, body: &ReceiptBody) -> Option<(FaultKind, String)> {
         let Some(net_id) = self.net_id else {
@@ -332,6 +344,7 @@ impl Rule for ConsentRule {
             Payload::ConsentRevoked(entry) => self.revoked(seen, entry, faults),
             Payload::Work(work) => self.worked(seen, work, faults),
             Payload::Inference(entry) => self.inferred(seen, entry, faults),
+            Payload::QuotaLease(entry) => self.leased(seen, entry, faults),
             _ => {}
         }
     }

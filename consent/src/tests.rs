@@ -20,7 +20,7 @@ use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::{Millis, Seconds};
 
 use crate::{
-    ActiveGrant, Expectation, Permit, Refused, Usage, check_token, open_hash, sign_open, sign_token,
+    ActiveGrant, Booking, Expectation, Permit, Refused, Usage, check_token, open_hash, sign_open, sign_token,
 };
 
 pub(crate) const NOW: Seconds = Seconds(1_800_000_000);

@@ -19,6 +19,23 @@ use counterfoil_spec::time::Millis;
 use crate::grant::ActiveGrant;
 use crate::token::no;
 
+/// What an order has taken of its day by now. Whoever keeps these, in order, loses nothing with the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Booking {
+    /// The order.
+    pub order: Serial,
+    /// Under which consent token.
+    pub cti: Serial,
+    /// When it was taken; it names the UTC day.
+    pub opened: Millis,
+    /// Tokens reserved, all its leases together.
+    pub leased: u64,
+    /// Tokens used; nothing while it is open.
+    pub used: Option<u64>,
+    /// Whether its consent token limits the tokens of a day.
+    pub limited: bool,
+}
+
 /// The state; plain, owned by whoever serves.
 #[derive(Debug, Clone, Default)]
 pub struct Usage {
@@ -32,14 +49,25 @@ pub struct Usage {
     bytes: (u64, u64),
     /// Receipts that the router has not countersigned, by when they were sent.
     owed: BTreeMap<(Millis, Serial), ()>,
+    /// What was booked and not taken out yet.
+    booked: Vec<Booking>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct OpenUse {
-    day: u64,
+    cti: Serial,
+    opened: Millis,
+    limited: bool,
     leased: u64,
     used: u64,
     max_tokens: u64,
+}
+
+impl OpenUse {
+    fn booking(&self, order: Serial, used: Option<u64>) -> Booking {
+        let Self { cti, opened, limited, leased, .. } = *self;
+        Booking { order, cti, opened, leased, used, limited }
+    }
 }
 
 impl Usage {
@@ -49,10 +77,23 @@ impl Usage {
         Self::default()
     }
 
-    /// Brings back what the log says of a day.
+    /// Brings back what is known of a day.
     pub fn restore(&mut self, day: u64, tokens: u64) {
         let total = self.days.entry(day).or_default();
         *total = total.saturating_add(tokens);
+    }
+
+    /// Brings back an order that was taken before, so that it is not taken twice. To be called in the order in which
+    /// they came.
+    pub fn remember(&mut self, order: Serial, taken: Millis) {
+        if self.seen.insert(order) {
+            self.arrived.push_back((taken, order));
+        }
+    }
+
+    /// Takes out what was booked since the last call, in order.
+    pub fn take_booked(&mut self) -> Vec<Booking> {
+        std::mem::take(&mut self.booked)
     }
 
     /// Requests open now.
@@ -123,8 +164,11 @@ impl Usage {
         *total = total.saturating_add(leased);
         self.arrived.push_back((now, grant.serial()));
         self.seen.insert(grant.serial());
-        let max_tokens = grant.max_tokens();
-        self.open.insert(grant.serial(), OpenUse { day, leased, used: 0, max_tokens });
+        let limited = grant.permit().claims().quota.tokens_per_day.0 != u64::MAX;
+        let (cti, max_tokens) = (grant.cti(), grant.max_tokens());
+        let open = OpenUse { cti, opened: now, limited, leased, used: 0, max_tokens };
+        self.booked.push(open.booking(grant.serial(), None));
+        self.open.insert(grant.serial(), open);
     }
 
     /// Books that a request has computed `total` tokens so far, leasing more where its lease is used up.
@@ -140,13 +184,14 @@ impl Usage {
         if total > open.leased {
             let leases = total.div_ceil(QUOTA_LEASE_TOKENS).saturating_mul(QUOTA_LEASE_TOKENS);
             let more = leases.min(open.max_tokens).saturating_sub(open.leased);
-            let day = self.days.entry(open.day).or_default();
+            let day = self.days.entry(day_of(open.opened)).or_default();
             let wanted = day.saturating_add(more);
             if wanted > quota.tokens_per_day.0 {
                 return Err(no(Refusal::Quota, "the tokens of this UTC day are used up"));
             }
             *day = wanted;
             open.leased = open.leased.saturating_add(more);
+            self.booked.push(open.booking(*serial, None));
         }
         open.used = open.used.max(total);
         Ok(())
@@ -172,11 +217,11 @@ impl Usage {
 
     /// Books the end of a request; what was leased and not used goes back to its day.
     pub fn end(&mut self, serial: &Serial) {
-        if let Some(open) = self.open.remove(serial)
-            && let Some(day) = self.days.get_mut(&open.day)
-        {
+        let Some(open) = self.open.remove(serial) else { return };
+        if let Some(day) = self.days.get_mut(&day_of(open.opened)) {
             *day = day.saturating_sub(open.leased.saturating_sub(open.used));
         }
+        self.booked.push(open.booking(*serial, Some(open.used)));
     }
 
     /// Notes a receipt that was sent and waits for the router's half.
@@ -197,4 +242,4 @@ const fn day_of(at: Millis) -> u64 {
 }
 
 /// An order may come again as long as it is not too old, by a clock that may differ.
-const REMEMBER_MS: u64 = MAX_OPEN_AGE_MS + MAX_CLOCK_SKEW_S * 1000;
+pub const REMEMBER_MS: u64 = MAX_OPEN_AGE_MS + MAX_CLOCK_SKEW_S * 1000;

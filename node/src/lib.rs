@@ -12,6 +12,7 @@ mod gauge;
 mod home;
 mod hosting;
 mod hub;
+mod journal;
 mod log;
 mod node;
 mod service;

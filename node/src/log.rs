@@ -1,5 +1,6 @@
 //! The node's own log: its half of the record.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use counterfoil_audit::{
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::payload::Payload;
+use counterfoil_spec::time::Millis;
 use tokio::sync::watch;
 
 use crate::config::{NodeConfig, NodeError};
@@ -82,6 +84,37 @@ pub(crate) fn open(config: &NodeConfig) -> Result<OwnLog, NodeError> {
     let (writer, opened) = LogWriter::open(log, Arc::clone(&config.now))?;
     tracing::info!(size = opened.size, torn_bytes = opened.torn_bytes, "the node's log is open");
     Ok(OwnLog { writer, lost: Arc::new(watch::channel(None).0) })
+}
+
+/// Entries that are looked through at first for those of the last days.
+const LAST_ENTRIES: u64 = 4096;
+
+/// Tokens that orders took by UTC day, since the day before an instant, as far as leases are logged.
+pub(crate) fn leased(home: &Path, now: Millis) -> Result<BTreeMap<u64, u64>, NodeError> {
+    const DAY_MS: u64 = 86_400_000;
+    let reader = LogReader::open(&home.join("log"))?;
+    let since = (now.0 / DAY_MS).saturating_sub(1).saturating_mul(DAY_MS);
+    let mut back = LAST_ENTRIES;
+    let mut from = reader.size().saturating_sub(back);
+    while from > 0 && reader.entry(from)?.1.time.0 >= since {
+        back = back.saturating_mul(4);
+        from = reader.size().saturating_sub(back);
+    }
+    let mut orders = BTreeMap::new();
+    reader.for_each(from, |_, _, body| {
+        if let Payload::QuotaLease(lease) = &body.payload
+            && lease.opened.0 >= since
+        {
+            let tokens = lease.used.unwrap_or(lease.leased).0;
+            orders.insert(lease.order, (lease.opened.0 / DAY_MS, tokens));
+        }
+    })?;
+    let mut days = BTreeMap::new();
+    for (day, tokens) in orders.into_values() {
+        let total: &mut u64 = days.entry(day).or_default();
+        *total = total.saturating_add(tokens);
+    }
+    Ok(days)
 }
 
 /// The serials of the work entries among these.

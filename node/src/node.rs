@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use counterfoil_consent::Usage;
 use counterfoil_identity::client_config;
 use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, Target};
 use counterfoil_spec::ids::Serial;
@@ -12,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::config::{NodeConfig, NodeError};
 use crate::hosting::Shelf;
 use crate::hub::Hub;
+use crate::journal::Journal;
 use crate::log::{self, OwnLog};
 use crate::service::{Left, Service};
 use crate::status::{Stage, Status};
@@ -29,6 +31,7 @@ pub struct Node {
     pub(crate) unsettled: Unsettled,
     pub(crate) shelf: Shelf,
     pub(crate) work: Work,
+    pub(crate) journal: Journal,
     pub(crate) store: Arc<Store>,
     pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) status: watch::Sender<Status>,
@@ -93,11 +96,14 @@ impl Node {
         let store = Store::open(&config.home, config.max_disk_bytes);
         let store = Arc::new(store.map_err(|e| NodeError::Store(e.to_string()))?);
         let hub = config.hub.as_ref().map(Hub::new).transpose()?.map(Arc::new);
-        let work = Work::new(config.identity.key.public().node_id());
+        let now = (config.now)();
+        let mut usage = Usage::new();
+        let journal = Journal::open(&config.home, now, &log::leased(&config.home, now)?, &mut usage)?;
+        let work = Work::new(config.identity.key.public().node_id(), usage);
         let (status, watching) = watch::channel(Status::default());
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
         let handle = NodeHandle { commands: sender, status: watching };
-        Ok((Self { config, log, unsettled, shelf, work, store, hub, status, commands }, handle))
+        Ok((Self { config, log, unsettled, shelf, work, journal, store, hub, status, commands }, handle))
     }
 
     /// Serves until `shutdown` resolves; then finishes what is open and leaves in good order.

@@ -8,12 +8,18 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use counterfoil_audit::NewEntry;
+use counterfoil_consent::Booking;
+use counterfoil_identity::random;
 use counterfoil_model::{ExpertBank, Manifest};
 use counterfoil_session::frame::Dispatch;
 use counterfoil_session::{Asked, LaneEnd, NodeLane, RouterFrame};
+use counterfoil_spec::amount::TokenCount;
 use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::message::{CloseSlot, NodeMessage, Proposal, RouterMessage, SignedOpen};
+use counterfoil_spec::payload::QuotaLease;
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Millis;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -206,6 +212,7 @@ impl<'a> Service<'a> {
             return Err(self.lane.shut(Refusal::SessionInternal, "a sealed frame without a token"));
         };
         let judged = self.node.work.judge(self.lane.dispatch(), (token_slot, hosted), now);
+        book(self.node, now).map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))?;
         let (bank, expert_bytes) = (hosted.bank.clone(), hosted.expert_bytes);
         let mut dispatch = self.lane.take_dispatch();
         let combine = match bank {
@@ -240,7 +247,7 @@ impl<'a> Service<'a> {
         let hosted = permit_for(&self.hosted, &order.grant.cti);
         let now = (self.node.config.now)();
         match self.node.work.open(order, hosted, self.lane.router(), now) {
-            Ok(()) => Ok(()),
+            Ok(()) => self.book(now),
             Err(refused) => {
                 tracing::warn!(refusal = %refused.refusal, detail = refused.detail, "order refused");
                 self.lane.send(&NodeMessage::Refuse(refused))
@@ -249,11 +256,18 @@ impl<'a> Service<'a> {
     }
 
     fn closed(&mut self, close: &CloseSlot) -> Step {
-        match self.node.work.close(close, (self.node.config.now)()) {
+        let now = (self.node.config.now)();
+        let closed = self.node.work.close(close, now);
+        self.book(now)?;
+        match closed {
             Some(Ok(due)) => self.receipt(&due, true),
             Some(Err(refused)) => self.lane.send(&NodeMessage::Refuse(refused)),
             None => Err(self.lane.shut(Refusal::SessionOrder, "a close for a slot that is not open")),
         }
+    }
+
+    fn book(&mut self, now: Millis) -> Step {
+        book(self.node, now).map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))
     }
 
     fn drain(&mut self) -> Step {
@@ -272,6 +286,24 @@ async fn until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// Keeps what orders have taken of their day's quota by now.
+//= spec/consent.md#quotas
+//# A node MUST keep what an order has taken before it answers a dispatch under it, so that it survives the end of its process.
+fn book(node: &mut Node, now: Millis) -> std::io::Result<()> {
+    let booked = node.work.take_booked();
+    if booked.is_empty() {
+        return Ok(());
+    }
+    node.journal.keep(&booked, now)?;
+    for booking in booked.iter().filter(|booking| booking.limited) {
+        let Booking { order, cti, opened, leased, used, .. } = *booking;
+        let (leased, used) = (TokenCount(leased), used.map(TokenCount));
+        let lease = QuotaLease { order, cti, opened, leased, used };
+        node.log.append_then(NewEntry::new(random::serial(), lease), || {});
+    }
+    Ok(())
 }
 
 /// Bytes of weights that a dispatch makes the machine read at most.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use counterfoil_consent::{ActiveGrant, Refused, Usage};
+use counterfoil_consent::{ActiveGrant, Booking, Refused, Usage};
 use counterfoil_identity::VerifiedPeer;
 use counterfoil_session::Transcript;
 use counterfoil_session::frame::{Combine, Dispatch, Outcome, Row};
@@ -54,8 +54,13 @@ pub(crate) struct Due {
 }
 
 impl Work {
-    pub(crate) fn new(node: NodeId) -> Self {
-        Self { node, slots: HashMap::new(), usage: Usage::new(), owed: BTreeSet::new() }
+    pub(crate) fn new(node: NodeId, usage: Usage) -> Self {
+        Self { node, slots: HashMap::new(), usage, owed: BTreeSet::new() }
+    }
+
+    /// What was booked since the last call: to be kept before what it allows is answered.
+    pub(crate) fn take_booked(&mut self) -> Vec<Booking> {
+        self.usage.take_booked()
     }
 
     /// Checks an order; a refused one keeps its slot until it is closed.

@@ -18,7 +18,7 @@ pub use network::{
     CaIssued, CapacityAttested, ConsentGranted, ConsentRevoked, Genesis, JoinToken, ModelPublished,
     ModelSize, ModelSource, NodeEnrolled, PeerAnchor, RefusalSeen,
 };
-pub use work::{Credit, Debit, FinishReason, Inference, NodeUptime, Uptime, Work};
+pub use work::{Credit, Debit, FinishReason, Inference, NodeUptime, QuotaLease, Uptime, Work};
 
 macro_rules! payloads {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)+) => {
@@ -119,6 +119,8 @@ payloads! {
     Statement = 26, "statement";
     /// A refusal worth remembering.
     RefusalSeen = 31, "refusal";
+    /// Tokens were reserved from a day's quota.
+    QuotaLease = 34, "quota-lease";
 }
 
 #[cfg(test)]

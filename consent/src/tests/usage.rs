@@ -114,3 +114,33 @@ fn orders_are_remembered_as_long_as_they_could_come_again() {
         "an order this old would be too old to be signed"
     );
 }
+
+#[test]
+fn what_an_order_took_is_booked_before_it_is_used_and_settled_at_the_end() {
+    let (mut usage, now, quota) = (Usage::new(), NOW.millis(), claims().quota);
+    begin(&mut usage, 1, now, 600).unwrap();
+    let booking = |leased, used| Booking {
+        order: serial(1),
+        cti: claims().cti,
+        opened: now,
+        leased,
+        used,
+        limited: true,
+    };
+    assert_eq!(usage.take_booked(), [booking(256, None)]);
+    usage.computed(&serial(1), 256, &quota).unwrap();
+    assert_eq!(usage.take_booked(), []);
+    usage.computed(&serial(1), 300, &quota).unwrap();
+    assert_eq!(usage.take_booked(), [booking(512, None)]);
+    usage.end(&serial(1));
+    usage.end(&serial(1));
+    assert_eq!(usage.take_booked(), [booking(512, Some(300))]);
+}
+
+#[test]
+fn an_order_that_is_remembered_is_not_taken_again_and_the_next_one_is() {
+    let (mut usage, now) = (Usage::new(), NOW.millis());
+    usage.remember(serial(1), Millis(now.0 - 1000));
+    assert_eq!(begin(&mut usage, 1, now, 1), Err(Refusal::Replay));
+    assert_eq!(begin(&mut usage, 2, now, 1), Ok(()));
+}

@@ -89,10 +89,15 @@ impl Service<'_> {
 
     /// The lane is gone: what was done so far is signed and kept for the next one.
     pub(super) fn abandon(&mut self) {
-        for due in self.node.work.abandon((self.node.config.now)()) {
+        let now = (self.node.config.now)();
+        for due in self.node.work.abandon(now) {
             if let Err(error) = self.sign(&due) {
                 tracing::error!(%error, "a receipt could not be kept");
             }
+        }
+        if let Err(error) = super::book(self.node, now) {
+            // What was reserved stays reserved then, in the operator's favour.
+            tracing::error!(%error, "the end of orders could not be kept");
         }
     }
 }

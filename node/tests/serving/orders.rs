@@ -2,9 +2,11 @@ use super::fixture::Scene;
 use super::refused;
 use counterfoil_session::LaneError;
 use counterfoil_session::frame::Form;
+use counterfoil_spec::amount::TokenCount;
 use counterfoil_spec::claims::{ALL, Range};
-use counterfoil_spec::message::SignedOpen;
+use counterfoil_spec::message::{NodeMessage, SignedOpen};
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Seconds;
 
 /// Opens with a changed grant; gives what the first dispatch, the router's books and the close say.
 async fn open_refused(change: impl FnOnce(&Scene, &mut SignedOpen)) -> Refusal {
@@ -51,4 +53,51 @@ async fn an_order_after_its_deadline_is_refused() {
         *order = scene.net.signed(order.open.node, grant, order.open.issued);
     });
     assert_eq!(refusal.await, Refusal::Deadline);
+}
+
+//= spec/consent.md#quotas
+//= type=test
+//# After a restart a node MUST count an order that was open with all that it had reserved, and MUST refuse an order that it
+//# took before (`R_REPLAY`).
+#[tokio::test]
+async fn a_crash_gives_no_quota_back_and_takes_no_order_twice() {
+    let mut scene = Scene::with(|config| config.policy.quota.tokens_per_day = TokenCount(512));
+    let mut lane = scene.lane().await;
+    let (token, mut order) = scene.serving(&mut lane, &scene.proposal()).await;
+    order.grant.max_tokens = 256;
+    let order = scene.again(&order, 1);
+    lane.lane.open(order.clone()).unwrap();
+    lane.dispatch(&token, &scene.rows(1, 0, 1, Form::Summed)).await;
+
+    scene.crashed_and_started().await;
+    let mut lane = scene.lane().await;
+    let proposal = scene.proposal();
+    lane.lane.propose(proposal.clone()).unwrap();
+    let NodeMessage::Consent(bytes) = lane.event().await else { panic!("no consent") };
+    let permit = scene.net.check(&bytes, &scene.member).unwrap();
+    lane.lane.welcome(&permit, 0, Seconds(u64::MAX)).unwrap();
+    assert_eq!(lane.event().await, NodeMessage::Ready(permit.claims().cti));
+
+    let refusal_of = async |slot, order: SignedOpen| {
+        lane.lane.open(order).unwrap();
+        match lane.close(slot, 0).await {
+            Ok(_) => None,
+            Err(LaneError::Refused { refusal, .. }) => Some(refusal),
+            Err(e) => panic!("{e}"),
+        }
+    };
+    // The same order, under the token of before: the token is not ready here, and its serial is known all the same.
+    let mut anew = order.clone();
+    anew.grant.cti = permit.claims().cti;
+    let mut repeated = scene.again(&anew, 2);
+    repeated.open.serial = order.open.serial;
+    let key = &scene.net.router_key;
+    let net = scene.net.domain.net_id();
+    let repeated = counterfoil_consent::sign_open(repeated.open, repeated.grant, key, &net).unwrap();
+    assert_eq!(refusal_of(2, repeated).await, Some(Refusal::Replay));
+    // 256 of 512 tokens are gone, so another 256 fit, and not one more.
+    let mut last = anew.clone();
+    last.grant.max_tokens = 256;
+    lane.lane.open(scene.again(&last, 3)).unwrap();
+    assert_eq!(refusal_of(4, scene.again(&anew, 4)).await, Some(Refusal::Quota));
 }

@@ -149,3 +149,25 @@ pub struct Uptime {
     #[n(2)]
     pub nodes: Vec<NodeUptime>,
 }
+
+/// `quota-lease`: what an order has taken of its UTC day's tokens, in the node's own log; the last entry of an order
+/// holds.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct QuotaLease {
+    /// The order's serial.
+    #[n(1)]
+    pub order: Serial,
+    /// The consent token whose quota it is.
+    #[n(2)]
+    pub cti: Serial,
+    /// When the order was taken; it names the UTC day.
+    #[n(3)]
+    pub opened: Millis,
+    /// Tokens reserved, all leases of the order together.
+    #[n(4)]
+    pub leased: TokenCount,
+    /// Tokens used; present once the order is over.
+    #[n(5)]
+    pub used: Option<TokenCount>,
+}
