@@ -7,6 +7,7 @@
 mod cose;
 mod frame;
 mod grant;
+mod hours;
 mod permit;
 mod policy;
 mod ranges;
@@ -18,8 +19,9 @@ mod usage;
 pub use counterfoil_identity::Refused;
 pub use frame::{FrameMac, MAC_LEN, ReplayWindow};
 pub use grant::{ActiveGrant, grant_hash, open_hash, sign_open};
+pub use hours::{Hours, HoursFault, Window};
 pub use permit::Permit;
-pub use policy::{Declined, Issuance, Policy, issue, notice, notice_hash};
+pub use policy::{Declined, Issuance, Part, Policy, issue, notice, notice_hash};
 pub use receipt::{
     CheckedReceipt, ReceiptFault, accept_ack, check_node_half, countersign, sign_receipt, verify_receipt,
 };

@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::{SignFault, Signer, random};
 use counterfoil_spec::amount::{MicroUsd, TokenCount};
-use counterfoil_spec::claims::{ALL, CLAIMS_VERSION, Callers, Claims, PriceFloor, Purposes, Quota, Serving};
+use counterfoil_spec::claims::{
+    ALL, CLAIMS_VERSION, Callers, Claims, PriceFloor, Purposes, Quota, Range, Serving,
+};
 use counterfoil_spec::ids::{Hash, NetId, Serial};
 use counterfoil_spec::limits::MAX_CONSENT_LIFE_S;
 use counterfoil_spec::message::Proposal;
 use counterfoil_spec::time::Seconds;
 use serde::{Deserialize, Serialize};
 
+use crate::hours::Hours;
 use crate::permit::Permit;
 use crate::ranges;
 use crate::token::sign_token;
@@ -24,6 +27,14 @@ pub struct Policy {
     pub accepted_notice: bool,
     /// The models that may be served, by the names that clients ask for.
     pub models: Vec<String>,
+    /// Whether any other may be served as well.
+    pub any_model: bool,
+    /// Layers and experts that may be served of each model; empty means all.
+    pub parts: Vec<Part>,
+    /// When; at any hour where it does not say.
+    pub hours: Hours,
+    /// Whether the operator must be asked for each model before its first consent token is signed.
+    pub ask: bool,
     /// What for.
     pub purposes: Purposes,
     /// The life of a consent token, in seconds; it is renewed by itself.
@@ -45,6 +56,10 @@ impl Default for Policy {
         Self {
             accepted_notice: false,
             models: Vec::new(),
+            any_model: false,
+            parts: Vec::new(),
+            hours: Hours::default(),
+            ask: false,
             purposes: Purposes::CHAT.with(Purposes::CODE).with(Purposes::VERIFICATION),
             life_s: 86_400,
             quota: Quota {
@@ -59,6 +74,28 @@ impl Default for Policy {
             retention_s: 0,
             serving: Serving::EXPERT,
         }
+    }
+}
+
+/// A rectangle of a model: layers and experts from the first to the last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Layers.
+    pub layers: (u32, u32),
+    /// Experts.
+    pub experts: (u32, u32),
+}
+
+impl Part {
+    /// What lies in both.
+    fn of(&self, range: &Range) -> Option<Range> {
+        let both = |a: (u32, u32), b: (u32, u32)| {
+            let (from, to) = (a.0.max(b.0), a.1.min(b.1));
+            (from <= to).then_some((from, to))
+        };
+        let Range { manifest, layers, experts } = *range;
+        Some(Range { manifest, layers: both(layers, self.layers)?, experts: both(experts, self.experts)? })
     }
 }
 
@@ -93,9 +130,63 @@ pub enum Declined {
     /// The node's identity key did not sign.
     #[error(transparent)]
     Sign(#[from] SignFault),
+    /// The proposal names nothing that the policy allows of the model.
+    #[error("the policy allows none of the proposed layers and experts")]
+    Parts,
+    /// Not at this hour.
+    #[error("the policy serves at other hours; the next begin at {0} (unix)")]
+    Hours(u64),
     /// The policy itself is outside the rules.
     #[error("the policy: {0}")]
     Policy(&'static str),
+}
+
+impl Policy {
+    /// The models that may be proposed, as a router is told; `None` for any.
+    #[must_use]
+    pub fn wants(&self) -> Option<Vec<String>> {
+        if self.any_model { None } else { Some(self.models.clone()) }
+    }
+
+    /// Whether it allows all that a consent token for a model says, as after the policy was changed.
+    #[must_use]
+    pub fn still_allows(&self, claims: &Claims, name: &str) -> bool {
+        let quota = |claims: &Quota, own: &Quota| {
+            claims.tokens_per_day <= own.tokens_per_day
+                && claims.concurrent <= own.concurrent
+                && claims.tokens_per_request <= own.tokens_per_request
+                && claims.requests_per_s <= own.requests_per_s
+                && claims.bytes_per_s <= own.bytes_per_s
+        };
+        let named = self.any_model || self.models.iter().any(|model| model == name);
+        let inside = |range: &Range| self.parts.iter().any(|part| part.of(range) == Some(*range));
+        let countries = &claims.callers.countries;
+        let callers = self.countries.is_empty()
+            || !countries.is_empty() && countries.iter().all(|country| self.countries.contains(country));
+        self.accepted_notice
+            && named
+            && (self.parts.is_empty() || claims.ranges.iter().all(inside))
+            && quota(&claims.quota, &self.quota)
+            && claims.price_floor.micro_per_1k.0 >= self.price_floor_micro_per_1k
+            && self.purposes.allows(claims.purposes)
+            && callers
+            && claims.callers.retention_s <= self.retention_s
+            && self.serving.allows(claims.serving)
+            && self.hours.end(claims.not_before).is_none_or(|end| claims.expires <= end)
+    }
+
+    /// A proposal without what the policy does not allow of the model; its ranges may be none then.
+    #[must_use]
+    pub fn narrow(&self, mut proposal: Proposal) -> Proposal {
+        if !self.parts.is_empty() {
+            let within =
+                |range: &Range| self.parts.iter().filter_map(|part| part.of(range)).collect::<Vec<_>>();
+            let mut ranges: Vec<Range> = proposal.ranges.iter().flat_map(within).collect();
+            ranges.sort_unstable();
+            proposal.ranges = ranges;
+        }
+        proposal
+    }
 }
 
 /// What the present adds to a policy.
@@ -134,7 +225,10 @@ pub fn issue(
     let mut claims = Claims {
         issuer: key.public().node_id(),
         audience: proposal.router,
-        expires: now.plus(policy.life_s),
+        expires: policy
+            .hours
+            .end(now)
+            .map_or(now.plus(policy.life_s), |end| end.min(now.plus(policy.life_s))),
         not_before: now,
         issued: now,
         cti,
@@ -165,8 +259,14 @@ fn consider(policy: &Policy, proposal: &Proposal, issuance: &Issuance) -> Result
     if !policy.accepted_notice {
         return Err(Declined::NoticeNotAccepted);
     }
-    if !policy.models.contains(&proposal.name) {
+    if !policy.any_model && !policy.models.contains(&proposal.name) {
         return Err(Declined::ModelNotNamed(proposal.name.clone()));
+    }
+    if proposal.ranges.is_empty() && !policy.parts.is_empty() {
+        return Err(Declined::Parts);
+    }
+    if let Some(next) = policy.hours.closed(issuance.now) {
+        return Err(Declined::Hours(next.0));
     }
     if let Some(fault) = ranges::fault(&proposal.ranges) {
         return Err(Declined::Ranges(fault));

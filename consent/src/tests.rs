@@ -2,6 +2,7 @@
 
 mod frame;
 mod grant;
+mod hours;
 mod policy;
 mod receipt;
 mod rule;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use counterfoil_audit::{
     GenesisFacts, LogConfig, LogError, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner,
 };
+use counterfoil_consent::claimed;
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::{NodeId, Serial};
+use counterfoil_spec::ids::{ManifestId, NodeId, Serial};
 use counterfoil_spec::payload::Payload;
-use counterfoil_spec::time::Millis;
+use counterfoil_spec::time::{Millis, Seconds};
 use tokio::sync::watch;
 
 use crate::config::{NodeConfig, NodeError};
@@ -115,6 +116,37 @@ pub(crate) fn leased(home: &Path, now: Millis) -> Result<BTreeMap<u64, u64>, Nod
         *total = total.saturating_add(tokens);
     }
     Ok(days)
+}
+
+/// A consent token as the node's own log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Given {
+    /// The models that it names.
+    pub(crate) models: Vec<ManifestId>,
+    pub(crate) expires: Seconds,
+    pub(crate) withdrawn: bool,
+}
+
+/// All consent tokens that the node signed and a router welcomed.
+pub(crate) fn given(home: &Path) -> Result<BTreeMap<Serial, Given>, NodeError> {
+    let mut given = BTreeMap::new();
+    LogReader::open(&home.join("log"))?.for_each(0, |_, _, body| match &body.payload {
+        Payload::ConsentGranted(granted) => {
+            // The node signed it itself.
+            if let Some(claims) = claimed(&granted.token) {
+                let mut models: Vec<_> = claims.ranges.iter().map(|r| r.manifest).collect();
+                models.dedup();
+                given.insert(granted.cti, Given { models, expires: claims.expires, withdrawn: false });
+            }
+        }
+        Payload::ConsentRevoked(revoked) => {
+            if let Some(given) = given.get_mut(&revoked.cti) {
+                given.withdrawn = true;
+            }
+        }
+        _ => {}
+    })?;
+    Ok(given)
 }
 
 /// The serials of the work entries among these.

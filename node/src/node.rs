@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use counterfoil_consent::Usage;
+use counterfoil_consent::{Policy, Usage};
 use counterfoil_identity::client_config;
 use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, Target};
 use counterfoil_spec::ids::Serial;
@@ -15,6 +15,7 @@ use crate::hosting::Shelf;
 use crate::hub::Hub;
 use crate::journal::Journal;
 use crate::log::{self, OwnLog};
+use crate::orders::{self, Withheld};
 use crate::service::{Left, Service};
 use crate::status::{Stage, Status};
 use crate::store::Store;
@@ -32,6 +33,7 @@ pub struct Node {
     pub(crate) shelf: Shelf,
     pub(crate) work: Work,
     pub(crate) journal: Journal,
+    pub(crate) withheld: Withheld,
     pub(crate) store: Arc<Store>,
     pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) status: watch::Sender<Status>,
@@ -43,6 +45,8 @@ pub struct Node {
 pub(crate) enum Command {
     /// Withdraw a consent token.
     Revoke(Serial),
+    /// Allow what another policy does, from now on.
+    Policy(Box<Policy>),
 }
 
 /// The operator's handle on a running node.
@@ -57,6 +61,12 @@ impl NodeHandle {
     /// node has stopped.
     pub async fn revoke(&self, cti: Serial) -> bool {
         self.commands.send(Command::Revoke(cti)).await.is_ok()
+    }
+
+    /// Puts another policy into force: consent tokens that it does not allow are withdrawn, and what it allows is signed
+    /// anew. Gives false where the node has stopped.
+    pub async fn change_policy(&self, policy: Policy) -> bool {
+        self.commands.send(Command::Policy(Box::new(policy))).await.is_ok()
     }
 
     /// What the node is doing, now and from now on.
@@ -81,7 +91,11 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`].
-    pub fn open(config: NodeConfig) -> Result<(Self, NodeHandle), NodeError> {
+    pub fn open(mut config: NodeConfig) -> Result<(Self, NodeHandle), NodeError> {
+        let kept = |source| NodeError::Io { path: config.home.clone(), source };
+        let withheld = Withheld::open(&config.home, config.policy.ask).map_err(kept)?;
+        let epoch = orders::epoch(&config.home).map_err(kept)?;
+        config.epoch = config.epoch.max(epoch);
         let log = log::open(&config)?;
         let mut unsettled = Unsettled::open(&config.home)?;
         for serial in log::logged_work(&config.home, &unsettled.serials())? {
@@ -103,7 +117,11 @@ impl Node {
         let (status, watching) = watch::channel(Status::default());
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
         let handle = NodeHandle { commands: sender, status: watching };
-        Ok((Self { config, log, unsettled, shelf, work, journal, store, hub, status, commands }, handle))
+        let mut node =
+            Self { config, log, unsettled, shelf, work, journal, withheld, store, hub, status, commands };
+        // Before anything else: what was taken back while it did not run. The router hears of it when it is there.
+        node.obey()?;
+        Ok((node, handle))
     }
 
     /// Serves until `shutdown` resolves; then finishes what is open and leaves in good order.
@@ -159,7 +177,7 @@ impl Node {
             concurrent: self.config.policy.quota.concurrent,
             models: self.shelf.manifests(),
             now: now(),
-            wants: Some(self.config.policy.models.clone()),
+            wants: self.config.policy.wants(),
         };
         Ok(endpoint.connect(&target, tls, hello).await)
     }

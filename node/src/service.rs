@@ -2,6 +2,7 @@
 
 mod consents;
 mod fetching;
+mod policy;
 mod receipts;
 
 use std::pin::{Pin, pin};
@@ -38,6 +39,9 @@ const INLINE_WEIGHT_BYTES: u64 = 8 * 1024 * 1024;
 /// How long a node that leaves waits for what is open, in milliseconds.
 const DRAIN_MS: u64 = 10_000;
 
+/// How often a node looks for orders of its operator.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// How long after a lane's beginning shards that no token covers are kept all the same, in milliseconds: the router
 /// proposes again what it proposed before, and nothing should be fetched twice for that.
 const SETTLE_MS: u64 = 30_000;
@@ -70,6 +74,10 @@ pub(crate) struct Service<'a> {
     /// When the router has had time to propose what it wants.
     settles: Option<Instant>,
     draining: Option<Instant>,
+    /// When to look for orders of the operator.
+    look: Instant,
+    /// Whether the policy's hours are over.
+    closed: bool,
 }
 
 type Step = Result<(), LaneEnd>;
@@ -99,6 +107,8 @@ impl<'a> Service<'a> {
             report: None,
             settles: Some(Instant::now() + Duration::from_millis(SETTLE_MS)),
             draining: None,
+            look: Instant::now(),
+            closed: false,
         }
     }
 
@@ -110,7 +120,7 @@ impl<'a> Service<'a> {
         self.node.status.send_modify(|status| status.stage = Stage::Connected);
         let log = self.node.log.clone();
         let mut lost = pin!(log.lost());
-        let left = match self.resend() {
+        let left = match self.begin() {
             Ok(()) => loop {
                 let step = tokio::select! {
                     biased;
@@ -139,6 +149,12 @@ impl<'a> Service<'a> {
     async fn step(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Step {
         let renewal = self.renewals.first().map(|(at, _)| *at);
         let (drained, report, settles) = (self.draining, self.report, self.settles);
+        // First, because a lane on which frames never cease must not keep the operator waiting.
+        if self.look <= Instant::now() {
+            self.obey()?;
+            self.keep_hours()?;
+        }
+        let look = self.look;
         let release = self.next_release();
         tokio::select! {
             biased;
@@ -147,6 +163,7 @@ impl<'a> Service<'a> {
                 RouterFrame::Message(message) => self.told(*message),
             },
             () = shutdown, if drained.is_none() => self.drain(),
+            () = until(Some(look)) => Ok(()),
             Some(loaded) = self.loading.join_next() => match loaded {
                 Ok((cti, bank)) => self.loaded(&cti, bank),
                 // Its consent token was withdrawn.
@@ -165,6 +182,7 @@ impl<'a> Service<'a> {
             }
             Some(command) = self.node.commands.recv() => match command {
                 Command::Revoke(cti) => self.revoke(&cti),
+                Command::Policy(policy) => self.change_policy(*policy),
             },
             () = until(renewal), if renewal.is_some() => self.renew(),
             () = until(release), if release.is_some() => {
@@ -175,6 +193,15 @@ impl<'a> Service<'a> {
                 Err(self.lane.shut(Refusal::SessionDrain, "the node does not wait any longer"))
             }
         }
+    }
+
+    /// What is said before anything else.
+    fn begin(&mut self) -> Step {
+        if self.node.config.epoch > 1 {
+            self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
+        }
+        self.obey()?;
+        self.resend()
     }
 
     fn told(&mut self, message: RouterMessage) -> Step {
@@ -244,8 +271,13 @@ impl<'a> Service<'a> {
     }
 
     fn opened(&mut self, order: &SignedOpen) -> Step {
-        let hosted = permit_for(&self.hosted, &order.grant.cti);
         let now = (self.node.config.now)();
+        if self.node.config.policy.hours.closed(now.seconds()).is_some() {
+            // The look that withdraws the tokens is at most a moment away.
+            self.look = Instant::now();
+            self.keep_hours()?;
+        }
+        let hosted = permit_for(&self.hosted, &order.grant.cti);
         match self.node.work.open(order, hosted, self.lane.router(), now) {
             Ok(()) => self.book(now),
             Err(refused) => {

@@ -172,6 +172,12 @@ impl Task {
                     self.stale = true;
                 }
             }
+            Event::Changed(node, visit, wants) => {
+                if let Some(seat) = self.here(&node, visit) {
+                    seat.change(wants);
+                    self.stale = true;
+                }
+            }
             Event::Left(node, visit, how) => {
                 let missed = self.is_missed(&node);
                 if let Some(seat) = self.here(&node, visit) {

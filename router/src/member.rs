@@ -24,7 +24,7 @@ use crate::registry::{Host, LaneState};
 /// Handshakes under way at one time.
 const MAX_ARRIVING: usize = 64;
 
-/// The epoch of every consent token that this version's nodes sign.
+/// The epoch of a node's consent tokens until its operator raises it.
 const FIRST_EPOCH: u64 = 1;
 
 /// Who is enrolled, as the log says.
@@ -62,6 +62,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
                         shared: None,
                         loading: Vec::new(),
                         active: Vec::new(),
+                        epoch: FIRST_EPOCH,
                     }
                     .run(incoming)
                     .await;
@@ -86,6 +87,8 @@ struct Member {
     /// Permits that were welcomed and whose experts are being loaded.
     loading: Vec<Host>,
     active: Vec<Arc<Host>>,
+    /// The lowest epoch that the node's operator accepts.
+    epoch: u64,
 }
 
 impl Member {
@@ -148,6 +151,13 @@ impl Member {
                     wanted = progress.wanted_shards, "a node is fetching"
                 );
                 self.dealer.tell(Event::Fetching(node, visit, progress)).await;
+            }
+            NodeMessage::Terms(terms) => {
+                self.epoch = self.epoch.max(terms.min_epoch);
+                if let Some(shared) = &self.shared {
+                    shared.allow(terms.concurrent);
+                }
+                self.dealer.tell(Event::Changed(node, visit, terms.wants)).await;
             }
             NodeMessage::Hello(_) | NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
         }
@@ -229,7 +239,7 @@ impl Member {
         let desk = &self.desk;
         let books = desk.office.books();
         let node = self.lane.node();
-        let min_epoch = books.roster.member(&node).map_or(1, |m| m.min_epoch);
+        let min_epoch = books.roster.member(&node).map_or(1, |m| m.min_epoch).max(self.epoch);
         check_token(
             token,
             &Expectation {
@@ -263,7 +273,7 @@ impl Member {
         let (known, min_epoch) = {
             let books = self.desk.office.books();
             let epoch = books.roster.member(&node).map_or(0, |m| m.min_epoch);
-            (books.roster.may_withdraw(&node, &cti), epoch.max(FIRST_EPOCH))
+            (books.roster.may_withdraw(&node, &cti), epoch.max(self.epoch))
         };
         if !known {
             tracing::warn!(%node, %cti, "a node withdrew a consent that is not its own, or was withdrawn before");

@@ -34,6 +34,8 @@ pub(crate) struct LaneState {
     seq: AtomicU64,
     /// As many permits as the node allows requests at one time.
     pub(crate) places: Arc<Semaphore>,
+    /// That number.
+    concurrent: AtomicU32,
     /// As many permits as receipts that a router may owe a node.
     pub(crate) settling: Arc<Semaphore>,
     /// Whether it let a request wait too long and has not answered a ping since.
@@ -71,10 +73,24 @@ impl LaneState {
             slot: AtomicU32::new(0),
             seq: AtomicU64::new(0),
             places: Arc::new(Semaphore::new(places)),
+            concurrent: AtomicU32::new(concurrent),
             settling: Arc::new(Semaphore::new(MAX_UNSETTLED_RECEIPTS)),
             silent: AtomicBool::new(false),
             paces: Mutex::default(),
             owed: AtomicU32::new(0),
+        }
+    }
+
+    /// The node allows another number of requests at one time. Where it is less, those that are under way end first.
+    pub(crate) fn allow(&self, concurrent: u32) {
+        let bounded = |n: u32| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let before = bounded(self.concurrent.swap(concurrent, Ordering::Relaxed));
+        let after = bounded(concurrent);
+        if after > before {
+            self.places
+                .add_permits((after - before).min(Semaphore::MAX_PERMITS - self.places.available_permits()));
+        } else {
+            let _ = self.places.forget_permits(before - after);
         }
     }
 

@@ -61,6 +61,9 @@ pub enum NodeMessage {
     /// How far the node is with fetching what it was proposed or welcomed to host.
     #[n(10)]
     Progress(#[n(0)] Progress),
+    /// What its operator allows has changed.
+    #[n(11)]
+    Terms(#[n(0)] Terms),
 }
 
 /// What a router says.
@@ -140,6 +143,21 @@ pub struct Progress {
     /// Bytes that are to be at hand.
     #[n(5)]
     pub wanted_bytes: u64,
+}
+
+/// What a node's operator allows from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Terms {
+    /// Consent tokens of the node below this epoch are void.
+    #[n(1)]
+    pub min_epoch: u64,
+    /// The models that may be proposed, by name; any where it does not say.
+    #[n(2)]
+    pub wants: Option<Vec<String>>,
+    /// Requests at a time.
+    #[n(3)]
+    pub concurrent: u32,
 }
 
 /// What a router proposes; the node's policy decides.

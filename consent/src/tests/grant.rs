@@ -233,17 +233,25 @@ proptest! {
         let checked = permit.check_open(&order, &router().public(), &net(), NOW.millis(), &Usage::new());
         let inside = |l, e| permit.claims().ranges.iter().any(|r| r.contains(&MODEL, l, e));
         let everywhere = (0..8).flat_map(|l| (0..8).map(move |e| (l, e)));
+        let accepted = checked.is_ok();
         match checked {
             Ok(active) => {
-                for (l, e) in everywhere {
+                for (l, e) in everywhere.clone() {
                     prop_assert!(!active.allows(l, e) || inside(l, e), "{l} {e}");
                 }
             }
             Err(refused) => {
                 prop_assert!(refused.refusal == Refusal::Scope);
-                let covered = |r: &Range| permit.claims().ranges.iter().any(|o| o.covers(r));
-                prop_assert!(!boxes(&asked).iter().all(covered));
             }
         }
+        // The same by counting: every expert of each range that is asked for stands in one range of the token.
+        let lies = |(l, e): (u32, u32), (a, b, c, d): (u32, u32, u32, u32)| a <= l && l <= b && c <= e && e <= d;
+        let plain = |r: &Range| (r.layers.0, r.layers.1, r.experts.0, r.experts.1);
+        let token: Vec<_> = boxes(&token).iter().map(plain).collect();
+        let naive = boxes(&asked).iter().map(plain).all(|asked| {
+            let cells: Vec<_> = everywhere.clone().filter(|cell| lies(*cell, asked)).collect();
+            token.iter().any(|one| cells.iter().all(|cell| lies(*cell, *one)))
+        });
+        prop_assert!(accepted == naive, "accepted {accepted}, by counting {naive}");
     }
 }

@@ -4,7 +4,7 @@ use counterfoil_spec::claims::ALL;
 use counterfoil_spec::message::Proposal;
 
 use super::*;
-use crate::{Declined, Issuance, Policy, issue, notice, notice_hash};
+use crate::{Declined, Hours, Issuance, Part, Policy, issue, notice, notice_hash};
 
 fn proposal() -> Proposal {
     Proposal {
@@ -105,4 +105,57 @@ fn renewed_token_says_the_same_words() {
     let (_, second) = issue(&policy(), &proposal(), &node(), &later).unwrap();
     assert_ne!(first.token_hash(), second.token_hash());
     assert_eq!(first.claims().notice_hash, second.claims().notice_hash);
+}
+
+#[test]
+fn a_policy_narrows_a_proposal_to_its_parts_and_declines_what_lies_outside() {
+    let parts = vec![Part { layers: (1, 2), experts: (2, 9) }];
+    let policy = Policy { parts, ..policy() };
+    let narrowed = policy.narrow(proposal());
+    assert_eq!(narrowed.ranges, [range((1, 2), (2, 3))]);
+    assert_eq!(issued(&policy, &narrowed).unwrap().claims().ranges, [range((1, 2), (2, 3))]);
+    let elsewhere = policy.narrow(Proposal { ranges: vec![range((3, 3), (0, ALL))], ..proposal() });
+    assert_eq!(issued(&policy, &elsewhere), Err(Declined::Parts));
+}
+
+#[test]
+fn any_model_is_signed_for_where_the_policy_says_so() {
+    let policy = Policy { any_model: true, models: Vec::new(), ..policy() };
+    assert_eq!((issued(&policy, &proposal()).map(|_| ()), policy.wants()), (Ok(()), None));
+}
+
+#[test]
+fn a_token_ends_with_the_policys_hours_and_none_is_signed_outside_them() {
+    // NOW is 08:00 UTC.
+    let with = |window: &str| {
+        let hours = Hours::parse(&[window.to_owned()], "UTC").unwrap();
+        issued(&Policy { hours, ..policy() }, &proposal()).map(|permit| permit.claims().expires)
+    };
+    assert_eq!(NOW.0 % DAY, 8 * 3600);
+    assert_eq!(with("07:00-09:30"), Ok(NOW.plus(90 * 60)));
+    assert_eq!(with("08:00-09:30"), Ok(NOW.plus(90 * 60)));
+    assert_eq!(with("08:01-09:30"), Err(Declined::Hours(NOW.0 + 60)));
+    assert_eq!(with("08:00-07:59"), Ok(NOW.plus(DAY - 60)));
+}
+
+#[test]
+fn a_changed_policy_still_allows_what_is_no_wider() {
+    let old = issued(&policy(), &proposal()).unwrap();
+    let allows = |change: &dyn Fn(&mut Policy)| {
+        let mut policy = policy();
+        change(&mut policy);
+        policy.still_allows(old.claims(), "guide")
+    };
+    assert!(allows(&|_| ()));
+    assert!(allows(&|p| p.quota.concurrent = 3));
+    assert!(!allows(&|p| p.quota.concurrent = 1));
+    assert!(!allows(&|p| p.quota.tokens_per_day = TokenCount(5)));
+    assert!(!allows(&|p| p.models = vec!["other".to_owned()]));
+    assert!(!allows(&|p| p.price_floor_micro_per_1k = 1));
+    assert!(!allows(&|p| p.purposes = Purposes::CHAT));
+    assert!(!allows(&|p| p.countries = vec!["DE".to_owned()]));
+    assert!(!allows(&|p| p.parts = vec![Part { layers: (0, ALL), experts: (0, 2) }]));
+    assert!(allows(&|p| p.parts = vec![Part { layers: (0, ALL), experts: (0, 3) }]));
+    assert!(!allows(&|p| p.hours = Hours::parse(&["07:00-09:00".to_owned()], "UTC").unwrap()));
+    assert!(!allows(&|p| p.accepted_notice = false));
 }

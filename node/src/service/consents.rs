@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_audit::NewEntry;
+use counterfoil_consent::notice;
 use counterfoil_identity::random;
 use counterfoil_model::ExpertBank;
 use counterfoil_spec::ids::{ManifestId, Serial};
@@ -13,9 +14,10 @@ use counterfoil_spec::payload::{ConsentGranted, ConsentRevoked};
 use counterfoil_spec::refusal::Refusal;
 use tokio::time::Instant;
 
-use super::{Service, Step};
+use super::{LOOK, Service, Step};
 use crate::gauge::Gauge;
 use crate::hosting::{Hosted, MAX_PENDING_CONSENTS, Pending, Promised, Signer, Standing, by_cti};
+use crate::orders;
 use crate::status::{ConsentStatus, Stage};
 
 /// How long orders under a token may still come after the router was told that it has had its time.
@@ -29,6 +31,9 @@ impl Service<'_> {
         if proposal.ranges.is_empty() {
             return self.let_model_go(&proposal.manifest);
         }
+        if self.node.withheld.has(&proposal.manifest) {
+            return self.ask(&proposal);
+        }
         if self.is_worth_fetching(&proposal) {
             self.fetch_manifest(proposal);
             return Ok(());
@@ -38,6 +43,7 @@ impl Service<'_> {
 
     /// Consents to a proposal, or declines.
     pub(super) fn decide(&mut self, proposal: Proposal) -> Step {
+        let proposal = self.node.config.policy.narrow(proposal);
         let promised = self.promised_besides(&proposal.manifest);
         let config = &self.node.config;
         let standing = Standing { now: (config.now)().seconds(), epoch: config.epoch, promised };
@@ -45,6 +51,11 @@ impl Service<'_> {
         let considered = self.node.shelf.consider(&proposal, &signer, self.lane.router(), &standing);
         match considered {
             Ok((token, permit)) => {
+                let claims = permit.claims();
+                let words = notice(claims, &proposal.name);
+                if let Err(e) = orders::keep_words(&self.node.config.home, &claims.notice_hash, &words) {
+                    return self.decline(&proposal, format!("the words to sign cannot be kept: {e}"));
+                }
                 self.pending.push(Pending { permit, proposal });
                 self.cover();
                 self.lane.send(&NodeMessage::Consent(token))
@@ -59,6 +70,7 @@ impl Service<'_> {
             return Err(self.lane.shut(Refusal::SessionOrder, "a welcome for no consent token of ours"));
         };
         let Pending { permit, proposal } = self.pending.remove(at);
+        let manifest = proposal.manifest;
         self.lane.activate(&permit)?;
         let Some(model) = self.node.shelf.model(&proposal.manifest).cloned() else {
             return Err(self.lane.shut(Refusal::SessionInternal, "the weights are gone"));
@@ -96,7 +108,44 @@ impl Service<'_> {
         self.hosted.push(hosted);
         self.report_soon();
         self.show();
+        if self.node.withheld.has(&manifest) {
+            // It was taken back while the router looked at it.
+            return self.revoke(&welcome.cti);
+        }
         Ok(())
+    }
+
+    /// Carries out what the operator asked by commands, and tells the router.
+    pub(super) fn obey(&mut self) -> Step {
+        self.look = Instant::now() + LOOK;
+        let obeyed = self.node.obey();
+        let obeyed = obeyed.map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))?;
+        if obeyed.files.is_empty() {
+            return Ok(());
+        }
+        //= spec/consent.md#withdrawal
+        //# It MUST refuse every dispatch under it from then on (`R_WITHDRAWN`), and MUST tell the router.
+        for cti in &obeyed.withdrawn {
+            self.stop_serving(cti);
+        }
+        self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
+        for cti in &obeyed.withdrawn {
+            self.lane.send(&NodeMessage::Revoke(*cti))?;
+        }
+        obeyed.files.iter().for_each(|file| orders::done(file));
+        Ok(())
+    }
+
+    /// Nothing is signed for this model before its operator was asked.
+    fn ask(&mut self, proposal: &Proposal) -> Step {
+        if let Err(error) = orders::ask(&self.node.config.home, proposal) {
+            tracing::error!(%error, "a proposal cannot be kept for the operator");
+        }
+        let manifest = proposal.manifest;
+        self.decline(
+            proposal,
+            format!("waits for the operator of the node: `counterfoil consent issue {manifest}`"),
+        )
     }
 
     pub(super) fn loaded(&mut self, cti: &Serial, bank: Result<Arc<ExpertBank>, String>) -> Step {
@@ -137,17 +186,25 @@ impl Service<'_> {
     }
 
     pub(super) fn revoke(&mut self, cti: &Serial) -> Step {
-        let Some(hosted) = by_cti(&mut self.hosted, cti) else { return Ok(()) };
-        hosted.withdrawn = true;
-        hosted.loading.abort();
-        hosted.let_go = Some(Instant::now() + GRACE);
-        let min_epoch = hosted.permit.claims().epoch;
-        self.renewals.retain(|(_, renewing)| renewing != cti);
+        if !self.stop_serving(cti) {
+            return Ok(());
+        }
+        let min_epoch = self.node.config.epoch;
         let node = self.node.config.identity.key.public().node_id();
         let entry = NewEntry::new(random::serial(), ConsentRevoked { node, cti: *cti, min_epoch });
         self.node.log.append_then(entry, || {});
-        self.show();
         self.lane.send(&NodeMessage::Revoke(*cti))
+    }
+
+    /// Nothing is computed under a token any more. False where it is not one of this lane.
+    fn stop_serving(&mut self, cti: &Serial) -> bool {
+        let Some(hosted) = by_cti(&mut self.hosted, cti) else { return false };
+        hosted.withdrawn = true;
+        hosted.loading.abort();
+        hosted.let_go = Some(Instant::now() + GRACE);
+        self.renewals.retain(|(_, renewing)| renewing != cti);
+        self.show();
+        true
     }
 
     /// The router wants nothing more of a model here.
@@ -213,6 +270,9 @@ impl Service<'_> {
     /// Sends the next consent token for what is hosted under the one whose time has come.
     pub(super) fn renew(&mut self) -> Step {
         let (_, cti) = self.renewals.remove(0);
+        if self.ends_with_hours(&cti) {
+            return Ok(());
+        }
         match by_cti(&mut self.hosted, &cti).map(|hosted| hosted.proposal.clone()) {
             Some(proposal) => self.proposed(proposal),
             None => Ok(()),

@@ -14,6 +14,7 @@ mod fixture;
 mod orders;
 mod placing;
 mod receipts;
+mod taking_back;
 
 use counterfoil_consent::check_node_half;
 use counterfoil_session::frame::{Outcome, Served};

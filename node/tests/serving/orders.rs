@@ -69,7 +69,8 @@ async fn a_crash_gives_no_quota_back_and_takes_no_order_twice() {
     lane.lane.open(order.clone()).unwrap();
     lane.dispatch(&token, &scene.rows(1, 0, 1, Form::Summed)).await;
 
-    scene.crashed_and_started().await;
+    scene.crash().await;
+    scene.start();
     let mut lane = scene.lane().await;
     let proposal = scene.proposal();
     lane.lane.propose(proposal.clone()).unwrap();

@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Refused(NodeId, Visit),
     /// A node hosts nothing of a model any more: it withdrew its consent.
     Withdrew(NodeId, Visit, ManifestId),
+    /// What a node's operator allows has changed: it may be asked again, for models of these names.
+    Changed(NodeId, Visit, Option<Vec<String>>),
     /// A node takes no more orders, and whether it said so.
     Left(NodeId, Visit, Leave),
 }

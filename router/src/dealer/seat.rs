@@ -149,6 +149,14 @@ impl Seat {
         self.spared.insert(manifest, now + SPARED);
     }
 
+    /// Its operator allows something else from now on: what it declined or withdrew before may be asked for again.
+    pub(super) fn change(&mut self, wants: Option<Vec<String>>) {
+        self.wants = wants;
+        self.withdrawn.clear();
+        self.spared.clear();
+        self.narrowed.clear();
+    }
+
     /// A consent token of it was refused; the refusal does not say of which model.
     pub(super) fn refused(&mut self, now: Instant) {
         let open = self.standings.iter().filter(|(m, s)| s.proposed != s.ready && !self.waits.has(m));
@@ -334,5 +342,7 @@ mod tests {
         seat.withdraw(B);
         assert!(!seat.offer_again(Instant::now() + SPARED));
         assert_eq!(allowed(&seat), [Range::whole(B)]);
+        seat.change(Some(vec!["a".to_owned()]));
+        assert_eq!(allowed(&seat), [Range::whole(A)]);
     }
 }

@@ -1,0 +1,243 @@
+//! What a node's operator asks of it by commands, whether it runs or not.
+//!
+//! ```text
+//! orders/<serial>    canonical CBOR of [kind, [fields…]]: 1 revoke [consent id], 2 revoke all [], 3 allow [manifest]
+//! withheld           models for which nothing is signed, one manifest id a line; after a line `all`, those that are
+//!                    allowed
+//! notices/<hash>     the words that a consent token was signed with, by the hash that it carries of them
+//! asked/<manifest>   canonical CBOR of the last proposal that waits for the operator's yes
+//! epoch              the consent epoch, decimal; only ever rising
+//! ```
+//!
+//! A command writes a file and waits until it is gone: the node removes it once what it asks is done and durable. A
+//! node that runs looks several times a second, one that starts looks before anything else. Who can write into the
+//! folder is who can read the node's keys.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use counterfoil_identity::random;
+use counterfoil_spec::encode::{from_canonical, to_canonical};
+use counterfoil_spec::ids::{Hash, ManifestId, Serial};
+use counterfoil_spec::limits::MAX_CONTROL_BYTES;
+use counterfoil_spec::message::Proposal;
+use minicbor::{Decode, Encode};
+
+/// Bytes of an order at most.
+const MAX_ORDER_BYTES: usize = 128;
+/// Orders that are taken at one time.
+const MAX_ORDERS: usize = 256;
+/// Bytes of a notice at most.
+const MAX_WORDS_BYTES: usize = 64 * 1024;
+/// Proposals that are kept for an answer.
+const MAX_ASKED: usize = 64;
+/// Models that can be withheld one by one; beyond that all are.
+const MAX_WITHHELD: usize = 1024;
+
+/// What an operator asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum OperatorOrder {
+    /// Withdraw a consent token, and sign nothing for its models until they are allowed again.
+    #[n(1)]
+    Revoke(#[n(0)] Serial),
+    /// Withdraw all consent tokens, raise the epoch, and sign nothing until it is allowed again.
+    #[n(2)]
+    RevokeAll,
+    /// Sign again for a model, if the policy allows it.
+    #[n(3)]
+    Allow(#[n(0)] ManifestId),
+}
+
+/// Writes an order into a node's home; it is done once the file that is named is gone.
+///
+/// # Errors
+/// Where the home cannot be written.
+pub fn give_order(home: &Path, order: OperatorOrder) -> io::Result<PathBuf> {
+    let dir = home.join("orders");
+    make_private(&dir)?;
+    let path = dir.join(random::serial().to_string());
+    write_whole(&path, &to_canonical(&order))?;
+    Ok(path)
+}
+
+/// The orders that wait, with their files. What is no order is left alone.
+pub(crate) fn waiting(home: &Path) -> Vec<(PathBuf, OperatorOrder)> {
+    let Ok(files) = fs::read_dir(home.join("orders")) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = files.take(MAX_ORDERS).filter_map(|f| f.ok().map(|f| f.path())).collect();
+    found.sort();
+    let is_named = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.parse::<Serial>().is_ok())
+    };
+    let read = |path: PathBuf| {
+        from_canonical(&read_limited(&path, MAX_ORDER_BYTES)?, MAX_ORDER_BYTES)
+            .ok()
+            .map(|order| (path, order))
+    };
+    found.into_iter().filter(is_named).filter_map(read).collect()
+}
+
+/// An order was carried out.
+pub(crate) fn done(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::error!(path = %path.display(), %error, "an order that was carried out cannot be removed");
+    }
+}
+
+/// The models for which nothing is signed.
+#[derive(Debug)]
+pub(crate) struct Withheld {
+    path: PathBuf,
+    all: bool,
+    /// These, or all but these.
+    models: BTreeSet<ManifestId>,
+}
+
+impl Withheld {
+    /// Reads what was withheld; where nothing was said yet, `ask` tells whether the operator must be asked first.
+    pub(crate) fn open(home: &Path, ask: bool) -> io::Result<Self> {
+        let path = home.join("withheld");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { path, all: ask, models: BTreeSet::new() });
+            }
+            Err(e) => return Err(e),
+        };
+        let (mut all, mut models) = (ask, BTreeSet::new());
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            match line.parse() {
+                _ if line == "all" => all = true,
+                Ok(model) => drop(models.insert(model)),
+                // What cannot be read is no permission.
+                Err(_) => return Ok(Self { path, all: true, models: BTreeSet::new() }),
+            }
+        }
+        Ok(Self { path, all, models })
+    }
+
+    pub(crate) fn has(&self, manifest: &ManifestId) -> bool {
+        self.all != self.models.contains(manifest)
+    }
+
+    pub(crate) fn add(&mut self, models: &[ManifestId]) -> io::Result<()> {
+        for model in models {
+            let _ = if self.all { self.models.remove(model) } else { self.models.insert(*model) };
+        }
+        if !self.all && self.models.len() > MAX_WITHHELD {
+            return self.add_all();
+        }
+        self.write()
+    }
+
+    pub(crate) fn add_all(&mut self) -> io::Result<()> {
+        self.all = true;
+        self.models.clear();
+        self.write()
+    }
+
+    pub(crate) fn allow(&mut self, model: ManifestId) -> io::Result<()> {
+        let _ = if self.all { self.models.insert(model) } else { self.models.remove(&model) };
+        self.write()
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let first = if self.all { "all\n" } else { "" };
+        let text = self.models.iter().map(|model| format!("{model}\n"));
+        write_whole(&self.path, std::iter::once(first.to_owned()).chain(text).collect::<String>().as_bytes())
+    }
+}
+
+/// The words that a consent token was signed with here, by the hash that it carries of them.
+#[must_use]
+pub fn words(home: &Path, notice: &Hash) -> Option<String> {
+    String::from_utf8(read_limited(&home.join("notices").join(notice.to_string()), MAX_WORDS_BYTES)?).ok()
+}
+
+/// Keeps the words that a consent token is signed with.
+pub(crate) fn keep_words(home: &Path, notice: &Hash, words: &str) -> io::Result<()> {
+    let dir = home.join("notices");
+    make_private(&dir)?;
+    let path = dir.join(notice.to_string());
+    if path.exists() { Ok(()) } else { write_whole(&path, words.as_bytes()) }
+}
+
+/// The proposals that wait for the operator's yes, by model.
+#[must_use]
+pub fn asked(home: &Path) -> Vec<Proposal> {
+    let Ok(files) = fs::read_dir(home.join("asked")) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = files.take(MAX_ASKED).filter_map(|f| f.ok().map(|f| f.path())).collect();
+    files.sort();
+    let read =
+        |path: &PathBuf| from_canonical(&read_limited(path, MAX_CONTROL_BYTES)?, MAX_CONTROL_BYTES).ok();
+    files.iter().filter_map(read).collect()
+}
+
+/// Notes that a proposal waits.
+pub(crate) fn ask(home: &Path, proposal: &Proposal) -> io::Result<()> {
+    let dir = home.join("asked");
+    make_private(&dir)?;
+    let path = dir.join(proposal.manifest.to_string());
+    if !path.exists() && fs::read_dir(&dir)?.count() >= MAX_ASKED {
+        return Ok(());
+    }
+    write_whole(&path, &to_canonical(proposal))
+}
+
+/// A proposal does not wait any more.
+pub(crate) fn answered(home: &Path, manifest: &ManifestId) {
+    // That there is none is as well.
+    let _ = fs::remove_file(home.join("asked").join(manifest.to_string()));
+}
+
+fn read_limited(path: &Path, limit: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    fs::File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The consent epoch that a home has reached; 0 where none was kept.
+pub(crate) fn epoch(home: &Path) -> io::Result<u64> {
+    let text = read_if_there(&home.join("epoch"))?;
+    match text.trim() {
+        "" => Ok(0),
+        text => text.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not a number")),
+    }
+}
+
+pub(crate) fn keep_epoch(home: &Path, epoch: u64) -> io::Result<()> {
+    write_whole(&home.join("epoch"), format!("{epoch}\n").as_bytes())
+}
+
+fn read_if_there(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
+    }
+}
+
+fn make_private(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+/// Writes a file so that it is there whole or not at all, and durable.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let part = path.with_extension("part");
+    let mut file = fs::File::create(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&part, path)?;
+    match path.parent() {
+        Some(dir) => fs::File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

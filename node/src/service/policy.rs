@@ -1,0 +1,55 @@
+//! The operator's policy on a lane: its hours, and what becomes of consent tokens when it changes.
+
+use counterfoil_consent::Policy;
+use counterfoil_spec::ids::Serial;
+use counterfoil_spec::message::{NodeMessage, Proposal};
+
+use super::{Service, Step};
+
+impl Service<'_> {
+    /// Withdraws everything when the policy's hours end, and lets the router propose again when they begin.
+    pub(super) fn keep_hours(&mut self) -> Step {
+        let now = (self.node.config.now)().seconds();
+        let closed = self.node.config.policy.hours.closed(now).is_some();
+        if std::mem::replace(&mut self.closed, closed) == closed {
+            return Ok(());
+        }
+        if !closed {
+            return self.lane.send(&NodeMessage::Terms(self.node.terms()));
+        }
+        tracing::info!("the policy's hours are over");
+        let live: Vec<Serial> = self.live().map(|(cti, _)| cti).collect();
+        live.iter().try_for_each(|cti| self.revoke(cti))
+    }
+
+    //= spec/consent.md#policy
+    //# A node whose policy changes MUST withdraw the consent tokens that the new one does not allow, and signs anew for the others.
+    pub(super) fn change_policy(&mut self, policy: Policy) -> Step {
+        let live: Vec<(Serial, Proposal)> = self.live().collect();
+        let mut kept = Vec::new();
+        for (cti, proposal) in live {
+            let claims = self.hosted.iter().map(|h| h.permit.claims()).find(|claims| claims.cti == cti);
+            if claims.is_some_and(|claims| policy.still_allows(claims, &proposal.name)) {
+                kept.push(proposal);
+            } else {
+                self.revoke(&cti)?;
+            }
+        }
+        self.node.config.policy = policy;
+        self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
+        kept.into_iter().try_for_each(|proposal| self.proposed(proposal))
+    }
+
+    /// The consent tokens that orders may come under, with what was proposed for them.
+    fn live(&self) -> impl Iterator<Item = (Serial, Proposal)> {
+        let live = self.hosted.iter().filter(|h| !h.withdrawn && h.let_go.is_none());
+        live.map(|h| (h.permit.claims().cti, h.proposal.clone()))
+    }
+
+    /// Whether a token that ends with the policy's hours is the last one before they end.
+    pub(super) fn ends_with_hours(&self, cti: &Serial) -> bool {
+        let end = self.node.config.policy.hours.end((self.node.config.now)().seconds());
+        let claims = self.hosted.iter().map(|h| h.permit.claims()).find(|claims| claims.cti == *cti);
+        claims.zip(end).is_some_and(|(claims, end)| claims.expires >= end)
+    }
+}

@@ -1,0 +1,118 @@
+use super::fixture::Scene;
+use super::refused;
+use counterfoil_consent::Hours;
+use counterfoil_node::{OperatorOrder, asked, give_order};
+use counterfoil_session::frame::Form;
+use counterfoil_spec::amount::TokenCount;
+use counterfoil_spec::message::{NodeMessage, Terms};
+use counterfoil_spec::refusal::Refusal;
+
+fn terms(scene: &Scene, min_epoch: u64) -> NodeMessage {
+    let wants = Some(vec![scene.model.name().to_owned()]);
+    NodeMessage::Terms(Terms { min_epoch, wants, concurrent: u32::MAX })
+}
+
+//= spec/consent.md#withdrawal
+//= type=test
+//# After a withdrawal a node MUST NOT sign for the token's models before the operator allowed them again.
+#[tokio::test]
+async fn what_the_operator_takes_back_ends_at_once_and_waits_for_a_yes() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    let (token, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    lane.lane.open(order.clone()).unwrap();
+    let asks = scene.rows(1, 0, 1, Form::Summed);
+    lane.dispatch(&token, &asks).await;
+    let file = give_order(scene.home.path(), OperatorOrder::Revoke(order.grant.cti)).unwrap();
+    assert_eq!(lane.event().await, terms(&scene, 1));
+    assert_eq!(lane.event().await, NodeMessage::Revoke(order.grant.cti));
+    assert_eq!(lane.dispatch(&token, &asks).await.segments, refused(1, Refusal::Withdrawn));
+    assert!(!file.exists());
+
+    lane.lane.propose(scene.proposal()).unwrap();
+    let NodeMessage::Decline(manifest, why) = lane.event().await else { panic!("not declined") };
+    let want = format!("waits for the operator of the node: `counterfoil consent issue {manifest}`");
+    assert_eq!((manifest, why), (scene.model.manifest_id(), want));
+    assert_eq!(asked(scene.home.path()), [scene.proposal()]);
+    give_order(scene.home.path(), OperatorOrder::Allow(manifest)).unwrap();
+    assert_eq!(lane.event().await, terms(&scene, 1));
+    assert_eq!(asked(scene.home.path()), []);
+    lane.lane.propose(scene.proposal()).unwrap();
+    assert!(matches!(lane.event().await, NodeMessage::Consent(_)));
+}
+
+#[tokio::test]
+async fn taking_all_back_while_the_node_is_down_is_told_before_anything_else() {
+    let mut scene = Scene::new();
+    let mut lane = scene.lane().await;
+    let (_, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    scene.crash().await;
+    give_order(scene.home.path(), OperatorOrder::RevokeAll).unwrap();
+    scene.start();
+    let mut lane = scene.lane().await;
+    loop {
+        // The epoch of one that knows of no other than its first is not told.
+        match lane.event().await {
+            NodeMessage::Terms(terms) => assert_eq!(terms.min_epoch, 2),
+            last => break assert_eq!(last, NodeMessage::Revoke(order.grant.cti)),
+        }
+    }
+    lane.lane.propose(scene.proposal()).unwrap();
+    assert!(matches!(lane.event().await, NodeMessage::Decline(..)));
+    let logged = scene.stop().await.logged();
+    assert_eq!(logged.iter().filter(|(kind, _)| *kind == "consent-revoked").count(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_a_changed_policy_does_not_allow_is_withdrawn_and_others_are_signed_anew() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    let (_, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    let mut policy = counterfoil_session::sandbox::open_policy(scene.model.name());
+    policy.price_floor_micro_per_1k = 10_000;
+    assert!(scene.node.change_policy(policy.clone()).await);
+    assert_eq!(lane.event().await, NodeMessage::Revoke(order.grant.cti));
+    assert_eq!(lane.event().await, terms(&scene, 1));
+    let (_, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    policy.price_floor_micro_per_1k = 5000;
+    assert!(scene.node.change_policy(policy).await);
+    assert_eq!(lane.event().await, terms(&scene, 1));
+    let NodeMessage::Consent(token) = lane.event().await else { panic!("not signed anew") };
+    let permit = scene.net.check(&token, &scene.member).unwrap();
+    assert_ne!(permit.claims().cti, order.grant.cti);
+    assert_eq!(permit.claims().price_floor.micro_per_1k.0, 5000);
+}
+
+//= spec/consent.md#policy
+//= type=test
+//# A node MUST withdraw its tokens when the policy's hours end.
+#[tokio::test]
+async fn a_token_ends_with_the_hours_and_the_router_may_ask_again_when_they_begin() {
+    let now = (counterfoil_session::sandbox::machine_clock())().seconds();
+    let minute = |ahead: u64| {
+        let of_day = (now.0 / 60 + 1440 + ahead) % 1440;
+        format!("{:02}:{:02}", of_day / 60, of_day % 60)
+    };
+    let window = format!("{}-{}", minute(1440 - 10), minute(60));
+    let hours = Hours::parse(&[window], "UTC").unwrap();
+    let end = hours.end(now).unwrap();
+    let scene = Scene::with(|config| {
+        config.policy.hours = hours;
+        config.policy.quota.tokens_per_day = TokenCount(u64::MAX);
+    });
+    let mut lane = scene.lane().await;
+    lane.lane.propose(scene.proposal()).unwrap();
+    let NodeMessage::Consent(token) = lane.event().await else { panic!("no consent") };
+    let permit = scene.net.check(&token, &scene.member).unwrap();
+    assert_eq!(permit.claims().expires, end);
+    lane.lane.welcome(&permit, 0, counterfoil_spec::time::Seconds(u64::MAX)).unwrap();
+    assert_eq!(lane.event().await, NodeMessage::Ready(permit.claims().cti));
+    scene.skew.store(3_700_000, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(lane.event().await, NodeMessage::Revoke(permit.claims().cti));
+    lane.lane.propose(scene.proposal()).unwrap();
+    let NodeMessage::Decline(_, why) = lane.event().await else { panic!("not declined") };
+    let opens = end.0 + 86_400 - 70 * 60;
+    assert_eq!(why, format!("the policy serves at other hours; the next begin at {opens} (unix)"));
+    scene.skew.store(86_400_000, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(lane.event().await, terms(&scene, 1));
+}
