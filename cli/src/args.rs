@@ -187,6 +187,9 @@ pub(crate) struct ServeArgs {
     /// Accept the notice that `counterfoil consent notice` prints; nothing is served before
     #[arg(long, env = "COUNTERFOIL_ACCEPT_NOTICE")]
     pub(crate) accept_notice: bool,
+    /// What this node allows, as `counterfoil consent init` explains it [default: consent.toml in the home, if there is one]
+    #[arg(long, env = "COUNTERFOIL_CONSENT_FILE", value_name = "FILE")]
+    pub(crate) consent_file: Option<PathBuf>,
     /// Where manifests of models are kept [default: in the home]
     #[arg(long, hide = true, value_name = "DIR")]
     pub(crate) manifests: Option<PathBuf>,

@@ -5,6 +5,7 @@ mod catalogue;
 mod client;
 mod command;
 mod config;
+mod consent_file;
 mod exit;
 mod hashing;
 mod home;

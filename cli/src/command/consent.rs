@@ -1,12 +1,14 @@
 //! `counterfoil consent …`: what the operators of nodes have signed, as the log has it.
 
+mod operator;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use counterfoil_audit::LogReader;
-use counterfoil_consent::{Expectation, Policy, check_token, notice};
+use counterfoil_consent::{Expectation, Policy, check_token, notice, notice_hash};
 use counterfoil_identity::VerifyKey;
-use counterfoil_node::NodeIdentity;
+use counterfoil_node::{NodeIdentity, words};
 use counterfoil_router::clock;
 use counterfoil_spec::claims::Claims;
 use counterfoil_spec::entry::Role;
@@ -36,8 +38,15 @@ struct Consents {
 /// Carries out one of them.
 pub(crate) fn run(home: &Path, command: ConsentCommand, json: bool) -> Outcome {
     match command {
-        ConsentCommand::List => list(&read(home)?, json),
-        ConsentCommand::Show { cti } => show(&read(home)?, &id(&cti)?, json),
+        ConsentCommand::Init => operator::init(home, json),
+        ConsentCommand::List { pending: true } => operator::pending(home, json),
+        ConsentCommand::List { pending: false } => list(&read(home)?, json),
+        ConsentCommand::Issue { manifest } => operator::issue(home, &manifest, json),
+        ConsentCommand::Revoke { cti, .. } => {
+            let cti = cti.as_deref().map(id).transpose()?;
+            operator::revoke(home, cti.as_ref(), json)
+        }
+        ConsentCommand::Show { cti } => show(home, &read(home)?, &id(&cti)?, json),
         ConsentCommand::Verify { cti } => verify(&read(home)?, &id(&cti)?, json),
         ConsentCommand::Notice => {
             explain(json);
@@ -141,17 +150,31 @@ fn list(consents: &Consents, json: bool) -> Outcome {
     Ok(())
 }
 
-fn show(consents: &Consents, cti: &Serial, json: bool) -> Outcome {
+fn show(home: &Path, consents: &Consents, cti: &Serial, json: bool) -> Outcome {
     let (index, _, node, token) = consents.find(cti)?;
     let claims = signed_claims(consents, node, token)?;
     let name =
         claims.ranges.first().and_then(|r| consents.names.get(&r.manifest)).map_or("?", String::as_str);
+    // A node keeps the words; elsewhere the log's name of the model makes them again.
+    let words = words(home, &claims.notice_hash).unwrap_or_else(|| notice(&claims, name));
+    let hash = notice_hash(&words);
+    let same = hash == claims.notice_hash;
     if json {
-        output::json(&json!({ "entry": index, "claims": claims, "notice": notice(&claims, name) }));
+        output::json(&json!({
+            "entry": index, "claims": claims, "notice": words, "notice_hash": hash, "notice_matches": same,
+        }));
         return Ok(());
     }
     output::line(&format!("Consent {cti} of node {node}, log entry {index}:"));
-    output::line(notice(&claims, name).trim_end());
+    output::line(words.trim_end());
+    output::line(&if same {
+        format!("The token carries the hash of exactly these words: {hash}.")
+    } else {
+        format!(
+            "These words have the hash {hash}, and the token carries {}: it was signed with other words, such as another name of the model.",
+            claims.notice_hash
+        )
+    });
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::args::UrlArgs;
 use crate::command::account::text;
+use crate::consent_file::{self, Flags};
 use crate::exit::{Failure, Outcome};
 use crate::home::Running;
 use crate::keys::keyring;
@@ -47,6 +48,7 @@ pub(crate) async fn run(home: &Path, json: bool) -> Outcome {
     } else if home.join("identity/node.key").exists() {
         findings.push(node_identity(home));
         findings.push(log_check(&home.join("log")));
+        findings.push(consent_check(home));
     } else {
         findings.push(Finding {
             what: "identity",
@@ -146,6 +148,26 @@ fn node_identity(home: &Path) -> Finding {
             ),
         },
         Err(e) => Finding { what, ok: false, said: format!("{id}: {e}") },
+    }
+}
+
+/// Whether what the operator allows can be read, and whether anything waits for an answer.
+fn consent_check(home: &Path) -> Finding {
+    let what = "consent";
+    let flags = Flags { accept_notice: false, models: Vec::new(), concurrent: 2 };
+    let waiting = counterfoil_node::asked(home).len();
+    let waits = match waiting {
+        0 => String::new(),
+        some => format!("; {some} proposals wait for you: `counterfoil consent list --pending`"),
+    };
+    match consent_file::locate(home, None).map(|path| consent_file::load(&path, &flags)) {
+        None => Finding {
+            what,
+            ok: true,
+            said: format!("no consent.toml, so flags hold; `consent init` makes one{waits}"),
+        },
+        Some(Ok(_)) => Finding { what, ok: true, said: format!("consent.toml can be read{waits}") },
+        Some(Err(e)) => Finding { what, ok: false, said: e.to_string() },
     }
 }
 

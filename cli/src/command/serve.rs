@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use counterfoil_consent::Policy;
 use counterfoil_identity::certificate_end;
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_model::Checkpoint;
@@ -20,6 +19,7 @@ use serde_json::json;
 
 use crate::args::{FetchingArgs, ServeArgs, Switch};
 use crate::command::router::checkpoint;
+use crate::consent_file::{self, Flags};
 use crate::exit::{Failure, Outcome};
 use crate::hashing::{self, Watcher};
 use crate::keys::keyring;
@@ -32,6 +32,8 @@ use crate::supervise::{follow_parent, interrupted};
 const RENEW_BELOW_S: u64 = 12 * 3600;
 /// How long before its certificate's end a node leaves in good order.
 const LEAVE_BEFORE_S: u64 = 3600;
+/// How often the consent file is looked at.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs until it is interrupted or its certificate nears its end.
 pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
@@ -44,13 +46,19 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
             "say where the router is: --router HOST:PORT, as `counterfoil router` printed it",
         ));
     };
-    if !args.accept_notice {
+    let file = consent_file::locate(home, args.consent_file.as_deref());
+    let (names, models) = models(&args.model)?;
+    let flags = Flags { accept_notice: args.accept_notice, models: names, concurrent: args.concurrent };
+    let (policy, text) = match &file {
+        Some(path) => consent_file::load(path, &flags)?,
+        None => (consent_file::parse("", &flags).map_err(Failure::wrong_use)?, String::new()),
+    };
+    if !policy.accepted_notice {
         return Err(Failure::wrong_use(
             "nothing is served before you accept the notice; read it with `counterfoil consent notice` and add --accept-notice",
         ));
     }
     let max_memory = args.max_memory.map_or_else(|| share_of_memory(1), Ok)?;
-    let (names, models) = models(&args.model)?;
     let manifests = args.manifests.clone().unwrap_or_else(|| hashing::folder(home));
     tokio::select! {
         () = &mut stop => return Ok(()),
@@ -63,7 +71,7 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         home: home.to_owned(),
         identity,
         router,
-        policy: policy(names, &args),
+        policy,
         epoch: 1,
         models,
         max_weight_bytes: max_memory.0,
@@ -83,9 +91,11 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         };
         output::line(&format!("holds at most {max_memory} of weights ({} bytes){half}", max_memory.0));
     }
+    let followed = file.map(|path| tokio::spawn(follow(handle.clone(), path, (flags, text))));
     let told = tokio::spawn(tell(handle, (node_id.to_string(), max_memory), json));
     let ran = Box::pin(node.run(leave(end, stop))).await;
     told.abort();
+    followed.iter().for_each(tokio::task::JoinHandle::abort);
     ran.map_err(Failure::store)?;
     if !json && clock::now().seconds().plus(LEAVE_BEFORE_S) >= end {
         output::line("This node's certificate ends within the hour: start it again with a new join token.");
@@ -159,10 +169,27 @@ fn hub(args: &FetchingArgs) -> Option<HubConfig> {
     (args.hub == Switch::On).then_some(HubConfig { endpoint, token, allow_branch: args.hub_allow_branch })
 }
 
-fn policy(names: Vec<String>, args: &ServeArgs) -> Policy {
-    let mut policy = Policy { accepted_notice: args.accept_notice, models: names, ..Policy::default() };
-    policy.quota.concurrent = args.concurrent;
-    policy
+/// Takes up what becomes of the consent file. One that cannot be read changes nothing.
+async fn follow(handle: NodeHandle, path: PathBuf, (flags, mut text): (Flags, String)) {
+    loop {
+        tokio::time::sleep(FOLLOW_EVERY).await;
+        let Ok(now) = std::fs::read_to_string(&path) else { continue };
+        if now == text {
+            continue;
+        }
+        match consent_file::parse(&now, &flags) {
+            Ok(policy) => {
+                tracing::info!(file = %path.display(), "the consent file has changed");
+                if !handle.change_policy(policy).await {
+                    return;
+                }
+            }
+            Err(e) => {
+                tracing::warn!(file = %path.display(), error = e, "not taken up; what was allowed before holds")
+            }
+        }
+        text = now;
+    }
 }
 
 async fn leave(end: Seconds, stop: impl Future<Output = ()>) {

@@ -1,0 +1,144 @@
+//! What a node's operator does with consent: write the policy down, say yes, take back.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use counterfoil_audit::LogReader;
+use counterfoil_node::{OperatorOrder, asked, give_order};
+use counterfoil_spec::claims::Range;
+use counterfoil_spec::ids::{ManifestId, Serial};
+use counterfoil_spec::payload::Payload;
+use serde_json::{Value, json};
+
+use crate::consent_file;
+use crate::exit::{Failure, Outcome};
+use crate::output;
+
+/// How long a command waits for a node that runs.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Writes the commented default.
+pub(super) fn init(home: &Path, json: bool) -> Outcome {
+    let path = home.join(consent_file::NAME);
+    std::fs::create_dir_all(home).map_err(Failure::store)?;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    match file {
+        Ok(mut file) => file.write_all(consent_file::COMMENTED.as_bytes()).map_err(Failure::store)?,
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Failure::wrong_use(format!("{} is there already; edit it", path.display())));
+        }
+        Err(e) => return Err(Failure::store(anyhow::anyhow!("cannot write {}: {e}", path.display()))),
+    }
+    if json {
+        output::json(&json!({ "written": path }));
+    } else {
+        output::line(&format!(
+            "{} explains every key; a node that runs takes changes up by itself",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Prints what waits for the operator's yes.
+pub(super) fn pending(home: &Path, json: bool) -> Outcome {
+    let waiting = asked(home);
+    if json {
+        let values = waiting.iter().map(|p| {
+            json!({
+                "manifest": p.manifest, "model": p.name, "ranges": p.ranges, "router": p.router,
+                "list_price_micro_per_1k": p.list_price_micro_per_1k, "currency": p.currency,
+            })
+        });
+        output::json(&Value::Array(values.collect()));
+        return Ok(());
+    }
+    let parts = |ranges: &[Range]| {
+        let part = |r: &Range| {
+            format!("layers {}-{}, experts {}-{}", r.layers.0, r.layers.1, r.experts.0, r.experts.1)
+        };
+        ranges.iter().map(part).collect::<Vec<_>>().join("; ")
+    };
+    let rows: Vec<Vec<String>> = waiting
+        .iter()
+        .map(|p| {
+            vec![
+                p.manifest.to_string(),
+                p.name.clone(),
+                p.list_price_micro_per_1k.to_string(),
+                parts(&p.ranges),
+            ]
+        })
+        .collect();
+    output::table(&["manifest", "model", "price", "parts"], &rows);
+    Ok(())
+}
+
+/// Says yes to a model.
+pub(super) fn issue(home: &Path, manifest: &str, json: bool) -> Outcome {
+    node_only(home)?;
+    let waiting = asked(home);
+    let named = waiting.iter().find(|p| p.name == manifest).map(|p| p.manifest);
+    let Some(manifest) = named.or_else(|| manifest.parse::<ManifestId>().ok()) else {
+        return Err(Failure::wrong_use(format!(
+            "{manifest:?} is neither a model that waits nor the id of a manifest; `consent list --pending` prints what waits"
+        )));
+    };
+    give(home, OperatorOrder::Allow(manifest), json)
+}
+
+/// Takes one token back, or all.
+pub(super) fn revoke(home: &Path, cti: Option<&Serial>, json: bool) -> Outcome {
+    node_only(home)?;
+    let Some(cti) = cti else { return give(home, OperatorOrder::RevokeAll, json) };
+    let (mut granted, mut withdrawn) = (false, false);
+    let reader = LogReader::open(&home.join("log")).map_err(Failure::store)?;
+    let each = reader.for_each(0, |_, _, body| match &body.payload {
+        Payload::ConsentGranted(entry) if entry.cti == *cti => granted = true,
+        Payload::ConsentRevoked(entry) if entry.cti == *cti => withdrawn = true,
+        _ => {}
+    });
+    each.map_err(Failure::store)?;
+    if !granted {
+        return Err(Failure::wrong_use(format!(
+            "this node signed no consent token {cti}; `consent list` prints those that it signed"
+        )));
+    }
+    if withdrawn {
+        return Err(Failure::wrong_use(format!("consent {cti} was withdrawn before; nothing is left to do")));
+    }
+    give(home, OperatorOrder::Revoke(*cti), json)
+}
+
+fn node_only(home: &Path) -> Outcome {
+    if home.join("identity/node.key").exists() {
+        return Ok(());
+    }
+    Err(Failure::wrong_use(format!(
+        "{} is no node's home; say which with --home, such as nodes/1 below the home of `run`",
+        home.display()
+    )))
+}
+
+/// Leaves the order in the node's home, and waits a moment for a node that runs to carry it out.
+fn give(home: &Path, order: OperatorOrder, json: bool) -> Outcome {
+    let path = give_order(home, order).map_err(Failure::store)?;
+    let until = Instant::now() + PATIENCE;
+    while path.exists() && Instant::now() < until {
+        std::thread::sleep(LOOK);
+    }
+    let done = !path.exists();
+    if json {
+        output::json(&json!({ "done": done, "waits": !done }));
+        return Ok(());
+    }
+    output::line(if done {
+        "Done: the node has carried it out, logged it, and told the router."
+    } else {
+        "The node does not run, or has no connection: it carries this out before anything else, and tells the router as soon as it reaches it."
+    });
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! `consent.toml` in a node's home: what its operator allows.
+
+use std::path::{Path, PathBuf};
+
+use counterfoil_consent::{Hours, Part, Policy};
+use counterfoil_spec::amount::TokenCount;
+use counterfoil_spec::claims::{Purposes, Quota};
+use serde::Deserialize;
+
+use crate::exit::Failure;
+
+/// The file's name in a home.
+pub(crate) const NAME: &str = "consent.toml";
+
+/// What `consent init` writes: every key with what it means and its default.
+pub(crate) const COMMENTED: &str = include_str!("consent_file.toml");
+
+/// What flags say where the file does not.
+#[derive(Debug, Clone)]
+pub(crate) struct Flags {
+    pub(crate) accept_notice: bool,
+    pub(crate) models: Vec<String>,
+    pub(crate) concurrent: u32,
+}
+
+/// The file's keys.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Keys {
+    accept_notice: Option<bool>,
+    models: Option<Models>,
+    parts: Vec<Part>,
+    hours: Vec<String>,
+    utc_offset: Option<String>,
+    tokens_per_day: Option<u64>,
+    tokens_per_request: Option<u64>,
+    concurrent: Option<u32>,
+    requests_per_s: Option<u32>,
+    bytes_per_s: Option<u64>,
+    purposes: Option<Vec<String>>,
+    price_floor_micro_per_1k: Option<u64>,
+    callers: Option<Vec<String>>,
+    retention_s: Option<u32>,
+    ask: Option<bool>,
+    life_hours: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "write a list of names, such as [\"guide\"], or \"any\"")]
+enum Models {
+    Named(Vec<String>),
+    Word(String),
+}
+
+/// The policy of a file, and the text that it was read from.
+pub(crate) fn load(path: &Path, flags: &Flags) -> Result<(Policy, String), Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::store(anyhow::anyhow!("cannot read {}: {e}", path.display())))?;
+    match parse(&text, flags) {
+        Ok(policy) => Ok((policy, text)),
+        Err(e) => Err(Failure::wrong_use(format!("{}: {e}", path.display()))),
+    }
+}
+
+/// The file that a node follows: the one that was named, else the one in its home, if there is one.
+pub(crate) fn locate(home: &Path, named: Option<&Path>) -> Option<PathBuf> {
+    match named {
+        Some(path) => Some(path.to_owned()),
+        None => Some(home.join(NAME)).filter(|path| path.exists()),
+    }
+}
+
+/// Reads a policy; the error names the line, the key, and what to write.
+pub(crate) fn parse(text: &str, flags: &Flags) -> Result<Policy, String> {
+    let keys: Keys = toml::from_str(text).map_err(|e| e.to_string())?;
+    let at = |key: &str, what: String| {
+        let line = text.lines().position(|line| line.trim_start().starts_with(key)).map_or(1, |at| at + 1);
+        format!("line {line}, {key}: {what}")
+    };
+    let mut policy = Policy {
+        accepted_notice: keys.accept_notice.unwrap_or(false) || flags.accept_notice,
+        models: flags.models.clone(),
+        parts: keys.parts,
+        ..Policy::default()
+    };
+    match keys.models {
+        None => {}
+        Some(Models::Named(names)) => policy.models = names,
+        Some(Models::Word(word)) if word == "any" => policy.any_model = true,
+        Some(Models::Word(word)) => {
+            return Err(at("models", format!("{word:?} is no list; write [{word:?}], or \"any\"")));
+        }
+    }
+    let offset = keys.utc_offset.as_deref();
+    if !keys.hours.is_empty() && offset.is_none() {
+        return Err(at("hours", "say which hours these are: utc_offset = \"+01:00\", or \"UTC\"".to_owned()));
+    }
+    policy.hours = Hours::parse(&keys.hours, offset.unwrap_or("UTC")).map_err(|e| {
+        let offset = matches!(e, counterfoil_consent::HoursFault::Offset(_));
+        at(if offset { "utc_offset" } else { "hours" }, e.to_string())
+    })?;
+    if let Some(names) = keys.purposes {
+        policy.purposes = purposes(&names).map_err(|e| at("purposes", e))?;
+    }
+    if let Some(countries) = keys.callers {
+        policy.countries = callers(countries).map_err(|e| at("callers", e))?;
+    }
+    if policy.parts.iter().any(|p| p.layers.0 > p.layers.1 || p.experts.0 > p.experts.1) {
+        return Err(at("parts", "a range begins with its lower end, such as layers = [0, 11]".to_owned()));
+    }
+    let life_s = keys.life_hours.unwrap_or(24).saturating_mul(3600);
+    if life_s == 0 || life_s > counterfoil_spec::limits::MAX_CONSENT_LIFE_S {
+        return Err(at("life_hours", "a consent token lives from 1 to 720 hours".to_owned()));
+    }
+    policy.life_s = life_s;
+    policy.ask = keys.ask.unwrap_or(false);
+    policy.retention_s = keys.retention_s.unwrap_or(policy.retention_s);
+    policy.price_floor_micro_per_1k = keys.price_floor_micro_per_1k.unwrap_or(0);
+    policy.quota = Quota {
+        tokens_per_day: TokenCount(keys.tokens_per_day.unwrap_or(u64::MAX)),
+        concurrent: keys.concurrent.unwrap_or(flags.concurrent),
+        tokens_per_request: TokenCount(keys.tokens_per_request.unwrap_or(u64::MAX)),
+        requests_per_s: keys.requests_per_s.unwrap_or(u32::MAX),
+        bytes_per_s: keys.bytes_per_s.unwrap_or(u64::MAX),
+    };
+    Ok(policy)
+}
+
+fn purposes(names: &[String]) -> Result<Purposes, String> {
+    let known = (0..u32::BITS).filter_map(|bit| Purposes::from_bits(1 << bit));
+    let known: Vec<(Purposes, &str)> =
+        known.filter_map(|p| p.names().first().map(|name| (p, *name))).collect();
+    let mut all = Purposes::default();
+    for name in names {
+        let Some((purpose, _)) = known.iter().find(|(_, known)| known == name) else {
+            let known: Vec<&str> = known.iter().map(|(_, name)| *name).collect();
+            return Err(format!("there is no purpose {name:?}; write any of {}", known.join(", ")));
+        };
+        all = all.with(*purpose);
+    }
+    if all.bits() == 0 { Err("name at least one purpose, such as [\"chat\"]".to_owned()) } else { Ok(all) }
+}
+
+fn callers(mut countries: Vec<String>) -> Result<Vec<String>, String> {
+    let is_code = |code: &String| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase());
+    if let Some(other) = countries.iter().find(|code| !is_code(code)) {
+        return Err(format!("{other:?} is no country; write two capital letters, such as \"DE\""));
+    }
+    countries.sort();
+    countries.dedup();
+    Ok(countries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags() -> Flags {
+        Flags { accept_notice: false, models: vec!["guide".to_owned()], concurrent: 2 }
+    }
+
+    #[test]
+    fn the_commented_default_is_the_policy_of_no_file() {
+        let plain = parse("", &flags()).unwrap();
+        assert_eq!(parse(COMMENTED, &flags()).unwrap(), plain);
+        let want = Policy { models: vec!["guide".to_owned()], ..Policy::default() };
+        assert_eq!(plain, want);
+    }
+
+    #[test]
+    fn every_key_of_the_commented_default_can_be_switched_on() {
+        let on = |line: &str| match line.strip_prefix('#') {
+            Some(rest) if rest.contains(" = ") && !rest.starts_with(' ') => rest.to_owned(),
+            _ => line.to_owned(),
+        };
+        let text: Vec<String> = COMMENTED.lines().map(on).collect();
+        let policy = parse(&text.join("\n"), &flags()).unwrap();
+        assert!(policy.accepted_notice && policy.ask);
+        assert_eq!(policy.parts, [Part { layers: (0, 11), experts: (0, 63) }]);
+        assert_eq!(policy.hours, Hours::parse(&["22:00-06:30".to_owned()], "+01:00").unwrap());
+        assert_eq!((policy.countries, policy.retention_s), (vec!["DE".to_owned(), "FR".to_owned()], 0));
+        let quota = policy.quota;
+        assert_eq!((quota.tokens_per_day.0, quota.tokens_per_request.0), (2_000_000, 8192));
+        assert_eq!((quota.concurrent, quota.requests_per_s, quota.bytes_per_s), (2, 5, 10_000_000));
+        assert_eq!(policy.purposes.names(), ["chat", "code", "verification"]);
+    }
+
+    #[test]
+    fn any_model_or_named_ones() {
+        assert!(parse("models = \"any\"", &flags()).unwrap().any_model);
+        let named = parse("models = [\"a\", \"b\"]", &flags()).unwrap();
+        assert_eq!((named.models, named.any_model), (vec!["a".to_owned(), "b".to_owned()], false));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line_and_what_to_write() {
+        let said = |text: &str| parse(text, &flags()).unwrap_err();
+        assert_eq!(
+            said("\nmodels = \"all\""),
+            "line 2, models: \"all\" is no list; write [\"all\"], or \"any\""
+        );
+        assert_eq!(
+            said("ask = true\npurposes = [\"talk\"]"),
+            "line 2, purposes: there is no purpose \"talk\"; write any of chat, code, embedding, evaluation, verification"
+        );
+        assert_eq!(
+            said("callers = [\"de\"]"),
+            "line 1, callers: \"de\" is no country; write two capital letters, such as \"DE\""
+        );
+        assert_eq!(
+            said("hours = [\"22-6\"]\nutc_offset = \"UTC\""),
+            "line 1, hours: \"22-6\" is no window of hours; write one as \"22:00-06:30\""
+        );
+        assert_eq!(
+            said("hours = [\"22:00-06:00\"]"),
+            "line 1, hours: say which hours these are: utc_offset = \"+01:00\", or \"UTC\""
+        );
+        assert_eq!(said("life_hours = 721"), "line 1, life_hours: a consent token lives from 1 to 720 hours");
+        let unknown = said("ask = true\nconcurent = 3");
+        assert!(
+            unknown.contains("line 2") && unknown.contains("concurent") && unknown.contains("concurrent")
+        );
+    }
+}
