@@ -37,10 +37,11 @@ impl OwnLog {
 
     /// Appends without waiting; `done` runs on the log's own thread once the entry is durable.
     pub(crate) fn append_then(&self, entry: NewEntry, done: impl FnOnce() + Send + 'static) {
-        let own = self.clone();
+        // Without a handle on the log: were the last one dropped on its own thread, nobody would wait for its end.
+        let lost = Arc::clone(&self.lost);
         let then = move |result: Result<_, LogError>| match result {
             Ok(_) => done(),
-            Err(error) => own.lose(&error),
+            Err(error) => drop(lost.send_replace(Some(error))),
         };
         self.writer.append_then(vec![entry], Box::new(then));
     }
