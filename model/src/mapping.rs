@@ -80,8 +80,8 @@ impl Span {
         self.mapping.bytes().get(self.range.clone()).unwrap_or_default()
     }
 
-    /// Brings a file's pages into memory and into this process's page table at once, so that no request waits for them.
-    /// Where the system has no such call they come one by one, when they are first looked at.
+    /// Brings a file's pages into memory and into this process's page table in one call. Where the system has none, or this
+    /// is not asked for, they come one by one while the values are looked at in loading.
     pub(crate) fn warm(&self) {
         #[cfg(target_os = "linux")]
         if let Mapping::File(map) = &self.mapping {
