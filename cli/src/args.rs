@@ -146,9 +146,9 @@ pub(crate) struct RouterArgs {
     /// The repository that a model's files lie in, for nodes that fetch from there; once for each --model, in their order
     #[arg(long, env = "COUNTERFOIL_HUB_REPOSITORY", value_name = "OWNER/NAME@COMMIT", value_delimiter = ',')]
     pub(crate) hub_repository: Vec<String>,
-    /// Send frames that are late to other nodes that hold the same experts too, one in 32 at most; a node that dies after
-    /// an answer of it was dropped is not credited for that request
-    #[arg(long, env = "COUNTERFOIL_HEDGE", value_enum, default_value_t = Switch::Off)]
+    /// Send frames that are late to other nodes that hold the same experts too: one in 32, and those that are far too late.
+    /// The first answer counts and is billed
+    #[arg(long, env = "COUNTERFOIL_HEDGE", value_enum, default_value_t = Switch::On)]
     pub(crate) hedge: Switch,
     /// How rows travel to nodes
     #[arg(long, env = "COUNTERFOIL_ACTIVATIONS", value_enum, default_value_t = ActivationsAs::Auto)]

@@ -61,7 +61,7 @@ impl Throwaway {
             nodes: loopback,
             enrol: loopback,
             dealing: Dealing::Fixed { nodes, by_expert },
-            hedging: Hedging::Off,
+            hedging: Hedging::On,
             keyless: true,
             repositories: Vec::new(),
             rows_as: RowsAs::Exact,

@@ -221,6 +221,10 @@ impl<'a> Service<'a> {
             }
             RouterMessage::Open(order) => self.opened(&order),
             RouterMessage::Close(close) => self.closed(&close),
+            RouterMessage::Unused(unused) => {
+                let due = self.node.work.unused(unused, (self.node.config.now)());
+                due.map_or(Ok(()), |due| self.receipt(&due, false))
+            }
             RouterMessage::Ack(ack) => self.acked(&ack),
             RouterMessage::Ping(nonce) => self.lane.send(&NodeMessage::Pong(nonce)),
             RouterMessage::Drain => {

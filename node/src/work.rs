@@ -8,7 +8,7 @@ use counterfoil_session::Transcript;
 use counterfoil_session::frame::{Combine, Dispatch, Outcome, Row};
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::limits::{MAX_OPEN_REQUESTS, RECEIPT_EVERY_TOKENS};
-use counterfoil_spec::message::{CloseSlot, SignedOpen, SlotRefusal};
+use counterfoil_spec::message::{CloseSlot, SignedOpen, SlotRefusal, UnusedForwards};
 use counterfoil_spec::receipt::ReceiptBody;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
@@ -38,11 +38,21 @@ struct Request {
     token_slot: u16,
     opened: Millis,
     made: u64,
+    /// Of these, what the router said entered no sum.
+    unused: u64,
     /// The highest position seen, plus one.
     tokens: u64,
-    receipted: (u64, Millis),
+    receipted: Receipted,
     compute_us: u64,
     transcript: Transcript,
+}
+
+/// What the latest interim receipt of a request says.
+#[derive(Debug, Clone, Copy)]
+struct Receipted {
+    tokens: u64,
+    forwards: u64,
+    at: Millis,
 }
 
 /// A receipt to be signed.
@@ -166,13 +176,20 @@ impl Work {
             // Rows of several requests share the call, so each is charged an equal part of its time.
             request.compute_us += u64::from(combine.compute_us).checked_div(served).unwrap_or(0);
             request.transcript.add(dispatch, combine, at);
-            let (tokens, since) = request.receipted;
-            if request.tokens >= tokens + RECEIPT_EVERY_TOKENS || now >= since.plus(RECEIPT_EVERY_MS) {
-                request.receipted = (request.tokens, now);
-                due.push(request.due(self.node, asked.slot, request.made, now));
+            let Receipted { tokens, at, .. } = request.receipted;
+            if request.tokens >= tokens + RECEIPT_EVERY_TOKENS || now >= at.plus(RECEIPT_EVERY_MS) {
+                due.push(request.interim(self.node, asked.slot, now));
             }
         }
         due
+    }
+
+    /// Forwards that were answered entered no sum; gives the receipt that takes the place of one that counts them.
+    pub(crate) fn unused(&mut self, unused: UnusedForwards, now: Millis) -> Option<Due> {
+        let Some(Slot::Open(request)) = self.slots.get_mut(&unused.slot) else { return None };
+        request.unused = request.unused.saturating_add(unused.forwards);
+        let too_many = request.receipted.forwards > request.forwards();
+        too_many.then(|| request.interim(self.node, unused.slot, now))
     }
 
     /// Ends a request and gives its last receipt; the router's count of forwards enters it where the node made as
@@ -224,7 +241,7 @@ impl Work {
         for (slot, request) in open {
             self.usage.end(&request.grant.serial());
             if request.made > 0 {
-                due.push(request.due(self.node, slot, request.made, now));
+                due.push(request.due(self.node, slot, request.forwards(), now));
             }
         }
         due
@@ -246,11 +263,22 @@ impl Request {
             token_slot,
             opened: now,
             made: 0,
+            unused: 0,
             tokens: 0,
-            receipted: (0, now),
+            receipted: Receipted { tokens: 0, forwards: 0, at: now },
             compute_us: 0,
             transcript,
         }
+    }
+
+    /// Forwards that entered a sum, as far as the router has said otherwise.
+    fn forwards(&self) -> u64 {
+        self.made.saturating_sub(self.unused)
+    }
+
+    fn interim(&mut self, node: NodeId, slot: u32, now: Millis) -> Due {
+        self.receipted = Receipted { tokens: self.tokens, forwards: self.forwards(), at: now };
+        self.due(node, slot, self.forwards(), now)
     }
 
     fn due(&self, node: NodeId, slot: u32, forwards: u64, now: Millis) -> Due {

@@ -69,9 +69,9 @@ pub(crate) struct Gone {
 
 /// Countersigns and logs what a node that is gone had receipted.
 pub(crate) async fn settle_gone(desk: &Desk, request: Serial, host: &Host, order: &Order) -> Gone {
-    let half = host.lane.interim_receipt(order.slot);
+    let halves = host.lane.interim_receipts(order.slot);
     host.lane.forget(order.slot);
-    let settled = half.and_then(|half| countersigned(desk, &host.lane, host.cti(), order, &half));
+    let settled = halves.iter().find_map(|half| countersigned(desk, &host.lane, host.cti(), order, half));
     let receipted = match settled {
         None => None,
         Some(s) => {

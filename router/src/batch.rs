@@ -10,6 +10,7 @@
 mod budget;
 mod conductor;
 mod frame;
+mod late;
 mod layer;
 mod member;
 mod round;
@@ -46,7 +47,7 @@ pub(crate) struct Seat {
 /// Whether frames that are late are sent to other nodes too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hedging {
-    /// One in 32 at most.
+    /// One in 32 at most, and what is far too late.
     On,
     /// Never: a node is waited for until it counts as gone.
     Off,

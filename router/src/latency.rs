@@ -14,6 +14,12 @@ const ENOUGH: u32 = 32;
 /// With so many known, each counts half from then on: what a node did long ago says little.
 const MANY: u32 = 512;
 
+/// The weight of the fastest.
+const EVEN: u32 = 8;
+/// By how much a node may be slower than its weight says: times are known to a quarter of a doubling, so two that are
+/// alike can seem to be that far apart.
+const ROUNDING: f64 = 1.25;
+
 /// The latencies of one node with one model.
 #[derive(Debug, Clone)]
 pub(crate) struct Latencies(Vec<Histogram>);
@@ -44,10 +50,21 @@ impl Latencies {
         }
     }
 
-    /// The time within which 95 of 100 such replies came, to the end of its bin; nothing before enough are known.
+    /// The time within which 95 of 100 such replies came, to the end of its bin. Where too few are known it is that of
+    /// the next smaller frames, times by how much these are larger at most, or else that of the next larger ones;
+    /// nothing before enough of any are known.
     pub(crate) fn p95(&self, forwards: u64) -> Option<Duration> {
-        let histogram = self.0.get(class(forwards)).filter(|h| h.count >= ENOUGH)?;
-        let wanted = (histogram.count * 95).div_ceil(100);
+        let own = class(forwards);
+        let smaller = (0..=own).rev().find_map(|class| {
+            let factor = 1_u32 << (own - class);
+            Some(self.quantile(class, 95)?.saturating_mul(factor))
+        });
+        smaller.or_else(|| (own..CLASSES).find_map(|class| self.quantile(class, 95)))
+    }
+
+    fn quantile(&self, class: usize, percent: u32) -> Option<Duration> {
+        let histogram = self.0.get(class).filter(|h| h.count >= ENOUGH)?;
+        let wanted = (histogram.count * percent).div_ceil(100);
         let mut seen = 0;
         let found = histogram.bins.iter().position(|bin| {
             seen += bin;
@@ -55,6 +72,36 @@ impl Latencies {
         });
         found.map(end)
     }
+}
+
+/// How often each of some nodes is to have its turn, in eighths of how often the fastest has: by their medians, over
+/// all classes of frames in which two of them at least are known. One of which nothing is known counts as fast, so that
+/// something becomes known; one that is slow has its turn now and then, so that it is seen when it is fast again.
+pub(crate) fn weights(nodes: &[Latencies]) -> Vec<u32> {
+    let mut slowness = vec![(0.0, 0_u32); nodes.len()];
+    for class in 0..CLASSES {
+        let medians: Vec<Option<f64>> =
+            nodes.iter().map(|n| n.quantile(class, 50).map(|median| median.as_secs_f64())).collect();
+        let known = medians.iter().flatten();
+        if known.clone().count() < 2 {
+            continue;
+        }
+        let fastest = known.fold(f64::INFINITY, |least, median| least.min(*median));
+        for ((sum, classes), median) in slowness.iter_mut().zip(medians) {
+            if let Some(median) = median {
+                *sum += median / fastest;
+                *classes += 1;
+            }
+        }
+    }
+    let weight = |(sum, classes): (f64, u32)| match classes {
+        0 => EVEN,
+        _ => (1..=EVEN)
+            .rev()
+            .find(|w| f64::from(*w) * sum <= f64::from(EVEN * classes) * ROUNDING)
+            .unwrap_or(1),
+    };
+    slowness.into_iter().map(weight).collect()
 }
 
 fn class(forwards: u64) -> usize {
@@ -103,7 +150,35 @@ mod tests {
         known.learn(7, MS);
         // 1 ms is 250 units, in the bin from 224 to 256.
         assert_eq!(known.p95(5), Some(Duration::from_micros(1024)));
-        assert_eq!(known.p95(8), None);
+        // Twice as large at most, and smaller.
+        assert_eq!(known.p95(8), Some(Duration::from_micros(2048)));
+        assert_eq!(known.p95(1), Some(Duration::from_micros(1024)));
+        assert_eq!(known.p95(u64::MAX), Some(Duration::from_micros(1024 << 9)));
+    }
+
+    /// Latencies of one that takes so long for frames of some sizes.
+    fn taking(ms: u32, sizes: &[u64]) -> Latencies {
+        let mut known = Latencies::default();
+        sizes.iter().for_each(|size| (0..ENOUGH).for_each(|_| known.learn(*size, ms * MS)));
+        known
+    }
+
+    #[test]
+    fn who_takes_longer_has_its_turn_less_often() {
+        let of = |times: &[u32]| weights(&times.iter().map(|ms| taking(*ms, &[4])).collect::<Vec<_>>());
+        assert_eq!(of(&[10, 10]), [8, 8]);
+        assert_eq!(of(&[10, 20]), [8, 5]);
+        assert_eq!(of(&[40, 10, 10]), [2, 8, 8]);
+        assert_eq!(of(&[10, 10_000]), [8, 1]);
+    }
+
+    #[test]
+    fn who_is_not_known_counts_as_fast() {
+        assert_eq!(weights(&[taking(10, &[4]), Latencies::default()]), [8, 8]);
+        // Known for frames of other sizes alone.
+        assert_eq!(weights(&[taking(10, &[4]), taking(80, &[64])]), [8, 8]);
+        assert_eq!(weights(&[taking(10, &[4, 64]), taking(80, &[64])]), [8, 1]);
+        assert_eq!(weights(&[]), [0_u32; 0]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use ranges::Held;
 
 pub use assign::{Assignment, Needs, Offer, assign};
 pub use moves::{Move, Standing, Standings, moves};
-pub use plan::Plan;
+pub use plan::{Plan, Turns};
 
 /// What a model asks of a placement.
 #[derive(Debug, Clone, PartialEq, Eq)]

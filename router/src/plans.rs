@@ -1,11 +1,13 @@
-//! The last plan of each model: it is the same for every request as long as the same hosts can be asked.
+//! The last plan of each model: it is the same for every request as long as the same hosts can be asked and all are
+//! equally fast. Where some are faster, each request has a plan of its own, whose turns go on from the last one's.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use counterfoil_spec::ids::ManifestId;
 
-use crate::placement::{Plan, Shape, Uncovered};
+use crate::latency::weights;
+use crate::placement::{Plan, Shape, Turns, Uncovered};
 use crate::registry::Host;
 
 /// One plan for each model.
@@ -15,11 +17,17 @@ pub(crate) struct Plans {
     last: Mutex<BTreeMap<ManifestId, Last>>,
 }
 
-/// A plan with the hosts that it is for.
-type Last = (Vec<Weak<Host>>, Arc<Plan>);
+/// A plan with what it was made for.
+#[derive(Debug)]
+struct Last {
+    hosts: Vec<Weak<Host>>,
+    weights: Vec<u32>,
+    turns: Turns,
+    plan: Arc<Plan>,
+}
 
 impl Plans {
-    /// The plan of a model for these hosts; made anew where they are not those of the last one.
+    /// The plan of a model for these hosts.
     ///
     /// # Errors
     /// [`Uncovered`] names the first expert that none of them hosts.
@@ -28,16 +36,33 @@ impl Plans {
         shape: &Shape,
         hosts: Vec<Arc<Host>>,
     ) -> Result<(Vec<Arc<Host>>, Arc<Plan>), Uncovered> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, plan)) = last.get(&shape.manifest)
-            && known.len() == hosts.len()
-            && known.iter().zip(&hosts).all(|(known, host)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(host)))
+        let weights = weights(&hosts.iter().map(|host| host.latencies()).collect::<Vec<_>>());
+        let all_alike = weights.windows(2).all(|two| two.first() == two.last());
+        let mut all = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = all.get(&shape.manifest).filter(|last| last.is_for(&hosts));
+        if let Some(last) = last
+            && all_alike
+            && last.weights == weights
         {
-            return Ok((hosts, Arc::clone(plan)));
+            return Ok((hosts, Arc::clone(&last.plan)));
         }
-        let ranges: Vec<_> = hosts.iter().map(|h| h.ranges(&shape.manifest)).collect();
-        let plan = Arc::new(Plan::new(shape, &ranges)?);
-        last.insert(shape.manifest, (hosts.iter().map(Arc::downgrade).collect(), Arc::clone(&plan)));
+        let mut turns = last.filter(|_| !all_alike).map_or_else(Turns::default, |last| last.turns.clone());
+        let ranges = hosts.iter().map(|host| host.ranges(&shape.manifest));
+        let weighted: Vec<_> = ranges.zip(weights.iter().copied()).collect();
+        let plan = Arc::new(Plan::new(shape, &weighted, &mut turns)?);
+        let known = hosts.iter().map(Arc::downgrade).collect();
+        all.insert(shape.manifest, Last { hosts: known, weights, turns, plan: Arc::clone(&plan) });
         Ok((hosts, plan))
+    }
+}
+
+impl Last {
+    fn is_for(&self, hosts: &[Arc<Host>]) -> bool {
+        self.hosts.len() == hosts.len()
+            && self
+                .hosts
+                .iter()
+                .zip(hosts)
+                .all(|(known, host)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(host)))
     }
 }

@@ -141,6 +141,11 @@ impl Host {
         self.pace.latencies().learn(forwards, took);
     }
 
+    /// What is known of its times.
+    pub(crate) fn latencies(&self) -> Latencies {
+        self.pace.latencies().clone()
+    }
+
     /// After how long a frame is sent elsewhere too; nothing before enough is known of this node.
     pub(crate) fn hedge_after(&self, forwards: u64) -> Option<Duration> {
         self.pace.latencies().p95(forwards).map(|p95| p95.max(HEDGE_LEAST))

@@ -11,7 +11,7 @@ use counterfoil_identity::VerifiedPeer;
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::message::{
     CloseSlot, NodeMessage, NodeReceipt, Proposal, ReceiptAck, RouterMessage, SignedOpen, SlotRefusal,
-    Welcome,
+    UnusedForwards, Welcome,
 };
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -241,11 +241,20 @@ impl RouterLane {
         self.tell(&RouterMessage::Ack(ack))
     }
 
-    /// The latest interim receipt of an open request; it outlives the lane, so that a node that dies is paid for
-    /// what it had receipted.
+    /// Says that answers of this slot entered no sum.
+    ///
+    /// # Errors
+    /// [`LaneError::Closed`] and [`LaneError::Congested`].
+    pub fn unused(&self, unused: UnusedForwards) -> Result<(), LaneError> {
+        self.tell(&RouterMessage::Unused(unused))
+    }
+
+    /// The latest interim receipts of an open request, the last one first, two at most. They outlive the lane, so that
+    /// a node that dies is paid for what it had receipted: for the one before, where the last one counts what entered
+    /// no sum.
     #[must_use]
-    pub fn interim_receipt(&self, slot: u32) -> Option<NodeReceipt> {
-        self.shared.desk.interim(slot)
+    pub fn interim_receipts(&self, slot: u32) -> Vec<NodeReceipt> {
+        self.shared.desk.interims(slot)
     }
 
     /// What the node said when it refused the order on this slot.

@@ -97,6 +97,9 @@ pub enum RouterMessage {
     /// The router is going away in good order.
     #[n(8)]
     Drain,
+    /// Answers on this slot came and entered no sum: those of others did in their place.
+    #[n(11)]
+    Unused(#[n(0)] UnusedForwards),
 }
 
 /// The first message of a session.
@@ -230,6 +233,18 @@ pub struct CloseSlot {
     /// Whether the request was given up.
     #[n(3)]
     pub cancelled: bool,
+}
+
+/// Forwards that were answered for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct UnusedForwards {
+    /// The grant's slot.
+    #[n(1)]
+    pub slot: u32,
+    /// How many, beside those that were said before.
+    #[n(2)]
+    pub forwards: u64,
 }
 
 /// A receipt's first half.

@@ -1,7 +1,8 @@
 //! Frames that are late are sent elsewhere too; what answers first counts, and nothing else is billed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use counterfoil_model::Checkpoint;
 use counterfoil_router::{Continued, Hedging, Prompt};
@@ -11,8 +12,8 @@ use crate::scripted::{Act, Script, Seen, willing};
 
 /// Long enough that both nodes' latencies are known well before its end.
 const MORE: u32 = 60;
-/// From this frame on a node is late once: each has two layers of each round.
-const LATE: usize = 100;
+/// From this frame on a node is late once: each has two layers of each round, less what was hedged.
+const LATE: usize = 70;
 
 /// Serves until it is asked for one of its own layers in its LATE-th frame or after, holds that one, and serves again;
 /// `held` is then how many frames it had seen. Its own layers are those of the first round, before any frame is hedged.
@@ -29,6 +30,12 @@ fn late_once(held: &Arc<AtomicUsize>) -> Script {
         if late { Act::Hold } else { Act::Serve }
     })
 }
+
+/// Requests in which a node shows that it is fast again: several hundred answers outweigh those before.
+const MAX_REQUESTS: u32 = 100;
+
+/// Looks at what was said before a test gives up: it bounds a hang, not a speed.
+const MAX_LOOKS: u32 = 10_000_000;
 
 fn prompt() -> Prompt {
     Prompt { ids: (100..108).collect(), more: MORE }
@@ -65,10 +72,80 @@ fn a_node_that_falls_silent_costs_one_hedge_and_is_not_asked_again_before_it_ans
         assert_eq!(seen, held.load(Ordering::Relaxed));
         assert_eq!(network.counted("counterfoil_redispatches_total"), 0);
         assert!(network.counted("counterfoil_hedges_first_total") >= 1);
+        assert_eq!(late.unused(), 0);
         late.release(Act::Serve);
         while late.frames().len() == seen {
             assert_eq!(asked(&network).await, want);
         }
+        // Its answer came too late for any sum, of one row for two experts.
+        for _ in 0..MAX_LOOKS {
+            if late.unused() >= 2 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("nobody told it");
+    });
+}
+
+#[test]
+fn every_answer_that_lost_a_race_is_told_its_node() {
+    on_one_thread(async {
+        let want = wanted().await;
+        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::On).await;
+        let held = Arc::new(AtomicUsize::new(0));
+        let late = network.scripted(late_once(&held)).await;
+        let other = network.scripted(willing()).await;
+        network.ready().await;
+        assert_eq!(asked(&network).await, want);
+        late.release(Act::Serve);
+        // Each hedge has one loser, with one row for two experts.
+        for _ in 0..MAX_LOOKS {
+            if late.unused() + other.unused() == 2 * network.counted("counterfoil_hedges_total") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("{} + {} forwards", late.unused(), other.unused());
+    });
+}
+
+#[test]
+fn who_is_slow_is_asked_less_and_less_and_is_asked_again_when_it_is_fast() {
+    on_one_thread(async {
+        let want = wanted().await;
+        let mut network = Network::new(Checkpoint::guide().unwrap(), REPLICAS, Hedging::Off).await;
+        let slow = Arc::new(AtomicBool::new(true));
+        let is_slow = Arc::clone(&slow);
+        let slowly = move |_, _: &_| {
+            if is_slow.load(Ordering::Relaxed) { Act::Slowly(Duration::from_millis(20)) } else { Act::Serve }
+        };
+        let first = network.scripted(Box::new(slowly)).await;
+        let second = network.scripted(willing()).await;
+        network.ready().await;
+        let frames = || [first.frames().len(), second.frames().len()];
+        let costs = async || {
+            let before = frames();
+            assert_eq!(asked(&network).await, want);
+            let after = frames();
+            [after[0] - before[0], after[1] - before[1]]
+        };
+        // Nothing is known of either: each has two of the four layers.
+        let all = costs().await;
+        assert_eq!(all[0], all[1]);
+        let all = all[0] + all[1];
+        // One turn of nine, so a layer at most.
+        let slowed = costs().await;
+        assert_eq!(slowed[0] + slowed[1], all);
+        assert!(slowed[0] <= all / 4, "{slowed:?}");
+        slow.store(false, Ordering::Relaxed);
+        for _ in 0..MAX_REQUESTS {
+            let [first, second] = costs().await;
+            if first == second {
+                return;
+            }
+        }
+        panic!("it is still asked less");
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use counterfoil_consent::{Issuance, issue};
 use counterfoil_identity::client_config;
@@ -26,6 +27,8 @@ pub(crate) enum Act {
     Spoil(u32),
     /// The lane is closed.
     Die,
+    /// It is computed, after a while.
+    Slowly(Duration),
     /// There is no answer before the script is [released](Seen::release), and then that becomes of it.
     Hold,
 }
@@ -39,6 +42,7 @@ pub(crate) struct Seen {
     frames: Arc<Mutex<Vec<Frame>>>,
     encodings: Arc<Mutex<Vec<(u32, Encoding)>>>,
     released: Arc<(Mutex<Option<Act>>, Notify)>,
+    unused: Arc<Mutex<u64>>,
 }
 
 pub(crate) type Frame = (u32, Vec<(u32, u16)>);
@@ -52,6 +56,11 @@ impl Seen {
     /// How the rows of each came, with its layer.
     pub(crate) fn encodings(&self) -> Vec<(u32, Encoding)> {
         self.encodings.lock().unwrap().clone()
+    }
+
+    /// Forwards that the router said entered no sum.
+    pub(crate) fn unused(&self) -> u64 {
+        *self.unused.lock().unwrap()
     }
 
     /// What becomes of the frame that is held.
@@ -138,11 +147,14 @@ async fn on_lane(
                     lane.send(&NodeMessage::Ready(welcome.cti))?;
                 }
                 RouterMessage::Close(close) => {
-                    // It keeps no books, so there is no receipt.
+                    // It keeps no books, so there is no receipt: it refuses the order, late, and its close.
                     let (refusal, node) = (Refusal::Unsettled, identity.key.public().node_id());
                     let detail = "as the script says".to_owned();
-                    lane.send(&NodeMessage::Refuse(SlotRefusal { slot: close.slot, refusal, detail, node }))?;
+                    let refuse = NodeMessage::Refuse(SlotRefusal { slot: close.slot, refusal, detail, node });
+                    lane.send(&refuse)?;
+                    lane.send(&refuse)?;
                 }
+                RouterMessage::Unused(unused) => *seen.unused.lock().unwrap() += unused.forwards,
                 RouterMessage::Ping(nonce) => lane.send(&NodeMessage::Pong(nonce))?,
                 _ => {}
             },
@@ -155,7 +167,12 @@ async fn on_lane(
                         let combine = answer(bank, &dispatch, &Act::Serve);
                         held = Some((asked, combine));
                     }
-                    act => lane.answer(&asked, &answer(bank, &dispatch, &act))?,
+                    act => {
+                        if let Act::Slowly(by) = act {
+                            tokio::time::sleep(by).await;
+                        }
+                        lane.answer(&asked, &answer(bank, &dispatch, &act))?;
+                    }
                 }
                 lane.restore(dispatch);
             }

@@ -5,7 +5,7 @@ use counterfoil_session::frame::{Form, Outcome, Served};
 use counterfoil_session::lane::EARLIER_LANE;
 use counterfoil_session::{LaneEnd, Transcript};
 use counterfoil_spec::limits::MAX_UNSETTLED_RECEIPTS;
-use counterfoil_spec::message::{NodeMessage, NodeReceipt};
+use counterfoil_spec::message::{NodeMessage, NodeReceipt, UnusedForwards};
 use counterfoil_spec::refusal::Refusal;
 
 #[tokio::test]
@@ -100,10 +100,10 @@ async fn an_interim_receipt_comes_with_the_256th_token() {
     lane.lane.open(order).unwrap();
     lane.dispatch(&token, &scene.rows(1, 0, 255, Form::Summed)).await;
     lane.lane.ping().await.unwrap();
-    assert_eq!(lane.lane.interim_receipt(1), None);
+    assert_eq!(lane.lane.interim_receipts(1), []);
     lane.dispatch(&token, &scene.rows(1, 255, 1, Form::Summed)).await;
     lane.lane.ping().await.unwrap();
-    let interim = lane.lane.interim_receipt(1).unwrap();
+    let interim = lane.lane.interim_receipts(1).remove(0);
     assert!(!interim.last);
     let body = body(&scene, &interim);
     assert_eq!((body.forwards, body.made), (512, 512));
@@ -174,6 +174,31 @@ async fn a_node_that_is_told_to_stop_finishes_what_is_open() {
 }
 
 #[tokio::test]
+async fn what_entered_no_sum_is_left_out_of_receipts() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    let (token, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    lane.lane.open(order).unwrap();
+    let unused = |slot, forwards| lane.lane.unused(UnusedForwards { slot, forwards });
+    // No receipt says anything yet, and nothing is open on slot 9.
+    unused(1, 3).unwrap();
+    unused(9, 5).unwrap();
+    lane.lane.ping().await.unwrap();
+    assert_eq!(lane.lane.interim_receipts(1), []);
+    lane.dispatch(&token, &scene.rows(1, 0, 256, Form::Summed)).await;
+    lane.lane.ping().await.unwrap();
+    lane.lane.unused(UnusedForwards { slot: 1, forwards: 2 }).unwrap();
+    lane.lane.ping().await.unwrap();
+    let bodies: Vec<_> = lane.lane.interim_receipts(1).iter().map(|half| body(&scene, half)).collect();
+    assert_eq!(
+        bodies.iter().map(|body| (body.forwards, body.made)).collect::<Vec<_>>(),
+        [(507, 512), (509, 512)]
+    );
+    let last = lane.close(1, 507).await.unwrap();
+    assert_eq!(body(&scene, &last).forwards, 507);
+}
+
+#[tokio::test]
 async fn an_interim_receipt_that_the_router_signed_instead_of_the_last_is_logged() {
     let scene = Scene::new();
     let mut lane = scene.lane().await;
@@ -181,7 +206,7 @@ async fn an_interim_receipt_that_the_router_signed_instead_of_the_last_is_logged
     lane.lane.open(order.clone()).unwrap();
     lane.dispatch(&token, &scene.rows(1, 0, 256, Form::Summed)).await;
     lane.dispatch(&token, &scene.rows(1, 256, 1, Form::Summed)).await;
-    let interim = lane.lane.interim_receipt(1).unwrap();
+    let interim = lane.lane.interim_receipts(1).remove(0);
     let last = lane.close(1, 514).await.unwrap();
     assert_eq!((body(&scene, &interim).forwards, body(&scene, &last).forwards), (512, 514));
     let (_, ack) = scene.half(&interim, order.open.serial);

@@ -113,9 +113,9 @@ async fn close(desk: &Desk, host: &Host, order: &Order, cancelled: bool) -> Opti
         }
     };
     // A node that died is credited with what it had receipted on the way.
-    let handed = handed.or_else(|| lane.interim_receipt(order.slot));
+    let handed = handed.map_or_else(|| lane.interim_receipts(order.slot), |last| vec![last]);
     lane.forget(order.slot);
-    countersigned(desk, lane, cti, order, &handed?)
+    handed.iter().find_map(|half| countersigned(desk, lane, cti, order, half))
 }
 
 /// Checks a node's half and adds the router's.

@@ -26,6 +26,11 @@ impl Budget {
         }
     }
 
+    /// Whether frames are hedged at all.
+    pub(super) const fn is_any(&self) -> bool {
+        self.each > 0
+    }
+
     /// A frame was sent.
     pub(super) fn earn(&mut self) {
         self.saved = (self.saved + self.each).min(MAX_SAVED * FRAMES_PER_HEDGE);

@@ -5,8 +5,9 @@
 //! others, again together, and nothing of anybody else is computed twice.
 //!
 //! A frame that takes longer than 95 of 100 like it did is *hedged*: its rows are dealt to other nodes too, under a
-//! budget. What answers first counts; the other answer is dropped when it comes, and no forward of it is counted or
-//! billed. Until a node that was hedged has answered, others are preferred to it, so one that is dead costs one such wait.
+//! budget; beyond the budget too, once it took several times as long. What answers first counts; the other answer is
+//! dropped when it comes, its node is told that its forwards entered no sum, and none of them is billed. Until a node
+//! that was hedged has answered, others are preferred to it, so one that is dead costs one such wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -18,13 +19,14 @@ use tokio::time::Instant;
 
 use super::budget::Budget;
 use super::frame::{Frame, Piece, Start};
+use super::late::{Due, FAR_TOO_LATE, Hedge, Landed, Lost, Out};
 use super::round::Taking;
 use crate::http::metrics::Metrics;
-use crate::registry::{Owing, PATIENCE_MOST};
+use crate::registry::PATIENCE_MOST;
 use crate::work::{Address, Dealt, Unserved};
 
 /// A frame that is out, by its number.
-type Flight = std::pin::Pin<Box<dyn Future<Output = (usize, Result<Combine, Unserved>)> + Send>>;
+type Flight = std::pin::Pin<Box<dyn Future<Output = (usize, Landed)> + Send>>;
 
 /// A layer that is under way.
 pub(super) struct Layer<'a> {
@@ -40,30 +42,11 @@ pub(super) struct Layer<'a> {
     flights: FuturesUnordered<Flight>,
     /// The frames that an answer is wanted for, by number; numbers count up.
     out: BTreeMap<usize, Out>,
+    /// Those that somebody else answered first.
+    lost: Lost,
     sent: usize,
     /// Parts that nobody could be sent.
     unsent: Vec<(Piece, Unserved)>,
-}
-
-/// A frame that is out.
-struct Out {
-    frame: Frame,
-    /// The frame that it is the hedge of.
-    hedge_of: Option<usize>,
-    /// When it is hedged.
-    due: Option<Instant>,
-    /// Filled while its node is waited for beyond that.
-    owing: Arc<OnceLock<Owing>>,
-    hedge: Option<Hedge>,
-}
-
-/// What became of a frame's rows elsewhere.
-struct Hedge {
-    /// Frames that have not answered yet.
-    missing: usize,
-    came: Vec<(Piece, Combined)>,
-    /// Whether the frame itself failed, so that only this is left.
-    alone: bool,
 }
 
 /// Whose rows are sent: requests' own, or once more those of a frame.
@@ -88,6 +71,7 @@ impl<'a> Layer<'a> {
             answers: taking.iter().map(|_| Vec::new()).collect(),
             flights: FuturesUnordered::new(),
             out: BTreeMap::new(),
+            lost: Lost::default(),
             sent: 0,
             unsent: Vec::new(),
         };
@@ -122,17 +106,21 @@ impl<'a> Layer<'a> {
             if self.out.is_empty() {
                 break;
             }
-            let due = self.out.values().filter_map(|out| out.due).min();
+            let due = self.out.values().filter_map(|out| Some(out.due.as_ref()?.at)).min();
             tokio::select! {
                 biased;
-                Some((number, result)) = self.flights.next() => self.came(taking, number, result).await,
+                Some((number, landed)) = self.flights.next() => self.landed(taking, number, landed).await,
                 () = until(due), if due.is_some() => self.hedge(taking),
             }
         }
-        let late = std::mem::take(&mut self.flights);
+        let mut late = std::mem::take(&mut self.flights);
         if !late.is_empty() {
-            // What comes too late still says how long its node took.
-            tokio::spawn(late.for_each(|_| std::future::ready(())));
+            let mut lost = std::mem::take(&mut self.lost);
+            tokio::spawn(async move {
+                while let Some((number, landed)) = late.next().await {
+                    lost.landed(number, landed);
+                }
+            });
         }
         self.add(taking)
     }
@@ -154,10 +142,10 @@ impl<'a> Layer<'a> {
         sums
     }
 
-    /// A frame was answered, or will not be.
-    async fn came(&mut self, taking: &mut [Taking<'_>], number: usize, result: Result<Combine, Unserved>) {
-        // Somebody else may have answered in its place.
-        let Some(out) = self.out.remove(&number) else { return };
+    /// A frame was answered, or will not be in time.
+    async fn landed(&mut self, taking: &mut [Taking<'_>], number: usize, landed: Landed) {
+        let Some(out) = self.out.remove(&number) else { return self.lost.landed(number, landed) };
+        let result = landed.of(&out.frame);
         match (out.hedge_of, result) {
             (Some(of), result) => self.hedge_came(taking, of, out.frame, result).await,
             // The hedge may still come.
@@ -169,7 +157,8 @@ impl<'a> Layer<'a> {
                 self.out.insert(number, Out { hedge, ..out });
             }
             (None, result) => {
-                self.out.retain(|_, other| other.hedge_of != Some(number));
+                self.lose_hedges_of(number);
+                out.hedge.iter().for_each(Hedge::is_unused);
                 let mut failed = Vec::new();
                 for (piece, result) in out.frame.take_apart(self.normed.width(), result) {
                     match result {
@@ -192,9 +181,10 @@ impl<'a> Layer<'a> {
     ) {
         let mut came = Vec::new();
         let mut failed = false;
+        let host = Arc::clone(&frame.host);
         for (piece, result) in frame.take_apart(self.normed.width(), result) {
             match result {
-                Ok(combined) => came.push((piece, combined)),
+                Ok(combined) => came.push((Arc::clone(&host), piece, combined)),
                 Err(why) => {
                     failed = true;
                     give_up(taking, &piece, &why).await;
@@ -209,18 +199,31 @@ impl<'a> Layer<'a> {
             self.out.insert(of, out);
             return;
         }
-        self.out.retain(|_, other| other.hedge_of != Some(of));
+        self.lose_hedges_of(of);
+        let Some(hedge) = out.hedge.take() else { return };
         if !failed {
             self.metrics.hedges_first.one();
-            for (piece, combined) in out.hedge.map(|hedge| hedge.came).unwrap_or_default() {
+            if !hedge.alone {
+                self.lost.0.insert(of, out.frame);
+            }
+            for (_, piece, combined) in hedge.came {
                 self.accept(taking, piece, combined);
             }
-        } else if out.hedge.take().is_some_and(|hedge| hedge.alone) {
+            return;
+        }
+        hedge.is_unused();
+        if hedge.alone {
             // Both ways have failed, and both nodes were given up.
             self.deal_anew(taking, out.frame.pieces);
         } else {
             self.out.insert(of, out);
         }
+    }
+
+    /// No answer of a frame's hedges is wanted any more.
+    fn lose_hedges_of(&mut self, number: usize) {
+        let lost = self.out.extract_if(.., |_, other| other.hedge_of == Some(number));
+        self.lost.0.extend(lost.map(|(number, out)| (number, out.frame)));
     }
 
     fn accept(&mut self, taking: &mut [Taking<'_>], piece: Piece, combined: Combined) {
@@ -256,20 +259,28 @@ impl<'a> Layer<'a> {
         self.post(taking, all);
     }
 
-    /// Sends the rows of every frame that is due to others too, as far as the budget goes and all have another node.
+    /// Sends the rows of every frame that is due to others too, as far as the budget goes and all have another node that
+    /// owes nothing; what cannot be sent is looked at again after as long. A node that owes nothing yet and is very late
+    /// is not waited for, whatever the budget says: for that, one frame of each node is sent twice at one time.
     fn hedge(&mut self, taking: &mut [Taking<'_>]) {
         let now = Instant::now();
         let due: Vec<usize> = self
             .out
             .iter()
-            .filter(|(_, out)| out.due.is_some_and(|due| due <= now))
+            .filter(|(_, out)| out.due.as_ref().is_some_and(|due| due.at <= now))
             .map(|(n, _)| *n)
             .collect();
         for number in due {
             let Some(mut out) = self.out.remove(&number) else { continue };
-            out.due = None;
+            let due = out.due.take();
             let others = others(self.layer, taking, &out.frame);
-            if let Some(parts) = others.filter(|_| self.budget.take()) {
+            let is_far_too_late = due.as_ref().is_some_and(|due| due.beyond <= now);
+            let may = |_: &_| self.budget.take() || (is_far_too_late && !out.frame.host.is_behind());
+            let allowed = others.filter(may);
+            if allowed.is_none() {
+                out.due = due.map(|due| Due { at: now + due.after, ..due });
+            }
+            if let Some(parts) = allowed {
                 self.metrics.hedges.one();
                 let _ = out.owing.set(out.frame.host.owes());
                 let (frames, unsent) = address(self.layer, taking, parts);
@@ -279,7 +290,7 @@ impl<'a> Layer<'a> {
                 if written {
                     out.hedge = Some(Hedge { missing, came: Vec::new(), alone: false });
                 } else {
-                    self.out.retain(|_, other| other.hedge_of != Some(number));
+                    self.lose_hedges_of(number);
                 }
             }
             self.out.insert(number, out);
@@ -306,7 +317,7 @@ impl<'a> Layer<'a> {
         };
         self.metrics.dispatches.one();
         let started = Instant::now();
-        let answer = match host.lane.dispatch(&host.token, &dispatch) {
+        let mut answer = match host.lane.dispatch(&host.token, &dispatch) {
             Ok(answer) => answer,
             Err(e) => return Err((frame, e.into())),
         };
@@ -314,26 +325,30 @@ impl<'a> Layer<'a> {
             self.budget.earn();
         }
         let hedged = hedge_of.is_none() && frame.replaceable;
-        let due = host.hedge_after(forwards).filter(|_| hedged).map(|after| started + after);
+        let due = host.hedge_after(forwards).filter(|_| hedged && self.budget.is_any()).map(|after| Due {
+            after,
+            at: started + after,
+            beyond: started + after * FAR_TOO_LATE,
+        });
         let number = self.sent;
         self.sent += 1;
         let owing = Arc::new(OnceLock::new());
         let own = Arc::clone(&owing);
         self.out.insert(number, Out { frame, hedge_of, due, owing, hedge: None });
         self.flights.push(Box::pin(async move {
-            let result = match tokio::time::timeout(patience, answer).await {
+            let landed = match tokio::time::timeout(patience, &mut answer).await {
                 Ok(combine) => {
                     host.replied(forwards, started.elapsed());
-                    combine.map_err(Unserved::from)
+                    Landed::InTime(combine.map_err(Unserved::from))
                 }
                 Err(_) => {
                     host.fell_silent();
-                    Err(Unserved::Late)
+                    Landed::Late(Box::pin(answer))
                 }
             };
             // Its node owes nothing any more.
             drop(own);
-            (number, result)
+            (number, landed)
         }));
         Ok(())
     }

@@ -40,7 +40,8 @@ struct Books {
 
 #[derive(Debug, Default)]
 struct Slot {
-    interim: Option<NodeReceipt>,
+    /// The last one first.
+    interims: [Option<NodeReceipt>; 2],
     refusal: Option<SlotRefusal>,
     closing: Option<Closing>,
     /// Nobody waits for its end any longer; what still comes is passed on as an event.
@@ -127,7 +128,8 @@ impl Desk {
         let mut books = self.locked();
         let Some(slot) = books.slots.get_mut(&receipt.slot) else { return Filed::Unasked };
         if !receipt.last {
-            slot.interim = Some(receipt);
+            slot.interims.swap(0, 1);
+            slot.interims[0] = Some(receipt);
             return Filed::Taken;
         }
         let (closing, forgotten) = (slot.closing.take(), slot.forgotten);
@@ -161,8 +163,11 @@ impl Desk {
         true
     }
 
-    pub(crate) fn interim(&self, slot: u32) -> Option<NodeReceipt> {
-        self.locked().slots.get(&slot).and_then(|s| s.interim.clone())
+    pub(crate) fn interims(&self, slot: u32) -> Vec<NodeReceipt> {
+        self.locked()
+            .slots
+            .get(&slot)
+            .map_or_else(Vec::new, |s| s.interims.iter().flatten().cloned().collect())
     }
 
     pub(crate) fn refusal(&self, slot: u32) -> Option<SlotRefusal> {
@@ -177,7 +182,7 @@ impl Desk {
             books.slots.remove(&slot);
         } else if let Some(entry) = books.slots.get_mut(&slot) {
             entry.forgotten = true;
-            entry.interim = None;
+            entry.interims = [None, None];
         }
     }
 

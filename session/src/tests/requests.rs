@@ -149,7 +149,7 @@ async fn interim_receipt_outlives_its_lane() {
     pong.unwrap();
     pair.node.shut(Refusal::SessionInternal, "");
     pair.router.closed().await;
-    assert_eq!(pair.router.interim_receipt(5), Some(interim));
+    assert_eq!(pair.router.interim_receipts(5), [interim]);
 }
 
 #[tokio::test]
