@@ -281,4 +281,4 @@ pub(crate) fn wait_until_idle(program: &Program) {
 }
 
 /// How often to look before giving up; each look is a round trip.
-const MAX_LOOKS: u32 = 100_000;
+const MAX_LOOKS: u32 = 1_000_000;

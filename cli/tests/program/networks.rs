@@ -8,7 +8,7 @@ use crate::harness::{Home, Program, text};
 use crate::http::{ask, fetch, question};
 
 /// How often to look before giving up; each look is a round trip.
-const MAX_LOOKS: u32 = 100_000;
+const MAX_LOOKS: u32 = 1_000_000;
 /// Experts of the embedded model.
 const ALL: u64 = 32;
 
