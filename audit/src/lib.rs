@@ -7,6 +7,7 @@
 pub mod bench;
 mod chain;
 pub mod checkpoint;
+pub mod cost;
 mod error;
 mod glance;
 mod kinds;

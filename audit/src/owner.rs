@@ -6,6 +6,7 @@ use std::sync::mpsc::Receiver;
 use counterfoil_spec::time::Now;
 
 use crate::chain::{Author, ChainTip, Draft, NewEntry};
+use crate::cost::evidence;
 use crate::error::LogError;
 use crate::merkle::{Frontier, Head, leaf_hash};
 use crate::publish::Shared;
@@ -63,10 +64,12 @@ impl Owner {
         while let Ok(Command::Append { entries, reply }) = commands.recv() {
             let mut group = Group { tip: self.tip, drafts: Vec::new(), bytes: 0, replies: Vec::new() };
             let mut close = false;
-            self.join(&mut group, entries, reply);
+            evidence(|| self.join(&mut group, entries, reply));
             while group.drafts.len() < GROUP_ENTRIES && group.bytes < GROUP_BYTES {
                 match commands.try_recv() {
-                    Ok(Command::Append { entries, reply }) => self.join(&mut group, entries, reply),
+                    Ok(Command::Append { entries, reply }) => {
+                        evidence(|| self.join(&mut group, entries, reply));
+                    }
                     Ok(Command::Close) => {
                         close = true;
                         break;
@@ -74,7 +77,7 @@ impl Owner {
                     Err(_) => break,
                 }
             }
-            self.settle(group);
+            evidence(|| self.settle(group));
             if close {
                 return;
             }

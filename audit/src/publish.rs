@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use counterfoil_spec::ids::Hash;
 
 use crate::checkpoint::{self, Checkpoint};
+use crate::cost::evidence;
 use crate::error::LogError;
 use crate::merkle::Head;
 use crate::note::NoteSigner;
@@ -155,7 +156,7 @@ impl Publisher {
             if stop || (closing && shared.lock().published == head) {
                 return;
             }
-            let outcome = self.publish(&head);
+            let outcome = evidence(|| self.publish(&head));
             let failed = outcome.is_err();
             shared.change(|board| {
                 board.attempts += 1;

@@ -20,7 +20,7 @@ pub(crate) use conform::ConformArgs;
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use subcommand::{
     AccountCommand, Against, AuditCommand, BenchCommand, ConsentCommand, EarningsCommand, IdentityCommand,
-    KeyCommand, LogArgs, ProviderCommand, QuarterArgs,
+    KeyCommand, LogArgs, ProviderCommand, QuarterArgs, Table,
 };
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.

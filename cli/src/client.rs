@@ -108,6 +108,32 @@ pub(crate) async fn whole(mut response: Response<Incoming>) -> Result<Vec<u8>, F
     Ok(out)
 }
 
+/// Reads a streamed answer to its end, event by event; an event that says what went wrong becomes a failure.
+pub(crate) async fn events(
+    mut response: Response<Incoming>,
+    mut on: impl FnMut(&Value),
+) -> Result<(), Failure> {
+    let mut rest = Vec::new();
+    while let Some(frame) = response.body_mut().frame().await {
+        let frame = frame.map_err(|e| Failure::store(anyhow::anyhow!("the router broke off: {e}")))?;
+        rest.extend_from_slice(frame.data_ref().map_or(&[][..], |d| d));
+        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            let chunk = line.trim_end().strip_prefix("data: ").filter(|d| *d != "[DONE]");
+            let Some(chunk) = chunk.and_then(|d| serde_json::from_str::<Value>(d).ok()) else { continue };
+            if let Some(message) = chunk.pointer("/error/message").and_then(Value::as_str) {
+                return Err(Failure::refused(message));
+            }
+            on(&chunk);
+        }
+        if rest.len() > MAX_ANSWER_BYTES {
+            return Err(Failure::refused(format!("an event of more than {MAX_ANSWER_BYTES} bytes")));
+        }
+    }
+    Ok(())
+}
+
 /// What an error body says, as a failure.
 pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     let message = serde_json::from_slice::<Value>(body)

@@ -4,18 +4,23 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_identity::random;
 use counterfoil_model::{Checkpoint, Threads};
+use counterfoil_node::{Node, NodeConfig, NodeError, enrol};
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
-use counterfoil_router::{Dealing, Hedging, RouterConfig, RowsAs, RunningRouter, clock};
+use counterfoil_router::{CURRENCY, Dealing, Hedging, RouterConfig, RowsAs, RunningRouter, clock};
 use counterfoil_session::bench::relay::Relay;
 use serde_json::Value;
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
 
+use crate::consent_file::{self, Flags};
 use crate::exit::{Failure, Outcome};
 
 /// The most nodes of one network.
@@ -29,6 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(crate) struct Throwaway {
     pub(crate) router: RunningRouter,
     nodes: Vec<Child>,
+    within: Vec<Within>,
     /// What stands between the nodes and the router.
     relay: Option<Relay>,
     _folder: Scratch,
@@ -42,6 +48,8 @@ pub(crate) struct Layout {
     pub(crate) by_expert: bool,
     /// How long everything takes from the router to a node and back, beyond what it takes anyway.
     pub(crate) rtt: Option<Duration>,
+    /// Whether nodes are threads of this process, so that its CPU time is that of all.
+    pub(crate) within: bool,
 }
 
 impl Throwaway {
@@ -49,7 +57,7 @@ impl Throwaway {
     pub(crate) async fn start(
         dir: Option<&Path>,
         checkpoint: &Arc<Checkpoint>,
-        Layout { nodes, by_expert, rtt }: Layout,
+        Layout { nodes, by_expert, rtt, within }: Layout,
     ) -> Result<Self, Failure> {
         let folder = Scratch::new()?;
         let path = folder.0.join("router");
@@ -73,7 +81,7 @@ impl Throwaway {
         let home = RouterHome::open(&path, &Keyring::default()).map_err(Failure::store)?;
         let relay = rtt.map(|rtt| Relay::start(router.nodes_addr(), rtt)).transpose()?;
         let addr = relay.as_ref().map_or_else(|| router.nodes_addr(), Relay::addr);
-        let mut network = Self { router, nodes: Vec::new(), relay, _folder: folder };
+        let mut network = Self { router, nodes: Vec::new(), within: Vec::new(), relay, _folder: folder };
         for number in 0..nodes {
             let command = AdminCommand::JoinToken { expires_s: 600 };
             let office = network.router.office();
@@ -81,8 +89,12 @@ impl Throwaway {
                 tokio::task::block_in_place(|| execute(office, &home, command)).map_err(Failure::store)?;
             let token = reply.get("join_token").and_then(Value::as_str).unwrap_or_default();
             let home = network._folder.0.join(format!("node-{number}"));
-            let node = start_node(&home, dir, (addr, network.router.enrol_addr()), token)?;
-            network.nodes.push(node);
+            let addrs = (addr, network.router.enrol_addr());
+            if within {
+                network.within.push(Within::start(home, checkpoint, addrs, token).await?);
+            } else {
+                network.nodes.push(start_node(&home, dir, addrs, token)?);
+            }
         }
         network.hosted().await?;
         Ok(network)
@@ -98,6 +110,9 @@ impl Throwaway {
                         "a node ended before it was ready ({status})"
                     )));
                 }
+            }
+            if self.within.iter().any(|node| node.thread.is_finished()) {
+                return Err(Failure::store(anyhow::anyhow!("a node ended before it was ready")));
             }
             if Instant::now() > deadline {
                 return Err(Failure::store(anyhow::anyhow!(
@@ -118,7 +133,69 @@ impl Throwaway {
         for node in &mut self.nodes {
             let _ = node.kill().await;
         }
+        for node in self.within {
+            node.stop().await?;
+        }
         self.router.stop().await.map_err(Failure::store)
+    }
+}
+
+/// A node on a thread of this process.
+struct Within {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Result<(), NodeError>>,
+}
+
+impl Within {
+    async fn start(
+        home: PathBuf,
+        checkpoint: &Arc<Checkpoint>,
+        (nodes, enrol_at): (SocketAddr, SocketAddr),
+        token: &str,
+    ) -> Result<Self, Failure> {
+        std::fs::create_dir_all(&home)?;
+        let token: JoinToken = token.parse().map_err(|e| Failure::store(anyhow::anyhow!("{e}")))?;
+        let enrolled = Box::pin(enrol(&home, &Keyring::default(), token, enrol_at, &clock::system())).await;
+        let identity = enrolled.map_err(|e| Failure::store(anyhow::anyhow!("{e}")))?;
+        let flags =
+            Flags { accept_notice: true, models: vec![checkpoint.name().to_owned()], concurrent: 256 };
+        let config = NodeConfig {
+            home,
+            identity,
+            router: nodes,
+            policy: consent_file::parse("", &flags).map_err(Failure::wrong_use)?,
+            epoch: 1,
+            models: vec![Arc::clone(checkpoint)],
+            max_weight_bytes: 1 << 40,
+            max_disk_bytes: 1 << 40,
+            share_weights: false,
+            hub: None,
+            currency: CURRENCY.to_owned(),
+            now: clock::system(),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async move {
+                let (node, _handle) = Node::open(config)?;
+                let stopped = async move {
+                    // A sender that is gone means the same.
+                    let _ = stopped.await;
+                };
+                Box::pin(node.run(stopped)).await.map(drop)
+            })
+        });
+        Ok(Self { stop, thread })
+    }
+
+    async fn stop(self) -> Outcome {
+        // One that has ended by itself says why below.
+        let _ = self.stop.send(());
+        let ended = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        match ended {
+            Ok(Ok(ended)) => ended.map_err(Failure::store),
+            _ => Err(Failure::store(anyhow::anyhow!("a node's thread did not end as it should"))),
+        }
     }
 }
 

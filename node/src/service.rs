@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_audit::NewEntry;
+use counterfoil_audit::cost::evidence;
 use counterfoil_consent::Booking;
 use counterfoil_identity::random;
 use counterfoil_model::{ExpertBank, Manifest};
@@ -269,7 +270,7 @@ impl<'a> Service<'a> {
         self.lane.answer(asked, &combine)?;
         // The answer leaves while the books are kept.
         tokio::task::yield_now().await;
-        let due = self.node.work.record(&dispatch, &combine, now);
+        let due = evidence(|| self.node.work.record(&dispatch, &combine, now));
         self.lane.restore(dispatch);
         due.iter().try_for_each(|due| self.receipt(due, false))
     }
@@ -282,7 +283,7 @@ impl<'a> Service<'a> {
             self.keep_hours()?;
         }
         let hosted = permit_for(&self.hosted, &order.grant.cti);
-        match self.node.work.open(order, hosted, self.lane.router(), now) {
+        match evidence(|| self.node.work.open(order, hosted, self.lane.router(), now)) {
             Ok(()) => self.book(now),
             Err(refused) => {
                 tracing::warn!(refusal = %refused.refusal, detail = refused.detail, "order refused");
@@ -332,7 +333,7 @@ fn book(node: &mut Node, now: Millis) -> std::io::Result<()> {
     if booked.is_empty() {
         return Ok(());
     }
-    node.journal.keep(&booked, now)?;
+    evidence(|| node.journal.keep(&booked, now))?;
     for booking in booked.iter().filter(|booking| booking.limited) {
         let Booking { order, cti, opened, leased, used, .. } = *booking;
         let (leased, used) = (TokenCount(leased), used.map(TokenCount));

@@ -7,6 +7,7 @@
 mod closing;
 
 use counterfoil_audit::NewEntry;
+use counterfoil_audit::cost::evidence;
 use counterfoil_consent::check_node_half;
 use counterfoil_identity::digest;
 use counterfoil_session::RouterLane;
@@ -96,7 +97,8 @@ pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>)
     works.extend(gone.iter().filter_map(|g| g.receipted));
     works.sort_by_key(|w| (w.node, w.serial));
     let receipted: u64 = works.iter().map(|w| w.forwards).sum();
-    let inference = match inference(desk, &record, &works, used.saturating_sub(receipted)) {
+    let inference = evidence(|| inference(desk, &record, &works, used.saturating_sub(receipted)));
+    let inference = match inference {
         Ok(inference) => inference,
         Err(e) => {
             desk.office.books().ledger.void(&record.serial);

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use counterfoil_audit::cost::evidence;
 use counterfoil_audit::{
     Appended, GenesisFacts, LogConfig, LogError, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner,
     Opened,
@@ -257,7 +258,7 @@ impl Office {
     /// Takes what was appended. The entries are durable whatever comes of this: the router stops, and its next start
     /// says what is wrong.
     fn follow(&self) -> Result<(), OfficeError> {
-        self.books().catch_up().inspect_err(|e| {
+        evidence(|| self.books().catch_up()).inspect_err(|e| {
             tracing::error!(error = %e, "the books cannot follow the log");
             self.lost.send_replace(true);
         })

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use counterfoil_audit::cost::evidence;
 use counterfoil_consent::{Usage, grant_hash, open_hash, sign_open};
 use counterfoil_identity::{SignFault, random};
 use counterfoil_model::{ComputeError, Part, Routing};
@@ -244,7 +245,7 @@ impl Work {
                     }
                     party.host = latest;
                 }
-                let order = open(&self.desk, &self.engine, &party.host, self.bounds)?;
+                let order = evidence(|| open(&self.desk, &self.engine, &party.host, self.bounds))?;
                 party.order.insert(order).slot
             }
         };

@@ -237,6 +237,13 @@ pub(crate) enum Against {
     Candle,
 }
 
+/// Whose table `bench decode` can print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Table {
+    /// llama.cpp's: means and deviations of a prompt of 128 (pp128) and of tokens one by one (tg…)
+    LlamaBench,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// One layer's dispatch to a node against a raw QUIC echo of the same bytes
@@ -301,6 +308,39 @@ pub(crate) enum BenchCommand {
         /// Measure, without nodes, against the same decoder with another product of quantised weights
         #[arg(long, conflicts_with_all = ["nodes", "rtt"])]
         against: Option<Against>,
+        /// Print, without nodes, the rows that another program prints of its own speed: a prompt of 128, and --tokens
+        #[arg(long, conflicts_with_all = ["nodes", "rtt", "against"])]
+        table: Option<Table>,
+    },
+    /// The share of evidence in the CPU time of decoding: orders, receipts, transcripts and log entries of router and nodes
+    Accounting {
+        /// Tokens of each request
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+        tokens: u32,
+        /// Requests, one after the other
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        repeats: u32,
+        /// Nodes, as threads of this process
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+        nodes: u32,
+        /// A checkpoint folder, split folder or GGUF file [default: the embedded model `guide`]
+        #[arg(long, value_name = "PATH")]
+        model: Option<PathBuf>,
+    },
+    /// Answers over the API of a router with local nodes, one and eight at one time, beside the same work without HTTP
+    Http {
+        /// Tokens of each answer at most
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+        tokens: u32,
+        /// Repeats of each kind, in turn
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+        repeats: u32,
+        /// Local nodes
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+        nodes: u32,
+        /// A checkpoint folder, split folder or GGUF file with a tokenizer [default: the embedded model `guide`]
+        #[arg(long, value_name = "PATH")]
+        model: Option<PathBuf>,
     },
     /// Tokens per second of 1, 2, 4 and 8 requests at one time through local nodes
     Batch {

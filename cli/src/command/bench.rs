@@ -1,8 +1,11 @@
 //! `counterfoil bench …`: what this machine does, measured against a baseline in the same run.
 
+mod accounting;
 mod candle;
 mod dispatch;
+mod http;
 mod kernel;
+mod table;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use counterfoil_router::Prompt;
 use counterfoil_session::bench::Plan;
 use serde_json::json;
 
-use crate::args::{Against, BenchCommand};
+use crate::args::{Against, BenchCommand, Table};
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
 use crate::output;
@@ -34,12 +37,23 @@ pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
         BenchCommand::Decode { tokens, repeats, model, against: Some(Against::Candle), .. } => {
             candle::run(model.as_deref(), (tokens, repeats), json)
         }
-        BenchCommand::Decode { tokens, repeats, nodes, model, rtt, against: None } => {
-            let layout = Layout { nodes, by_expert: false, rtt };
+        BenchCommand::Decode { tokens, repeats, model, table: Some(Table::LlamaBench), .. } => {
+            table::run(model.as_deref(), (tokens, repeats), json)
+        }
+        BenchCommand::Accounting { tokens, repeats, nodes, model } => {
+            let layout = Layout { nodes, by_expert: false, rtt: None, within: true };
+            Box::pin(accounting::run(model.as_deref(), (tokens, repeats), layout, json)).await
+        }
+        BenchCommand::Http { tokens, repeats, nodes, model } => {
+            let layout = Layout { nodes, by_expert: false, rtt: None, within: false };
+            Box::pin(http::run(model.as_deref(), (tokens, repeats), layout, json)).await
+        }
+        BenchCommand::Decode { tokens, repeats, nodes, model, rtt, against: None, table: None } => {
+            let layout = Layout { nodes, by_expert: false, rtt, within: false };
             Box::pin(decode(model.as_deref(), (tokens, repeats), layout, json)).await
         }
         BenchCommand::Batch { tokens, repeats, nodes, model, rtt } => {
-            let layout = Layout { nodes, by_expert: false, rtt };
+            let layout = Layout { nodes, by_expert: false, rtt, within: false };
             Box::pin(batch(model.as_deref(), (tokens, repeats), layout, json)).await
         }
         BenchCommand::Kernel { rows, outputs, inner, repeats } => {

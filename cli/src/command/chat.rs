@@ -3,12 +3,11 @@
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 
-use http_body_util::BodyExt;
 use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::args::ChatArgs;
-use crate::client::{Client, refusal, whole};
+use crate::client::{Client, events, refusal, whole};
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::target;
@@ -80,30 +79,18 @@ async fn ask(
 }
 
 /// Prints text as it comes; gives the whole of it and where it stands in the log.
-async fn stream(mut response: hyper::Response<hyper::body::Incoming>) -> Result<(String, Value), Failure> {
-    let (mut text, mut proof, mut rest) = (String::new(), Value::Null, Vec::new());
-    while let Some(frame) = response.body_mut().frame().await {
-        let frame = frame.map_err(|e| Failure::store(anyhow::anyhow!("the router broke off: {e}")))?;
-        rest.extend_from_slice(frame.data_ref().map_or(&[][..], |d| d));
-        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            let line = line.trim_end();
-            let chunk = line.strip_prefix("data: ").filter(|d| *d != "[DONE]");
-            if let Some(chunk) = chunk.and_then(|d| serde_json::from_str::<Value>(d).ok()) {
-                if let Some(message) = chunk.pointer("/error/message").and_then(Value::as_str) {
-                    return Err(Failure::refused(message));
-                }
-                if let Some(piece) = chunk.pointer("/choices/0/delta/content").and_then(Value::as_str) {
-                    output::piece(piece);
-                    text.push_str(piece);
-                }
-                if let Some(found) = chunk.get("counterfoil") {
-                    proof = found.clone();
-                }
-            }
+async fn stream(response: hyper::Response<hyper::body::Incoming>) -> Result<(String, Value), Failure> {
+    let (mut text, mut proof) = (String::new(), Value::Null);
+    events(response, |chunk| {
+        if let Some(piece) = chunk.pointer("/choices/0/delta/content").and_then(Value::as_str) {
+            output::piece(piece);
+            text.push_str(piece);
         }
-    }
+        if let Some(found) = chunk.get("counterfoil") {
+            proof = found.clone();
+        }
+    })
+    .await?;
     if proof.is_null() {
         return Err(Failure::refused("the answer broke off before it was in the log"));
     }

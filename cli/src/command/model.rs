@@ -54,7 +54,7 @@ async fn logits(
         }
         Some(n) => {
             let by_expert = spread == Spread::Experts;
-            let layout = Layout { nodes: n, by_expert, rtt: None };
+            let layout = Layout { nodes: n, by_expert, rtt: None, within: false };
             let network = Box::pin(Throwaway::start(Some(dir), &checkpoint, layout)).await?;
             let rows = network.router.logits(tokens).await.map_err(Failure::refused);
             network.stop().await?;

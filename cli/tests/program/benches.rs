@@ -99,7 +99,52 @@ fn prefill_gives_a_prompt_at_once_beside_one_by_one() {
 }
 
 #[test]
+fn http_gives_answers_over_the_api_beside_the_same_work_without() {
+    let found = bench(&["http", "--tokens", "4", "--repeats", "1", "--nodes", "1"]);
+    let kinds = found["kinds"].as_array().unwrap();
+    assert_eq!(kinds.iter().map(|k| &k["requests"]).collect::<Vec<_>>(), [1, 8]);
+    for kind in kinds {
+        let (over, without) = (number(kind, "tokens_per_s"), number(kind, "without_http_tokens_per_s"));
+        assert!(is_ratio(&kind["ratio"], over, without), "{kind}");
+        assert!(number(kind, "first_token_p50_ms") <= number(kind, "answer_p99_ms"), "{kind}");
+    }
+    assert_eq!(found["ratio"], kinds[0]["ratio"]);
+    // It has no tokenizer, so nobody can ask it in words.
+    let dbrx = repository("model/fixtures/families/dbrx-plain");
+    let mute = ask(&["bench", "http", "--model", &dbrx, "--tokens", "4", "--repeats", "1", "--nodes", "1"]);
+    assert!(mute.code == 3 && mute.err.contains("without a tokenizer"), "{mute:?}");
+}
+
+#[test]
+fn accounting_gives_the_share_of_evidence_in_all_cpu_time() {
+    let found = bench(&["accounting", "--tokens", "4", "--repeats", "1", "--nodes", "2"]);
+    let (evidence, all) = (number(&found, "evidence_us"), number(&found, "all_us"));
+    assert!(is_ratio(&found["ratio"], evidence, all), "{found}");
+    assert!(evidence > 0.0 && evidence < all, "{found}");
+}
+
+#[test]
+fn decode_prints_the_rows_of_llama_bench() {
+    let model = repository("model/fixtures/gguf/qwen-quantised.gguf");
+    let args =
+        ["bench", "decode", "--table", "llama-bench", "--model", &model, "--tokens", "3", "--repeats", "2"];
+    let done = ask(&args);
+    assert_eq!(done.code, 0, "{done:?}");
+    let rows: Vec<Vec<&str>> =
+        done.out.lines().map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    assert_eq!(rows[0], ["model", "size", "params", "backend", "threads", "test", "t/s"]);
+    assert_eq!(rows[1][1], "---------:");
+    assert_eq!((rows[2][3], rows[2][5], rows[3][5], rows.len()), ("CPU", "pp128", "tg3", 4));
+    for row in &rows[2..] {
+        let (rate, deviation) = row[6].split_once(" ± ").unwrap();
+        assert!(rate.parse::<f64>().unwrap() > 0.0 && deviation.parse::<f64>().unwrap() >= 0.0, "{row:?}");
+    }
+    assert_eq!(ask(&[args.as_slice(), &["--json"]].concat()).code, 2);
+}
+
+#[test]
 fn nothing_to_measure_is_wrong_use() {
+    assert_eq!(ask(&["bench", "http", "--tokens", "0"]).code, 2);
     assert_eq!(ask(&["bench", "decode", "--tokens", "0"]).code, 2);
     assert_eq!(ask(&["bench", "batch", "--tokens", "0"]).code, 2);
     assert_eq!(ask(&["bench", "batch", "--repeats", "0"]).code, 2);

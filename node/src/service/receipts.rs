@@ -1,6 +1,7 @@
 //! Receipts on a lane: signed, kept, sent, sent again, and logged once both halves are there.
 
 use counterfoil_audit::NewEntry;
+use counterfoil_audit::cost::evidence;
 use counterfoil_consent::{accept_ack, sign_receipt};
 use counterfoil_identity::SignFault;
 use counterfoil_session::lane::EARLIER_LANE;
@@ -27,7 +28,7 @@ impl Service<'_> {
     /// Signs a receipt, keeps it, and sends it.
     pub(super) fn receipt(&mut self, due: &Due, last: bool) -> Step {
         let slot = due.slot;
-        match self.sign(due) {
+        match evidence(|| self.sign(due)) {
             Ok(Half { body, node_sig }) => {
                 self.lane.send(&NodeMessage::Receipt(NodeReceipt { slot, body, node_sig, last }))
             }
@@ -57,11 +58,12 @@ impl Service<'_> {
         let net_id = identity.domain.net_id();
         let mut fault = None;
         // The last one first; the router has signed an earlier one where the last did not reach it in time.
-        let receipt = kept.halves.iter().rev().find_map(|half| {
+        let fits = |half: &Half| {
             accept_ack(&half.body, &half.node_sig, ack, keys, &net_id)
                 .map_err(|error| fault.get_or_insert(error).to_string())
                 .ok()
-        });
+        };
+        let receipt = evidence(|| kept.halves.iter().rev().find_map(fits));
         let Some(receipt) = receipt else {
             let words = fault.map_or_else(String::new, |fault| fault.to_string());
             return Err(self.lane.shut(Refusal::Unsettled, &words));

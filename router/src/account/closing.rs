@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_audit::NewEntry;
+use counterfoil_audit::cost::evidence;
 use counterfoil_consent::{ReceiptFault, check_node_half, countersign};
 use counterfoil_session::RouterLane;
 use counterfoil_spec::ids::Serial;
@@ -120,6 +121,16 @@ async fn close(desk: &Desk, host: &Host, order: &Order, cancelled: bool) -> Opti
 
 /// Checks a node's half and adds the router's.
 pub(super) fn countersigned(
+    desk: &Desk,
+    lane: &RouterLane,
+    cti: Serial,
+    order: &Order,
+    half: &NodeReceipt,
+) -> Option<Settled> {
+    evidence(|| both_halves(desk, lane, cti, order, half))
+}
+
+fn both_halves(
     desk: &Desk,
     lane: &RouterLane,
     cti: Serial,
