@@ -11,7 +11,7 @@ mod blocks;
 mod scales;
 
 use std::arch::x86_64::{
-    __m128, __m512, __m512i, _MM_HINT_T0, _mm_add_ps, _mm_prefetch, _mm_storeu_ps, _mm512_add_epi32,
+    __m128, __m512, __m512i, _MM_HINT_T1, _mm_add_ps, _mm_prefetch, _mm_storeu_ps, _mm512_add_epi32,
     _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_extractf32x4_ps, _mm512_loadu_ps,
     _mm512_loadu_si512, _mm512_mul_ps, _mm512_mullo_epi32, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_slli_epi32, _mm512_sub_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
@@ -139,14 +139,16 @@ fn tile<const T: u8, const UNIT: usize, const R: usize>(
 }
 
 /// Asks for the bytes that lie `ahead` of a unit, which the next group will be at: the processor does not guess that the
-/// next four rows are wanted when it sees four rows being read side by side.
+/// next four rows are wanted when it sees four rows being read side by side. They are brought as near as the second
+/// level: the first has too few places for lines that are on their way from memory, and asking for it directly reads at
+/// half the speed (9 instead of 17 GB/s for `q6_k` with one thread of a Zen 4).
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn fetch<const UNIT: usize>(unit: &[u8; UNIT], ahead: usize) {
     let start = unit.as_ptr().wrapping_add(ahead);
     for line in (0..UNIT).step_by(64) {
         // A hint reads nothing, whatever the address.
-        _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast());
+        _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(line).cast());
     }
 }
 

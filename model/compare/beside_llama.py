@@ -2,7 +2,7 @@
 
     python3 -m venv venv && venv/bin/pip install -r model/compare/requirements.txt     # builds llama.cpp: minutes
     counterfoil model synth --like qwen1.5-moe --layers 4 --quant q4_k --out qwen4.gguf
-    venv/bin/python model/compare/llama_cpp.py --counterfoil target/release/counterfoil qwen4.gguf
+    venv/bin/python model/compare/beside_llama.py --counterfoil target/release/counterfoil qwen4.gguf
 
 Prints one JSON document: each turn's tokens per second of both, their medians, and the median of the turns' ratios
 (`counterfoil` divided by llama.cpp). llama.cpp refuses a model without a tokenizer and `model synth` writes none, so
