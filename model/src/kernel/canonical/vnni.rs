@@ -23,6 +23,9 @@ use super::{Job, Q4_0, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
 use crate::dtype::ElementType;
 use crate::kernel::packed::{Quad, Sixteen};
 
+/// A row of activations: its quads, and of each the scales times the sums.
+type Row<'a> = (&'a [Quad], &'a [Sixteen<f32>]);
+
 /// Weight rows that are multiplied together.
 const ROWS: usize = 4;
 /// Rows of activations that meet four weight rows while these are in registers.
@@ -57,7 +60,6 @@ struct Group<'a, const UNIT: usize> {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn all<const T: u8, const UNIT: usize>(job: Job<'_>, y: &mut [f32]) {
     let rows = job.x.activations().len();
-    let mut minimums = Vec::new();
     for c in (0..job.outputs).step_by(ROWS) {
         let count = ROWS.min(job.outputs - c);
         let group = Group::<UNIT>::of(job, c);
@@ -66,12 +68,12 @@ fn all<const T: u8, const UNIT: usize>(job: Job<'_>, y: &mut [f32]) {
             let y = &mut y[r * job.outputs + c..];
             let at = (r, count);
             r += match rows - r {
-                1 => tile::<T, UNIT, 1>(job, &group, &mut minimums, at, y),
-                2 => tile::<T, UNIT, 2>(job, &group, &mut minimums, at, y),
-                3 => tile::<T, UNIT, 3>(job, &group, &mut minimums, at, y),
-                4 | 5 => tile::<T, UNIT, 4>(job, &group, &mut minimums, at, y),
-                6 | 7 => tile::<T, UNIT, 6>(job, &group, &mut minimums, at, y),
-                _ => tile::<T, UNIT, MAX_TILE>(job, &group, &mut minimums, at, y),
+                1 => tile::<T, UNIT, 1>(job, &group, at, y),
+                2 => tile::<T, UNIT, 2>(job, &group, at, y),
+                3 => tile::<T, UNIT, 3>(job, &group, at, y),
+                4 | 5 => tile::<T, UNIT, 4>(job, &group, at, y),
+                6 | 7 => tile::<T, UNIT, 6>(job, &group, at, y),
+                _ => tile::<T, UNIT, MAX_TILE>(job, &group, at, y),
             };
         }
     }
@@ -98,13 +100,11 @@ impl<'a, const UNIT: usize> Group<'a, UNIT> {
 fn tile<const T: u8, const UNIT: usize, const R: usize>(
     job: Job<'_>,
     group: &Group<'_, UNIT>,
-    minimums: &mut Vec<Sixteen<f32>>,
     (r, count): (usize, usize),
     y: &mut [f32],
 ) -> usize {
-    let x: [&[Quad]; R] = std::array::from_fn(|i| job.x.row(r + i).0);
-    let mut sums = [_mm512_setzero_ps(); R];
-    minimums.clear();
+    let x: [Row<'_>; R] = std::array::from_fn(|i| job.x.row(r + i));
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
     let [a, b, c, d] = group.units;
     let mut quad = 0;
     for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
@@ -113,19 +113,16 @@ fn tile<const T: u8, const UNIT: usize, const R: usize>(
                 fetch::<UNIT>(row, group.ahead);
             }
         }
-        quad += unit::<T, UNIT, R>([a, b, c, d], (&x, quad), &mut sums, minimums);
+        quad += unit::<T, UNIT, R>([a, b, c, d], (&x, quad), &mut sums);
     }
     if let Some([a, b, c, d]) = &group.last {
-        unit::<T, UNIT, R>([a, b, c, d], (&x, quad), &mut sums, minimums);
+        unit::<T, UNIT, R>([a, b, c, d], (&x, quad), &mut sums);
     }
     for i in 0..R {
-        let mut total = tree(sums[i]);
+        let [dots, minimums] = sums[i];
+        let mut total = tree(dots);
         if job.form.has_minimum {
-            let mut sum = _mm512_setzero_ps();
-            for (minimum, block_sum) in minimums.iter().zip(job.x.row(r + i).1) {
-                sum = _mm512_add_ps(sum, _mm512_mul_ps(floats(&minimum.0), floats(&block_sum.0)));
-            }
-            total = _mm_add_ps(total, tree(sum));
+            total = _mm_add_ps(total, tree(minimums));
         }
         let mut four = [0f32; ROWS];
         // SAFETY: the array has room for four floats; the store needs no alignment.
@@ -157,9 +154,8 @@ fn fetch<const UNIT: usize>(unit: &[u8; UNIT], ahead: usize) {
 #[inline]
 fn unit<const T: u8, const UNIT: usize, const R: usize>(
     w: [&[u8; UNIT]; ROWS],
-    (x, first): (&[&[Quad]; R], usize),
-    sums: &mut [__m512; R],
-    minimums: &mut Vec<Sixteen<f32>>,
+    (x, first): (&[Row<'_>; R], usize),
+    sums: &mut [[__m512; 2]; R],
 ) -> usize {
     let scales = scales::of::<T, UNIT>(w);
     let quads = if T >= Q4_K { 2 } else { 1 };
@@ -171,14 +167,16 @@ fn unit<const T: u8, const UNIT: usize, const R: usize>(
             blocks::of::<T, UNIT>(w[3], half),
         ];
         let Scales { scale, factors, minimum } = scales.quad(half);
-        if matches!(T, Q5_1 | Q4_K | Q5_K) {
-            minimums.push(stored(minimum));
-        }
         for i in 0..R {
-            let x = &x[i][first + half];
+            let [dots, minimums] = &mut sums[i];
+            let (x, block_sums) = (&x[i].0[first + half], x[i].1);
             let integers = if T == Q6_K { with_factors(&w, x, factors) } else { integers::<T>(&w, x) };
             let scale = _mm512_mul_ps(scale, floats(&x.scales));
-            sums[i] = _mm512_add_ps(sums[i], _mm512_mul_ps(_mm512_cvtepi32_ps(integers), scale));
+            *dots = _mm512_add_ps(*dots, _mm512_mul_ps(_mm512_cvtepi32_ps(integers), scale));
+            if matches!(T, Q5_1 | Q4_K | Q5_K) {
+                let block_sums = floats(&block_sums[first + half].0);
+                *minimums = _mm512_add_ps(*minimums, _mm512_mul_ps(minimum, block_sums));
+            }
         }
     }
     quads
@@ -241,18 +239,6 @@ fn tree(sums: __m512) -> __m128 {
     let even = _mm_add_ps(_mm512_extractf32x4_ps::<0>(sums), _mm512_extractf32x4_ps::<2>(sums));
     let odd = _mm_add_ps(_mm512_extractf32x4_ps::<1>(sums), _mm512_extractf32x4_ps::<3>(sums));
     _mm_add_ps(even, odd)
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn stored(values: __m512) -> Sixteen<f32> {
-    let mut out = Sixteen([0f32; 16]);
-    // SAFETY: the array has room for sixteen floats; the store needs no alignment.
-    #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
-    unsafe {
-        std::arch::x86_64::_mm512_storeu_ps(out.0.as_mut_ptr(), values);
-    }
-    out
 }
 
 #[target_feature(enable = "avx512f")]

@@ -1,7 +1,8 @@
 //! Four blocks of a stored weight row as unsigned bytes in two registers: the first 16 of each block, the last 16 of each.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, __m512i, _mm_loadu_si128, _mm256_loadu_si256, _mm512_and_si512, _mm512_broadcast_i64x4,
+    __m128i, __m256i, __m512i, _mm_cvtsi128_si64, _mm_extract_epi64, _mm_loadu_si128, _mm_setr_epi8,
+    _mm_setr_epi32, _mm_shuffle_epi8, _mm256_loadu_si256, _mm512_and_si512, _mm512_broadcast_i64x4,
     _mm512_castsi128_si512, _mm512_castsi256_si512, _mm512_inserti32x4, _mm512_inserti64x4,
     _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_or_si512, _mm512_permutex2var_epi64, _mm512_set1_epi8,
     _mm512_setr_epi64, _mm512_sllv_epi64, _mm512_srli_epi16, _mm512_srlv_epi64, _mm512_test_epi8_mask,
@@ -50,17 +51,22 @@ fn nibbles<const BYTES: usize, const Q: usize>(unit: &[u8]) -> [__m512i; 2] {
 }
 
 /// The fifth bits lie just before the nibbles: bits 0 to 15 belong to the first half.
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
 fn q5<const BYTES: usize, const Q: usize>(unit: &[u8]) -> [__m512i; 2] {
     let [first, last] = nibbles::<BYTES, Q>(unit);
-    let bits = |b: usize, half: usize| {
-        let at = b * BYTES + Q - 4 + 2 * half;
-        u64::from(u16::from_le_bytes([unit[at], unit[at + 1]])) << (16 * b)
+    let word = |b: usize| {
+        let at = b * BYTES + Q - 4;
+        i32::from_le_bytes([unit[at], unit[at + 1], unit[at + 2], unit[at + 3]])
     };
-    let mask = |half| bits(0, half) | bits(1, half) | bits(2, half) | bits(3, half);
+    let by_half = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    let bits = _mm_shuffle_epi8(_mm_setr_epi32(word(0), word(1), word(2), word(3)), by_half);
+    let masks = [_mm_cvtsi128_si64(bits), _mm_extract_epi64::<1>(bits)].map(i64::cast_unsigned);
     let sixteen = _mm512_set1_epi8(16);
-    [_mm512_mask_add_epi8(first, mask(0), first, sixteen), _mm512_mask_add_epi8(last, mask(1), last, sixteen)]
+    [
+        _mm512_mask_add_epi8(first, masks[0], first, sixteen),
+        _mm512_mask_add_epi8(last, masks[1], last, sixteen),
+    ]
 }
 
 /// 64 bytes whose low nibbles are blocks 0 and 2 and whose high ones are blocks 1 and 3.
