@@ -94,7 +94,7 @@ pub(super) fn unwritten(settled: &[Settled]) {
 async fn close(desk: &Desk, host: &Host, order: &Order, cancelled: bool) -> Option<Settled> {
     let (lane, cti) = (&host.lane, host.cti());
     // An answer does not wait for the receipt of a node that let it wait before; its last interim one counts.
-    let patience = if host.is_silent() { SILENT_TIMEOUT } else { RECEIPT_TIMEOUT };
+    let patience = if host.is_silent() || host.is_behind() { OWING_TIMEOUT } else { RECEIPT_TIMEOUT };
     let asked = lane.close(CloseSlot { slot: order.slot, used: order.used, cancelled });
     let handed = match asked {
         Ok(answer) => match tokio::time::timeout(patience, answer).await {
@@ -193,8 +193,8 @@ fn check(
     Ok(body)
 }
 
-/// How long one that owes an answer to a ping may take.
-const SILENT_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long one that owes an answer may take: to a ping, or to a frame that was hedged.
+const OWING_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long the entries of a countersigned receipt may take to become durable.
 const INCLUDE_MARGIN_MS: u64 = 10_000;
 /// How long a node may take to hand in its receipt.
