@@ -115,6 +115,7 @@ async def accepted(network, folder):
     code, said = openssl(network.root, [pem(c) for c in client.shown()], "sslserver", folder)
     assert code == 0, said
     lane = client.say(quic.hello())
+    await denials(network, client, lane)
     message = await client.frame(lane)
     # A node that wants nothing is told that there is nothing to host (a Propose without ranges).
     assert message[0] == 1 and message[1][0][3] == [], message
@@ -147,7 +148,7 @@ async def session_rules(network):
 
     client = await quic.connect(network.nodes_at, **good)
     lane = client.say(quic.hello())
-    await client.frame(lane)
+    await denials(network, client, lane)
     # A fetch stream on which nothing comes is reset after ten seconds; the lane stays.
     silent = client.say(b"\1")
     assert await client.until(lambda seen: seen.resets.get(silent)) == S_IDLE
@@ -168,6 +169,7 @@ async def consents(network):
     async def welcomed():
         client = await quic.connect(network.nodes_at, **good)
         lane = client.say(quic.hello(wants=["guide"], max_weight_bytes=2**40))
+        await denials(network, client, lane)
         kind, (proposal,) = await client.frame(lane)
         assert kind == 1 and proposal[3], proposal
         for cti, wrong in ((b"\1" * 16, True), (b"\2" * 16, False)):
@@ -190,6 +192,19 @@ async def consents(network):
     code, reason = await again.ending()
     assert code == S_DRAIN, (code, reason)
     return "a consent token signed with cbor2 and PyNaCl is welcomed, a wrong one is T_SIG; S_STREAM and S_DRAIN end lanes"
+
+
+async def denials(network, client, lane):
+    """A router's first message is its deny list, which verifies with cbor2 and PyNaCl alone."""
+    kind, (signed_list,) = await client.frame(lane)
+    assert kind == 9, kind
+    identity = network.program.json("identity", "show")
+    listed = signed_list[1]
+    assert listed[1] == 0 and listed[3] == listed[2] + 60 and abs(listed[2] - time.time()) < 60, listed
+    assert listed[4] == {1: [], 2: [], 3: [], 4: []}, listed
+    data = b"counterfoil/deny-list/v1\0" + b32decode(identity["net_id"]) + cbor2.dumps(listed)
+    VerifyKey(bytes.fromhex(identity["router_key"])).verify(data, signed_list[2])
+    client.say(quic.control([13, [listed[1]]]), stream=lane)
 
 
 async def ready(network):

@@ -13,11 +13,13 @@ use crate::size::ByteSize;
 mod activations;
 mod conform;
 mod model;
+mod router;
 mod subcommand;
 
 pub(crate) use activations::ActivationsAs;
 pub(crate) use conform::ConformArgs;
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
+pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
     AccountCommand, Against, AuditCommand, BenchCommand, ConsentCommand, EarningsCommand, IdentityCommand,
     KeyCommand, LogArgs, ProviderCommand, QuarterArgs, Table,
@@ -55,7 +57,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start a router, local nodes and a chat page on this machine
     Run(RunArgs),
-    /// Start the router alone
+    /// Start the router alone, or deny nodes at the one that runs
     Router(RouterArgs),
     /// Start a node: enrol, consent, host experts, earn
     Serve(ServeArgs),
@@ -123,7 +125,10 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args, Clone)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct RouterArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<RouterCommand>,
     /// A checkpoint folder, split folder or GGUF file; may be given several times, and is a list in `config.toml` then
     /// [default: the embedded model `guide`]
     #[arg(long, env = "COUNTERFOIL_MODEL")]

@@ -49,7 +49,6 @@ impl Failure {
     }
 
     /// The exit code.
-    #[cfg(test)]
     pub(crate) const fn code(&self) -> u8 {
         self.code
     }

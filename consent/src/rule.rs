@@ -1,9 +1,12 @@
 //! What a log's entries say of consent and work, checked as the verifier reads them.
 
+mod denials;
+
 use std::collections::HashMap;
 
 use counterfoil_identity::VerifyKey;
 use counterfoil_spec::claims::{Claims, Range};
+use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::encode::from_canonical;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{ManifestId, NetId, NodeId, RouterId, Serial};
@@ -30,6 +33,8 @@ pub struct ConsentRule {
     models: HashMap<ManifestId, ModelPublished>,
     consents: HashMap<Serial, Consent>,
     epochs: HashMap<NodeId, u64>,
+    /// The deny list that was logged last, with its epoch.
+    denied: (u64, DenyNames),
     /// Lower bounds of the tokens that a node worked on, by UTC day.
     tokens: HashMap<(NodeId, u64), u64>,
     /// Work entries that no inference entry has named yet.
@@ -130,7 +135,9 @@ impl ConsentRule {
         let epoch = self.epochs.entry(entry.node).or_default();
         *epoch = (*epoch).max(permit.claims().epoch);
         let claims = permit.claims().clone();
-        self.consents.entry(entry.cti).or_insert(Consent { claims, revoked: None });
+        // The list may have come while the router looked at the token.
+        let revoked = self.denied.1.voids(&claims).then_some(seen.body.time);
+        self.consents.entry(entry.cti).or_insert(Consent { claims, revoked });
     }
 
     /// The router of this log; in a node's own log that was given none, the one that the token itself names.
@@ -341,6 +348,7 @@ impl Rule for ConsentRule {
                 self.models.insert(model.manifest, model.clone());
             }
             Payload::ConsentGranted(entry) => self.granted(seen, entry, faults),
+            Payload::DenyListIssued(entry) => self.denied(seen, entry, faults),
             Payload::ConsentRevoked(entry) => self.revoked(seen, entry, faults),
             Payload::Work(work) => self.worked(seen, work, faults),
             Payload::Inference(entry) => self.inferred(seen, entry, faults),

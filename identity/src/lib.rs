@@ -6,6 +6,7 @@
 #[cfg(unix)]
 pub mod agent;
 pub mod certificate;
+pub mod deny;
 pub mod digest;
 pub mod enrol;
 pub mod key;
@@ -18,8 +19,9 @@ pub mod tls;
 pub use certificate::authority::{CaFault, IssuingCa, LeafRequest, Root};
 pub use certificate::binding::binding_input;
 pub use certificate::credentials::{Chain, Credentials, TlsKey};
-pub use certificate::validity::certificate_end;
+pub use certificate::validity::{certificate_end, certificate_serial};
 pub use certificate::verify::{Directory, PinnedRouter, Refused, TrustDomain, VerifiedPeer, verify_chain};
+pub use deny::{Denials, Taken, sign_deny_list};
 pub use key::{BadSignature, KeyFault, SecretKey, VerifyKey, WeakKey};
 pub use signer::{SignFault, Signer};
 pub use tls::{

@@ -123,9 +123,14 @@ pub fn enrol_client_config(pin: NetId, now: Now) -> Result<ClientConfig, TlsFaul
 
 /// The refusal inside a TLS error of this side, where a certificate was refused.
 #[must_use]
-pub fn refusal_in(error: &Error) -> Option<&Refused> {
+pub fn refusal_in(error: &Error) -> Option<Refused> {
     match error {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => inner.downcast_ref(),
+        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+            inner.downcast_ref().cloned()
+        }
+        Error::InvalidCertificate(CertificateError::Revoked) => {
+            Some(refused(Refusal::CertDenied, "the peer is on the deny list"))
+        }
         _ => None,
     }
 }
@@ -168,7 +173,11 @@ fn private_key(credentials: &Credentials) -> PrivateKeyDer<'static> {
     PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(credentials.tls_key_pkcs8().to_vec()))
 }
 
+/// What TLS tells the peer has no words; who is denied is told that by the alert of a revoked certificate.
 fn tls_error(refused: Refused) -> Error {
+    if refused.refusal == Refusal::CertDenied {
+        return Error::InvalidCertificate(CertificateError::Revoked);
+    }
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refused))))
 }
 

@@ -65,6 +65,11 @@ pub enum NodeError {
     /// Its store of shards.
     #[error("the node's store of shards: {0}")]
     Store(String),
+    /// Its router serves it no more.
+    #[error(
+        "the router denies this node: {0}; it stops. Ask the router's operator, who can take it off the deny list, and start it again then"
+    )]
+    Denied(String),
     /// Its folder cannot be read or written.
     #[error("{path}: {source}")]
     Io {

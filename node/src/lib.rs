@@ -7,6 +7,7 @@
 mod backoff;
 mod compute;
 mod config;
+mod denials;
 mod fetch;
 mod gauge;
 mod home;

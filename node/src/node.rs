@@ -7,10 +7,12 @@ use counterfoil_identity::client_config;
 use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, Target};
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{NodeHello, SESSION_VERSION};
+use counterfoil_spec::refusal::Refusal;
 use tokio::sync::{mpsc, watch};
 
 use crate::backoff::Backoff;
 use crate::config::{NodeConfig, NodeError};
+use crate::denials::KeptDenials;
 use crate::hosting::Shelf;
 use crate::hub::Hub;
 use crate::journal::Journal;
@@ -34,6 +36,7 @@ pub struct Node {
     pub(crate) work: Work,
     pub(crate) journal: Journal,
     pub(crate) withheld: Withheld,
+    pub(crate) denials: KeptDenials,
     pub(crate) store: Arc<Store>,
     pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) status: watch::Sender<Status>,
@@ -95,6 +98,8 @@ impl Node {
         let kept = |source| NodeError::Io { path: config.home.clone(), source };
         let withheld = Withheld::open(&config.home, config.policy.ask).map_err(kept)?;
         let epoch = orders::epoch(&config.home).map_err(kept)?;
+        let denials = KeptDenials::open(&config.home)
+            .map_err(|source| NodeError::Io { path: config.home.join("deny"), source })?;
         config.epoch = config.epoch.max(epoch);
         let log = log::open(&config)?;
         let mut unsettled = Unsettled::open(&config.home)?;
@@ -113,12 +118,24 @@ impl Node {
         let now = (config.now)();
         let mut usage = Usage::new();
         let journal = Journal::open(&config.home, now, &log::leased(&config.home, now)?, &mut usage)?;
-        let work = Work::new(config.identity.key.public().node_id(), usage);
+        let work = Work::new(config.identity.key.public().node_id(), usage, denials.fresh());
         let (status, watching) = watch::channel(Status::default());
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
         let handle = NodeHandle { commands: sender, status: watching };
-        let mut node =
-            Self { config, log, unsettled, shelf, work, journal, withheld, store, hub, status, commands };
+        let mut node = Self {
+            config,
+            log,
+            unsettled,
+            shelf,
+            work,
+            journal,
+            withheld,
+            denials,
+            store,
+            hub,
+            status,
+            commands,
+        };
         // Before anything else: what was taken back while it did not run. The router hears of it when it is there.
         node.obey()?;
         Ok((node, handle))
@@ -127,7 +144,7 @@ impl Node {
     /// Serves until `shutdown` resolves; then finishes what is open and leaves in good order.
     ///
     /// # Errors
-    /// [`NodeError`] where it cannot connect at all or its log can no longer be written.
+    /// [`NodeError`] where it cannot connect at all, its log can no longer be written, or its router denies it.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
         let mut shutdown = Box::pin(shutdown);
         let endpoint = NodeEndpoint::towards(self.config.router)?;
@@ -142,10 +159,18 @@ impl Node {
                         let service = Service::new(&mut self, lane);
                         Box::pin(service.run(shutdown.as_mut())).await?
                     }
-                    Err(error) => Left::Broken(error.to_string()),
+                    Err(error) => Left::from(error),
                 },
             };
-            let Left::Broken(reason) = left else { break };
+            let reason = match left {
+                Left::Done => break,
+                Left::Broken(reason) => reason,
+                Left::Denied(reason) => {
+                    endpoint.wait_idle().await;
+                    self.log.close()?;
+                    return Err(NodeError::Denied(reason));
+                }
+            };
             let wait = backoff.next();
             tracing::warn!(reason, wait_ms = wait.as_millis(), "not connected; trying again");
             self.status.send_modify(|status| {
@@ -185,6 +210,19 @@ impl Node {
 
 impl From<LaneEnd> for Left {
     fn from(end: LaneEnd) -> Self {
-        Self::Broken(end.to_string())
+        match &end {
+            LaneEnd::RefusedByPeer(Refusal::CertDenied, words)
+            | LaneEnd::RefusedHere(Refusal::CertDenied, words) => Self::Denied(words.clone()),
+            _ => Self::Broken(end.to_string()),
+        }
+    }
+}
+
+impl From<ConnectError> for Left {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::RefusedByPeer { refusal: Refusal::CertDenied, detail } => Self::Denied(detail),
+            error => Self::Broken(error.to_string()),
+        }
     }
 }

@@ -227,7 +227,7 @@ fn make_private(dir: &Path) -> io::Result<()> {
 }
 
 /// Writes a file so that it is there whole or not at all, and durable.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let part = path.with_extension("part");
     let mut file = fs::File::create(&part)?;
     file.write_all(bytes)?;

@@ -1,6 +1,7 @@
 //! One lane from Hello to its end, in one task: a frame is read, judged, computed and answered before the next.
 
 mod consents;
+mod denials;
 mod fetching;
 mod policy;
 mod receipts;
@@ -54,6 +55,8 @@ pub(crate) enum Left {
     Done,
     /// Not as wanted; the node comes back.
     Broken(String),
+    /// The router serves this node no more; it does not come back.
+    Denied(String),
 }
 
 /// A lane and what is going on on it.
@@ -89,7 +92,9 @@ impl<'a> Service<'a> {
         let courier = Courier::new(Arc::clone(store), lane.fetcher(), node.hub.clone());
         store.unsettle();
         let id = config.identity.key.public().node_id();
-        let sharing = Sharing::new(id, config.share_weights, Arc::clone(store), Arc::clone(&config.now));
+        let fresh = node.denials.fresh();
+        let sharing =
+            Sharing::new(id, config.share_weights, Arc::clone(store), (Arc::clone(&config.now), fresh));
         let sharing = Arc::new(sharing);
         let own = Arc::clone(&sharing);
         // Ends with the lane's connection.
@@ -220,6 +225,7 @@ impl<'a> Service<'a> {
                 self.node.status.send_modify(|s| s.refused = Some(format!("{refusal}: {detail}")));
                 Ok(())
             }
+            RouterMessage::Deny(list) => self.deny(list),
             RouterMessage::Open(order) => self.opened(&order),
             RouterMessage::Close(close) => self.closed(&close),
             RouterMessage::Unused(unused) => {

@@ -15,6 +15,7 @@ use counterfoil_spec::limits::SHARD_CHUNK_BYTES;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::{Now, Seconds};
 
+use crate::denials::Fresh;
 use crate::hosting::Model;
 use crate::store::{Key, Store};
 
@@ -25,6 +26,8 @@ pub(crate) struct Sharing {
     share: bool,
     store: Arc<Store>,
     now: Now,
+    /// Until when the router's deny list allows that anything goes out.
+    fresh: Fresh,
     /// Guards the list; read once per request.
     shared: Mutex<Vec<Shared>>,
 }
@@ -45,8 +48,8 @@ enum Place {
 type No = (Refusal, &'static str);
 
 impl Sharing {
-    pub(crate) fn new(node: NodeId, share: bool, store: Arc<Store>, now: Now) -> Self {
-        Self { node, share, store, now, shared: Mutex::default() }
+    pub(crate) fn new(node: NodeId, share: bool, store: Arc<Store>, (now, fresh): (Now, Fresh)) -> Self {
+        Self { node, share, store, now, fresh, shared: Mutex::default() }
     }
 
     /// From here on exactly this may be passed on.
@@ -79,6 +82,9 @@ impl Sharing {
             return Err((Refusal::FetchSource, "this node is not to be the source"));
         }
         let now = (self.now)().seconds();
+        if !self.fresh.is_at(now) {
+            return Err((Refusal::FetchConsent, "the router's deny list is too old here"));
+        }
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         //= spec/session.md#fetching
         //# A node answers a router's request for a shard only while a consent token of its own covers the expert and is

@@ -13,6 +13,7 @@ use counterfoil_spec::receipt::ReceiptBody;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
 
+use crate::denials::Fresh;
 use crate::hosting::Hosted;
 
 /// An open request yields an interim receipt at the latest after this time, in milliseconds, if it moved at all.
@@ -26,6 +27,8 @@ pub(crate) struct Work {
     usage: Usage,
     /// Receipts of this lane that wait for the router's half.
     owed: BTreeSet<Serial>,
+    /// Until when the router's deny list allows any work at all.
+    fresh: Fresh,
 }
 
 enum Slot {
@@ -64,8 +67,8 @@ pub(crate) struct Due {
 }
 
 impl Work {
-    pub(crate) fn new(node: NodeId, usage: Usage) -> Self {
-        Self { node, slots: HashMap::new(), usage, owed: BTreeSet::new() }
+    pub(crate) fn new(node: NodeId, usage: Usage, fresh: Fresh) -> Self {
+        Self { node, slots: HashMap::new(), usage, owed: BTreeSet::new(), fresh }
     }
 
     /// What was booked since the last call: to be kept before what it allows is answered.
@@ -87,6 +90,11 @@ impl Work {
         let (grant, token_slot) = match hosted {
             _ if taken => (Err(no(Refusal::Grant, format!("slot {slot} is in use"))), 0),
             _ if full => (Err(no(Refusal::Busy, format!("{MAX_OPEN_REQUESTS} requests are open"))), 0),
+            //= spec/consent.md#the-deny-list
+            //# A node whose deny list is not fresh MUST refuse every order and every dispatch (`T_STALE`).
+            _ if !self.fresh.is_at(now.seconds()) => {
+                (Err(no(Refusal::TokenStale, "the router's deny list is too old here")), 0)
+            }
             None => (Err(no(Refusal::Grant, "no consent token with this id is ready here")), 0),
             Some((_, hosted)) if hosted.withdrawn => {
                 (Err(no(Refusal::Withdrawn, "its consent token was withdrawn")), 0)
@@ -121,6 +129,7 @@ impl Work {
         let mut rows = dispatch.rows.as_slice();
         let mut experts = dispatch.experts.as_slice();
         let mut verdicts = Vec::with_capacity(dispatch.segments.len());
+        let fresh = if self.fresh.is_at(now.seconds()) { Ok(()) } else { Err(Refusal::TokenStale) };
         for segment in &dispatch.segments {
             let (own, rest) = rows.split_at_checked(usize::from(segment.rows)).unwrap_or((rows, &[]));
             rows = rest;
@@ -133,7 +142,8 @@ impl Work {
             };
             // The frame decoder has checked that positions rise.
             let tokens = own.last().map_or(0, |row| u64::from(row.position) + 1).max(request.tokens);
-            let within = may(request, (token_slot, hosted), dispatch, now)
+            let within = fresh
+                .and_then(|()| may(request, (token_slot, hosted), dispatch, now))
                 .and_then(|()| {
                     let fits = |expert: u16| request.grant.allows(dispatch.layer, u32::from(expert));
                     if picks.iter().all(|pick| fits(pick.expert)) { Ok(()) } else { Err(Refusal::Scope) }

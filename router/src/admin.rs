@@ -1,11 +1,14 @@
 //! What the router's operator does: one list of commands, carried out here whether they come over the admin call of
 //! a running router or from the program on a home where none runs.
 
+mod deny;
+
 use counterfoil_audit::NewEntry;
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::random;
 use counterfoil_ledger::grant::{self, Funding, PlanPeriod};
+use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::ids::{AccountId, Hash, ManifestId, NodeId, ProviderId, Serial};
 use counterfoil_spec::payload::{
     AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, ProviderRegistered,
@@ -80,6 +83,22 @@ pub enum AdminCommand {
         /// `OWNER/REPO@COMMIT` where nodes may fetch it.
         source: Option<String>,
     },
+    /// Put names on the deny list.
+    Deny {
+        /// Which.
+        names: DenyNames,
+        /// Why; it stands in the log.
+        reason: String,
+    },
+    /// Take nodes and certificates off it.
+    Allow {
+        /// Which.
+        names: DenyNames,
+        /// Why; it stands in the log.
+        reason: String,
+    },
+    /// Say what is denied.
+    DenyList {},
     /// Record a payout identity.
     ProviderRegister {
         /// Its nodes.
@@ -127,6 +146,9 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::ModelPublish { manifest, name, source } => {
             crate::publish::publish(office, home, (manifest, name), source.as_deref())
         }
+        AdminCommand::Deny { names, reason } => deny::deny(office, names, reason),
+        AdminCommand::Allow { names, reason } => deny::allow(office, &names, reason),
+        AdminCommand::DenyList {} => Ok(deny::list(office)),
         AdminCommand::ProviderRegister { nodes, accounts, affiliated } => {
             register(office, nodes, accounts, affiliated)
         }

@@ -358,7 +358,11 @@ impl Task {
             list_price_micro_per_1k: books.ledger.rules().list_price_micro_per_1k,
             currency: crate::office::CURRENCY.to_owned(),
             router: self.desk.home.router_id(),
-            min_epoch: books.roster.member(&next.node).map_or(1, |m| m.min_epoch.max(1)),
+            min_epoch: books
+                .roster
+                .member(&next.node)
+                .map_or(1, |m| m.min_epoch.max(1))
+                .max(books.roster.denied().names.min_epoch(&next.node)),
         })
     }
 }

@@ -8,6 +8,7 @@ use counterfoil_spec::time::Millis;
 use tokio::sync::Semaphore;
 
 use crate::batch::{Batch, Seat};
+use crate::deny::Herald;
 use crate::engine::Engine;
 use crate::fetch::Library;
 use crate::home::RouterHome;
@@ -33,6 +34,7 @@ pub(crate) struct Desk {
     /// What nodes may fetch.
     pub(crate) library: Library,
     pub(crate) registry: Registry,
+    pub(crate) herald: Herald,
     pub(crate) plans: Plans,
     pub(crate) vault: Vault,
     pub(crate) metrics: Arc<Metrics>,

@@ -106,6 +106,10 @@ async fn decide(
     now: Seconds,
 ) -> Result<Enrolled, Refused> {
     check_log_name(&server)?;
+    if desk.office.denied().borrow().names.denies_node(&server.node()) {
+        let detail = "this node is on the deny list".to_owned();
+        return Err(Refused { refusal: Refusal::CertDenied, detail });
+    }
     let collides = |key: &VerifyKey| {
         let books = desk.office.books();
         let taken = books.roster.members().any(|(id, m)| m.key.kid() == key.kid() && *id != key.node_id());

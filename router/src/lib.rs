@@ -10,6 +10,7 @@ mod admit;
 mod batch;
 pub mod clock;
 mod dealer;
+mod deny;
 mod desk;
 mod engine;
 mod enrolment;

@@ -8,6 +8,7 @@ use counterfoil_consent::{Expectation, Permit, Refused, check_token};
 use counterfoil_identity::Directory;
 use counterfoil_session::{Incoming, RouterEndpoint, RouterLane};
 use counterfoil_spec::claims::{ALL, Range};
+use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::message::{NodeMessage, SESSION_VERSION};
@@ -32,9 +33,12 @@ const FIRST_EPOCH: u64 = 1;
 pub(crate) struct Members(pub(crate) Arc<Office>);
 
 impl Directory for Members {
-    fn check(&self, role: Role, id: &NodeId, _cert_serial: &[u8]) -> Result<(), Refusal> {
-        let known = role == Role::Node && self.0.books().roster.member(id).is_some();
-        if known { Ok(()) } else { Err(Refusal::CertUnknown) }
+    fn check(&self, role: Role, id: &NodeId, cert_serial: &[u8]) -> Result<(), Refusal> {
+        let books = self.0.books();
+        if role != Role::Node || books.roster.member(id).is_none() {
+            return Err(Refusal::CertUnknown);
+        }
+        if books.roster.denied().names.denies(id, cert_serial) { Err(Refusal::CertDenied) } else { Ok(()) }
     }
 }
 
@@ -103,10 +107,26 @@ impl Member {
             // It is back, so its old lane is dead, whatever QUIC's timers say; what waits there goes elsewhere now.
             old.shut(Refusal::SessionStream, "the node connected again");
         }
+        let mut denied = self.desk.office.denied();
+        //= spec/session.md#control-messages
+        //# A router MUST send `Deny` before it proposes or orders anything
+        if !crate::deny::guard(&self.desk, &self.lane).await {
+            return;
+        }
         crate::fetch::serve(&self.desk, &self.lane, &self.entitled);
         let joined = Box::new((self.lane.clone(), incoming.hello.clone()));
         self.dealer.tell(Event::Joined(joined, self.visit)).await;
-        while let Some(message) = incoming.events.recv().await {
+        loop {
+            let message = tokio::select! {
+                biased;
+                Ok(()) = denied.changed() => {
+                    let denied = denied.borrow_and_update().clone();
+                    self.heed(&denied.names).await;
+                    continue;
+                }
+                message = incoming.events.recv() => message,
+            };
+            let Some(message) = message else { break };
             if matches!(message, NodeMessage::Hello(_)) {
                 self.lane.shut(Refusal::SessionOrder, "Hello is said once");
                 break;
@@ -114,7 +134,10 @@ impl Member {
             self.told(message).await;
         }
         self.leave();
-        self.dealer.tell(Event::Left(node, self.visit, Leave::Lost)).await;
+        let is_denied = denied.borrow().names.denies(&node, self.lane.peer().cert_serial());
+        // Whoever is denied does not come back, so its part is free at once.
+        let how = if is_denied { Leave::InOrder } else { Leave::Lost };
+        self.dealer.tell(Event::Left(node, self.visit, how)).await;
         let end = self.lane.closed().await;
         tracing::info!(%node, %end, "a node is gone");
     }
@@ -159,7 +182,17 @@ impl Member {
                 }
                 self.dealer.tell(Event::Changed(node, visit, terms.wants)).await;
             }
+            NodeMessage::DenyTaken(epoch) => self.desk.herald.took(node, epoch),
             NodeMessage::Hello(_) | NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
+        }
+    }
+
+    /// Nothing is ordered any more under consent tokens that are denied.
+    async fn heed(&mut self, names: &DenyNames) {
+        let held = self.loading.iter().chain(self.active.iter().map(|h| &**h));
+        let void: Vec<Serial> = held.filter(|h| names.voids(h.permit.claims())).map(Host::cti).collect();
+        for cti in void {
+            self.withdrawn(cti).await;
         }
     }
 
@@ -239,6 +272,7 @@ impl Member {
         let desk = &self.desk;
         let books = desk.office.books();
         let node = self.lane.node();
+        let denied = &books.roster.denied().names;
         let min_epoch = books.roster.member(&node).map_or(1, |m| m.min_epoch).max(self.epoch);
         check_token(
             token,
@@ -249,8 +283,8 @@ impl Member {
                 audience: &desk.home.router_id(),
                 now: desk.office.now().seconds(),
                 deny_list_until: None,
-                min_epoch,
-                withdrawn: &|cti| books.roster.is_withdrawn(cti),
+                min_epoch: min_epoch.max(denied.min_epoch(&node)),
+                withdrawn: &|cti| books.roster.is_withdrawn(cti) || denied.denies_consent(cti),
                 model_known: &|range| is_published(desk, range),
             },
         )

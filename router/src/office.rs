@@ -21,7 +21,7 @@ use counterfoil_spec::time::{Millis, Now};
 
 use crate::home::RouterHome;
 use crate::projection::{Projection, ProjectionError};
-use crate::roster::Roster;
+use crate::roster::{Denied, Roster};
 
 /// Why the record could not be opened, written or followed.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,7 @@ pub struct Office {
     /// Held by whoever decides something from the books and appends it, so that nobody decides twice.
     deciding: Mutex<()>,
     lost: tokio::sync::watch::Sender<bool>,
+    denied: tokio::sync::watch::Sender<Arc<Denied>>,
 }
 
 impl std::fmt::Debug for Books {
@@ -162,8 +163,9 @@ impl Office {
             opened,
             deciding: Mutex::new(()),
             lost: tokio::sync::watch::Sender::new(false),
+            denied: tokio::sync::watch::Sender::default(),
         };
-        office.books().catch_up()?;
+        office.follow()?;
         office.found(home)?;
         Ok(office)
     }
@@ -258,10 +260,25 @@ impl Office {
     /// Takes what was appended. The entries are durable whatever comes of this: the router stops, and its next start
     /// says what is wrong.
     fn follow(&self) -> Result<(), OfficeError> {
-        evidence(|| self.books().catch_up()).inspect_err(|e| {
+        let mut books = self.books();
+        evidence(|| books.catch_up()).inspect_err(|e| {
             tracing::error!(error = %e, "the books cannot follow the log");
             self.lost.send_replace(true);
-        })
+        })?;
+        let denied = books.roster.denied();
+        self.denied.send_if_modified(|told| {
+            let changed = told.epoch != denied.epoch;
+            if changed {
+                told.clone_from(denied);
+            }
+            changed
+        });
+        Ok(())
+    }
+
+    /// What is denied, now and from now on.
+    pub(crate) fn denied(&self) -> tokio::sync::watch::Receiver<Arc<Denied>> {
+        self.denied.subscribe()
     }
 
     /// Resolves once the record can no longer be relied on.

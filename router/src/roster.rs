@@ -1,10 +1,12 @@
 //! Who belongs to the network, as the log says it: a pure fold over entries.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use counterfoil_consent::claimed;
 use counterfoil_identity::VerifyKey;
 use counterfoil_spec::claims::Range;
+use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::entry::Body;
 use counterfoil_spec::ids::{ManifestId, NodeId, PublicKey, Serial};
 use counterfoil_spec::payload::{CapacityAttested, ConsentGranted, ModelPublished, Payload};
@@ -34,6 +36,17 @@ pub(crate) struct TokenState {
     pub(crate) used_by: Option<NodeId>,
 }
 
+/// What is denied, and why that changed last.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Denied {
+    /// The number of changes so far.
+    pub(crate) epoch: u64,
+    /// What is refused.
+    pub(crate) names: DenyNames,
+    /// As the operator said.
+    pub(crate) reason: String,
+}
+
 /// What a consent token allows of one model.
 #[derive(Debug, Clone)]
 struct Hosted {
@@ -54,6 +67,7 @@ pub(crate) struct Roster {
     hosted: BTreeMap<NodeId, BTreeMap<ManifestId, Hosted>>,
     attested: BTreeMap<NodeId, CapacityAttested>,
     ca: Option<Vec<u8>>,
+    denied: Arc<Denied>,
 }
 
 impl Roster {
@@ -89,6 +103,10 @@ impl Roster {
             Payload::CapacityAttested(c) => {
                 self.attested.insert(c.node, c.clone());
             }
+            Payload::DenyListIssued(d) => {
+                let (names, reason) = (d.names.clone(), d.reason.clone());
+                self.denied = Arc::new(Denied { epoch: d.epoch, names, reason });
+            }
             Payload::CaIssued(c) => self.ca = Some(c.certificate.clone()),
             Payload::ModelPublished(m) => {
                 self.models.insert(m.manifest, m.clone());
@@ -111,20 +129,29 @@ impl Roster {
     /// What a node consented last to host, under tokens in force.
     #[must_use]
     pub(crate) fn hosted(&self, node: &NodeId, now: Seconds) -> Vec<Range> {
-        let all = self.hosted.get(node).into_iter().flat_map(BTreeMap::values);
+        let all = self.hosted.get(node).filter(|_| !self.denied.names.denies_node(node));
+        let all = all.into_iter().flat_map(BTreeMap::values);
         all.filter(|h| now < h.expires).flat_map(|h| h.ranges.iter().copied()).collect()
     }
 
     /// The nodes that consented to host something, under tokens in force.
     pub(crate) fn hosting(&self, now: Seconds) -> impl Iterator<Item = NodeId> {
-        let live = move |own: &BTreeMap<ManifestId, Hosted>| own.values().any(|h| now < h.expires);
-        self.hosted.iter().filter(move |(_, own)| live(own)).map(|(node, _)| *node)
+        let denied = &self.denied.names;
+        let live = move |node: &NodeId, own: &BTreeMap<ManifestId, Hosted>| {
+            !denied.denies_node(node) && own.values().any(|h| now < h.expires)
+        };
+        self.hosted.iter().filter(move |(node, own)| live(node, own)).map(|(node, _)| *node)
     }
 
     /// Bytes that a node was measured to hold, where that was done and holds still.
     #[must_use]
     pub(crate) fn attested(&self, node: &NodeId, now: Seconds) -> Option<u64> {
         self.attested.get(node).filter(|a| now < a.expires).map(|a| a.bytes)
+    }
+
+    /// What is denied.
+    pub(crate) const fn denied(&self) -> &Arc<Denied> {
+        &self.denied
     }
 
     /// A member by its id.

@@ -1,5 +1,6 @@
 //! A whole router: opened, bound, running, and closed in good order.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use counterfoil_session::enrol::EnrolEndpoint;
 use counterfoil_session::{Admission, EndpointError, RouterEndpoint};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::fetch::Repository;
-use counterfoil_spec::ids::{NetId, RouterId};
+use counterfoil_spec::ids::{NetId, NodeId, RouterId};
 use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Now;
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{key_hash, local_account};
 use crate::batch::{Batch, Hedging};
 use crate::dealer::Dealing;
+use crate::deny::Herald;
 use crate::desk::{Desk, MAX_RUNNING};
 use crate::engine::{Engine, load_all};
 use crate::fetch::Library;
@@ -147,6 +149,7 @@ impl RunningRouter {
         let (nodes, enrol) = bind(&desk, &config)?;
         tokio::spawn(crate::member::serve(Arc::clone(&desk), nodes.clone(), config.dealing));
         tokio::spawn(crate::enrolment::serve(Arc::clone(&desk), enrol.clone()));
+        tokio::spawn(crate::deny::herald(Arc::clone(&desk)));
         tokio::spawn(crate::keep::uptime(Arc::clone(&desk)));
         tokio::spawn(keep_certificate(Arc::clone(&desk), nodes.clone(), enrol.clone()));
         let (stop, stopped) = watch::channel(false);
@@ -226,6 +229,12 @@ impl RunningRouter {
         self.desk.registry.all().len()
     }
 
+    /// The epochs of the deny list that nodes have taken, by node, now and from now on.
+    #[must_use]
+    pub fn denials_taken(&self) -> watch::Receiver<BTreeMap<NodeId, u64>> {
+        self.desk.herald.taken()
+    }
+
     /// Lets running requests end, tells nodes, writes what is left and closes the log.
     ///
     /// # Errors
@@ -281,6 +290,7 @@ pub(crate) fn open(
         batches,
         library,
         registry: Registry::default(),
+        herald: Herald::default(),
         plans: Plans::default(),
         vault,
         metrics,

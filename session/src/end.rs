@@ -4,6 +4,7 @@ use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::refusal::Refusal;
 use quinn::{ConnectionError, VarInt};
 
+use crate::endpoint::is_revoked;
 use crate::frame::FrameError;
 
 /// Who ended a lane.
@@ -37,6 +38,10 @@ impl LaneEnd {
                     u16::try_from(close.error_code.into_inner()).ok().and_then(Refusal::from_number);
                 let detail = String::from_utf8_lossy(&close.reason).into_owned();
                 refusal.map_or_else(|| Self::Lost(error.to_string()), |r| Self::RefusedByPeer(r, detail))
+            }
+            ConnectionError::ConnectionClosed(close) if is_revoked(close.error_code) => {
+                let words = "this node, or its certificate, is on the deny list";
+                Self::RefusedByPeer(Refusal::CertDenied, words.to_owned())
             }
             ConnectionError::TimedOut => Self::Lost(format!("nothing heard for {IDLE} ms")),
             other => Self::Lost(other.to_string()),

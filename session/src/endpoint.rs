@@ -340,7 +340,9 @@ pub(crate) fn connect_error(addr: SocketAddr, error: &ConnectionError) -> Connec
         ConnectionError::ConnectionClosed(close) if is_alert(close.error_code, NO_APPLICATION_PROTOCOL) => {
             ConnectError::Alpn
         }
-        ConnectionError::ConnectionClosed(close) => ConnectError::Handshake(close.to_string()),
+        ConnectionError::ConnectionClosed(close) if !is_revoked(close.error_code) => {
+            ConnectError::Handshake(close.to_string())
+        }
         other => ended(addr, LaneEnd::from_connection(other)),
     }
 }
@@ -348,10 +350,19 @@ pub(crate) fn connect_error(addr: SocketAddr, error: &ConnectionError) -> Connec
 /// The refusal in what rustls says of a certificate that our verifier refused. quinn keeps only the words of a TLS
 /// error, and in them rustls writes the verifier's own error in its debug form, which begins with the refusal's name.
 fn refused_here(reason: &str) -> Option<Refused> {
+    if reason.contains("certificate: Revoked") {
+        let detail = "the peer is on the deny list".to_owned();
+        return Some(Refused { refusal: Refusal::CertDenied, detail });
+    }
     let refusal = Refusal::ALL.iter().find(|r| reason.contains(&format!("Refused {{ refusal: {r:?}, ")))?;
     let detail = reason.split_once("detail: \"").and_then(|(_, rest)| rest.split_once('"'));
     let detail = detail.map_or(reason, |(detail, _)| detail).to_owned();
     Some(Refused { refusal: *refusal, detail })
+}
+
+/// Whether the peer ended the handshake because this side's certificate is on its deny list.
+pub(crate) fn is_revoked(code: TransportErrorCode) -> bool {
+    is_alert(code, CERTIFICATE_REVOKED)
 }
 
 fn is_alert(code: TransportErrorCode, alert: u8) -> bool {
@@ -377,5 +388,7 @@ impl Drop for CloseOnDrop {
 
 /// TLS asks for a name; whom we talk to is decided by the identity in the certificate alone.
 pub(crate) const SERVER_NAME: &str = "router.counterfoil.invalid";
+/// TLS alert 44.
+const CERTIFICATE_REVOKED: u8 = 44;
 /// TLS alert 120.
 const NO_APPLICATION_PROTOCOL: u8 = 120;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use counterfoil_consent::Permit;
 use counterfoil_identity::VerifiedPeer;
+use counterfoil_spec::deny::SignedDenyList;
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::message::{
     CloseSlot, NodeMessage, NodeReceipt, Proposal, ReceiptAck, RouterMessage, SignedOpen, SlotRefusal,
@@ -132,6 +133,14 @@ impl RouterLane {
     /// [`LaneError::Closed`] and [`LaneError::Congested`].
     pub fn propose(&self, proposal: Proposal) -> Result<(), LaneError> {
         self.tell(&RouterMessage::Propose(proposal))
+    }
+
+    /// Says what is refused from here on, and for how long that holds; the answer is a `DenyTaken` among the events.
+    ///
+    /// # Errors
+    /// [`LaneError::Closed`] and [`LaneError::Congested`].
+    pub fn deny(&self, list: &SignedDenyList) -> Result<(), LaneError> {
+        self.tell(&RouterMessage::Deny(list.clone()))
     }
 
     /// Refuses a consent token; the lane stays.

@@ -8,9 +8,10 @@ use counterfoil_consent::{Expectation, Issuance, Permit, Policy, Refused, check_
 use counterfoil_identity::enrol::{EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens};
 use counterfoil_identity::{
     ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, Root, SecretKey, Signer, TlsFault, TlsKey,
-    TrustDomain, VerifyKey, client_config, enrol_server_config, random, server_config,
+    TrustDomain, VerifyKey, client_config, enrol_server_config, random, server_config, sign_deny_list,
 };
 use counterfoil_spec::claims::{Purposes, Range};
+use counterfoil_spec::deny::{DenyNames, SignedDenyList};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, ManifestId, NodeId};
 use counterfoil_spec::message::{NodeHello, Proposal, SESSION_VERSION, SignedOpen};
@@ -147,6 +148,21 @@ impl Sandbox {
     pub fn tls(&self, member: &Member) -> Result<rustls::ClientConfig, SandboxError> {
         let pin = Some(self.router_key.public().router_id());
         Ok(client_config(&member.credentials, &self.domain, pin, Arc::clone(&self.now))?)
+    }
+
+    /// The router's deny list, which names nothing and is signed now.
+    #[must_use]
+    pub fn nothing_denied(&self) -> SignedDenyList {
+        self.denying(0, DenyNames::default())
+    }
+
+    /// The router's deny list, signed now.
+    #[must_use]
+    pub fn denying(&self, epoch: u64, names: DenyNames) -> SignedDenyList {
+        let signed =
+            sign_deny_list(epoch, names, (self.now)().seconds(), (&self.router_key, &self.domain.net_id()));
+        #[expect(clippy::expect_used, reason = "the key is in memory")]
+        signed.expect("a key in memory signs")
     }
 
     /// A proposal of all experts of a model.

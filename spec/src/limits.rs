@@ -42,6 +42,18 @@ pub const FETCH_IDLE_MS: u64 = 10_000;
 pub const FETCH_CHUNK_MS: u64 = 120_000;
 /// The name of a repository or of its revision, in bytes.
 pub const MAX_REPOSITORY_BYTES: usize = 200;
+/// Nodes on a deny list.
+pub const MAX_DENIED_NODES: usize = 1024;
+/// Certificates on a deny list.
+pub const MAX_DENIED_SERIALS: usize = 256;
+/// Consent tokens on a deny list.
+pub const MAX_DENIED_CONSENTS: usize = 512;
+/// Lowest epochs on a deny list.
+pub const MAX_DENIED_EPOCHS: usize = 128;
+/// For how long a deny list may say that it holds, in seconds.
+pub const MAX_DENY_LIFE_S: u64 = 60;
+/// The reason of a change of the deny list, in bytes.
+pub const MAX_DENY_REASON_BYTES: usize = 500;
 /// Requests open on one lane at a time.
 pub const MAX_OPEN_REQUESTS: usize = 256;
 /// The width of the replay window of a lane's counters.

@@ -6,6 +6,8 @@
 //! ```text
 //! node                                    router
 //! Hello                     ->
+//!                           <-            Deny (again at each change, and before it is too old)
+//! DenyTaken                 ->
 //!                           <-            Propose (one per model)
 //! Consent                   ->
 //!                           <-            Welcome (checked, logged, active)
@@ -20,6 +22,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::claims::Range;
+use crate::deny::SignedDenyList;
 use crate::ids::{ManifestId, NodeId, RouterId, Serial, Signature};
 use crate::receipt::{Grant, Open};
 use crate::refusal::Refusal;
@@ -64,6 +67,9 @@ pub enum NodeMessage {
     /// What its operator allows has changed.
     #[n(11)]
     Terms(#[n(0)] Terms),
+    /// The deny list of this epoch was taken.
+    #[n(13)]
+    DenyTaken(#[n(0)] u64),
 }
 
 /// What a router says.
@@ -97,6 +103,9 @@ pub enum RouterMessage {
     /// The router is going away in good order.
     #[n(8)]
     Drain,
+    /// What is refused from here on, and for how long that holds.
+    #[n(9)]
+    Deny(#[n(0)] SignedDenyList),
     /// Answers on this slot came and entered no sum: those of others did in their place.
     #[n(11)]
     Unused(#[n(0)] UnusedForwards),

@@ -15,8 +15,8 @@ pub use money::{
     ProviderRegistered, Refund, Rules, Statement,
 };
 pub use network::{
-    CaIssued, CapacityAttested, ConsentGranted, ConsentRevoked, Genesis, JoinToken, ModelPublished,
-    ModelSize, ModelSource, NodeEnrolled, PeerAnchor, RefusalSeen,
+    CaIssued, CapacityAttested, ConsentGranted, ConsentRevoked, DenyListIssued, Genesis, JoinToken,
+    ModelPublished, ModelSize, ModelSource, NodeEnrolled, PeerAnchor, RefusalSeen,
 };
 pub use work::{Credit, Debit, FinishReason, Inference, NodeUptime, QuotaLease, Uptime, Work};
 
@@ -83,6 +83,8 @@ payloads! {
     CaIssued = 4, "ca-issued";
     /// A node joined.
     NodeEnrolled = 5, "node-enrolled";
+    /// What is refused from here on.
+    DenyListIssued = 7, "deny-list";
     /// A payout identity and its nodes.
     ProviderRegistered = 8, "provider-registered";
     /// A measured capacity.

@@ -63,6 +63,10 @@ refusals! {
     CertUnknown = 11, "C_UNKNOWN";
     /// Not the router that this node pinned.
     CertPin = 12, "C_PIN";
+    /// A deny list that is malformed, not signed by the router, issued in the future, or good for more than a minute.
+    CertDenyList = 16, "C_DENY_LIST";
+    /// A deny list of an epoch below the one that is known, or of that epoch with other names.
+    CertDenyBack = 17, "C_DENY_BACK";
 
     /// No such join token.
     EnrolToken = 101, "E_TOKEN";

@@ -1,5 +1,7 @@
 //! `counterfoil router`: the router alone.
 
+mod deny;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +21,9 @@ use crate::supervise::{follow_parent, interrupted};
 
 /// Runs until it is interrupted.
 pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
+    if let Some(command) = args.command {
+        return deny::run(home, command, json).await;
+    }
     let mut stop = std::pin::pin!(interrupted());
     if args.supervised {
         follow_parent()?;

@@ -24,6 +24,8 @@ const AVAILABLE: Duration = Duration::from_secs(120);
 const ASK_EVERY: Duration = Duration::from_millis(10);
 /// How long to wait before starting a node again that ended.
 const RESTART_AFTER: Duration = Duration::from_millis(500);
+/// The exit code of a node that the router refuses.
+const REFUSED: u8 = 3;
 /// The longest that a node which does not come up is left alone.
 const RESTART_MOST: Duration = Duration::from_secs(30);
 /// Requests that a node started here works on at one time.
@@ -275,7 +277,7 @@ impl Fleet {
     async fn watch(
         &self,
         router: &mut Process,
-        nodes: &mut [(u32, Process, String)],
+        nodes: &mut Vec<(u32, Process, String)>,
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
     ) -> Outcome {
         let mut pause = RESTART_AFTER;
@@ -308,6 +310,10 @@ impl Fleet {
                     *process = fresh;
                     pause = RESTART_AFTER;
                 }
+                Err(e) if e.code() == REFUSED => {
+                    tracing::warn!(error = %e, "the node is not started again");
+                    nodes.remove(fallen);
+                }
                 Err(e) => {
                     tracing::warn!(error = %e, "the node did not come back; trying again");
                     pause = (pause * 2).min(RESTART_MOST);
@@ -335,6 +341,10 @@ async fn first_ended(nodes: &mut [(u32, Process, String)]) -> usize {
             at
         })
     });
+    let waits: Vec<_> = waits.collect();
+    if waits.is_empty() {
+        return std::future::pending().await;
+    }
     futures_util::future::select_all(waits).await.0
 }
 

@@ -9,8 +9,8 @@ use counterfoil_identity::certificate_end;
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_model::Checkpoint;
 use counterfoil_node::{
-    EnrolError, FetchStatus, HomeError, HubConfig, Node, NodeConfig, NodeHandle, NodeIdentity, Stage, Status,
-    enrol,
+    EnrolError, FetchStatus, HomeError, HubConfig, Node, NodeConfig, NodeError, NodeHandle, NodeIdentity,
+    Stage, Status, enrol,
 };
 use counterfoil_router::{CURRENCY, clock};
 use counterfoil_session::ConnectError;
@@ -96,7 +96,10 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
     let ran = Box::pin(node.run(leave(end, stop))).await;
     told.abort();
     followed.iter().for_each(tokio::task::JoinHandle::abort);
-    ran.map_err(Failure::store)?;
+    ran.map_err(|e| match e {
+        NodeError::Denied(_) => Failure::refused(e),
+        e => Failure::store(e),
+    })?;
     if !json && clock::now().seconds().plus(LEAVE_BEFORE_S) >= end {
         output::line("This node's certificate ends within the hour: start it again with a new join token.");
     }

@@ -223,6 +223,11 @@ impl Program {
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
     }
 
+    /// Waits until it ends by itself; gives its exit code.
+    pub(crate) fn wait(mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+
     /// `kill -9` of the router, the nodes and what started them; returns when all have let go of their logs.
     pub(crate) fn kill_all(self) {
         let logs = logs(&self.home);

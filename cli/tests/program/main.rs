@@ -15,6 +15,7 @@ mod checkpoints;
 mod commands;
 mod conform;
 mod crashes;
+mod denials;
 mod fetching;
 mod harness;
 mod http;

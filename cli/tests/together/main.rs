@@ -8,6 +8,7 @@
 
 mod activations;
 mod batching;
+mod denials;
 mod hedging;
 mod network;
 mod scripted;

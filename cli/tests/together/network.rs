@@ -7,13 +7,15 @@ use std::thread;
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_model::Checkpoint;
-use counterfoil_node::{Node, NodeConfig, NodeIdentity, enrol};
+use counterfoil_node::{Node, NodeConfig, NodeError, NodeIdentity, enrol};
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{
     CURRENCY, Continued, Dealing, Hedging, Prompt, RouterConfig, RowsAs, RunningRouter, Trial, clock,
 };
 use counterfoil_session::sandbox::open_policy;
+use counterfoil_spec::deny::DenyNames;
+use counterfoil_spec::ids::NodeId;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -82,7 +84,13 @@ impl Network {
 
     /// A node as it is.
     pub(crate) async fn node(&mut self) {
+        drop(self.watched_node().await);
+    }
+
+    /// The same, with its id and how it ends.
+    pub(crate) async fn watched_node(&mut self) -> (NodeId, oneshot::Receiver<Result<(), NodeError>>) {
         let (identity, home) = self.enrolled().await;
+        let id = identity.key.public().node_id();
         let (router, model) = (self.router.nodes_addr(), Arc::clone(&self.model));
         let mut policy = open_policy(model.name());
         policy.quota.concurrent = 64;
@@ -101,14 +109,30 @@ impl Network {
             now: clock::system(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
+        let (end, ended) = oneshot::channel();
         self.stops.push(stop);
         on_thread(async move {
             let (node, _handle) = Node::open(config).unwrap();
-            let _ = Box::pin(node.run(async move {
+            let ran = Box::pin(node.run(async move {
                 let _ = stopped.await;
             }))
             .await;
+            let _ = end.send(ran);
         });
+        (id, ended)
+    }
+
+    /// Puts a node on the deny list.
+    pub(crate) fn deny(&self, node: NodeId) {
+        let names = DenyNames { nodes: vec![node], ..DenyNames::default() };
+        self.operate(AdminCommand::Deny { names, reason: "for a test".to_owned() });
+    }
+
+    /// What the router's operator does, on a thread that may wait for the log.
+    fn operate(&self, command: AdminCommand) -> Value {
+        let (office, home) = (self.router.office(), self.folder.path().join("router"));
+        let home = RouterHome::open(&home, &Keyring::default()).unwrap();
+        thread::scope(|scope| scope.spawn(|| execute(office, &home, command).unwrap()).join().unwrap())
     }
 
     /// A node that does what a script says; gives what it sees.
@@ -144,12 +168,7 @@ impl Network {
     }
 
     async fn enrolled(&mut self) -> (NodeIdentity, std::path::PathBuf) {
-        let (office, home) = (self.router.office(), self.folder.path().join("router"));
-        let home = RouterHome::open(&home, &Keyring::default()).unwrap();
-        let reply = thread::scope(|scope| {
-            let command = AdminCommand::JoinToken { expires_s: 600 };
-            scope.spawn(|| execute(office, &home, command).unwrap()).join().unwrap()
-        });
+        let reply = self.operate(AdminCommand::JoinToken { expires_s: 600 });
         let token: JoinToken = reply.get("join_token").and_then(Value::as_str).unwrap().parse().unwrap();
         let own = self.folder.path().join(format!("node-{}", self.nodes));
         self.nodes += 1;

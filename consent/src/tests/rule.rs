@@ -1,5 +1,7 @@
 //! Logs with one thing wrong.
 
+mod denials;
+
 use counterfoil_spec::amount::MicroTokens;
 use counterfoil_spec::entry::Body;
 use counterfoil_spec::ids::Kid;

@@ -1,5 +1,6 @@
-//! When a certificate ends, for whoever has to renew it.
+//! When a certificate ends and how it is numbered, for whoever shows it.
 
+use counterfoil_spec::ids::Serial;
 use counterfoil_spec::time::Seconds;
 use x509_parser::parse_x509_certificate;
 
@@ -14,6 +15,15 @@ pub fn certificate_end(der: &[u8]) -> Result<Seconds, CaFault> {
     u64::try_from(certificate.validity().not_after.timestamp()).map(Seconds).map_err(|_| CaFault::Unreadable)
 }
 
+/// The serial number of a certificate, as a deny list names it. Nothing else of it is checked.
+///
+/// # Errors
+/// [`CaFault::Unreadable`] for bytes that are no certificate, or none with a serial number of 16 bytes.
+pub fn certificate_serial(der: &[u8]) -> Result<Serial, CaFault> {
+    let (_, certificate) = parse_x509_certificate(der).map_err(|_| CaFault::Unreadable)?;
+    Serial::from_slice(certificate.raw_serial()).ok_or(CaFault::Unreadable)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -21,5 +31,6 @@ mod tests {
     #[test]
     fn bytes_that_are_no_certificate_are_unreadable() {
         assert!(matches!(certificate_end(&[0x30, 0x03, 1, 2, 3]), Err(CaFault::Unreadable)));
+        assert!(matches!(certificate_serial(&[0x30, 0x03, 1, 2, 3]), Err(CaFault::Unreadable)));
     }
 }

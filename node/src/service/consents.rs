@@ -108,8 +108,9 @@ impl Service<'_> {
         self.hosted.push(hosted);
         self.report_soon();
         self.show();
-        if self.node.withheld.has(&manifest) {
-            // It was taken back while the router looked at it.
+        let void = |h: &Hosted| self.node.denials.names().is_some_and(|names| names.voids(h.permit.claims()));
+        if self.node.withheld.has(&manifest) || self.hosted.last().is_some_and(void) {
+            // It was taken back, or denied, while the router looked at it.
             return self.revoke(&welcome.cti);
         }
         Ok(())

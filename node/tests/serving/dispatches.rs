@@ -113,6 +113,7 @@ async fn a_dispatch_after_the_consent_ended_is_refused() {
     lane.dispatch(&token, &asked).await;
     // Within the tolerated skew of 60 s, and past it.
     scene.skew.store(130_000, Ordering::SeqCst);
+    lane.lane.deny(&scene.net.nothing_denied()).unwrap();
     let served = [Served { slot: 1, outcome: Outcome::Served(1) }];
     assert_eq!(lane.dispatch(&token, &asked).await.segments, served);
     scene.skew.store(161_000, Ordering::SeqCst);

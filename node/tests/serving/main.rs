@@ -7,6 +7,7 @@
 )]
 
 mod consents;
+mod denials;
 mod dispatches;
 mod enrolment;
 mod fetching;

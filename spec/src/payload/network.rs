@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use serde::Serialize;
 
+use crate::deny::DenyNames;
 use crate::ids::{Hash, ManifestId, NodeId, PublicKey, RouterId, Serial};
 use crate::time::Seconds;
 
@@ -118,6 +119,21 @@ pub struct ConsentRevoked {
     /// Consent tokens of the node below this epoch are void.
     #[n(3)]
     pub min_epoch: u64,
+}
+
+/// `deny-list`: the whole list after a change.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct DenyListIssued {
+    /// One more than that of the entry before; 1 in the first.
+    #[n(1)]
+    pub epoch: u64,
+    /// What is refused from here on.
+    #[n(2)]
+    pub names: DenyNames,
+    /// Why it changed, as the router's operator says.
+    #[n(3)]
+    pub reason: String,
 }
 
 /// `model-published`.

@@ -1,8 +1,9 @@
 //! Chains of certificates.
 
 use counterfoil_identity::{Directory, PinnedRouter, TrustDomain, verify_chain};
+use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::{NodeId, RouterId};
+use counterfoil_spec::ids::{NodeId, RouterId, Serial};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 use serde::Deserialize;
@@ -50,8 +51,12 @@ impl Directory for Known {
         match self {
             Self::Nodes { enrolled, .. } if !enrolled.contains(id) => Err(Refusal::CertUnknown),
             Self::Nodes { denied, denied_serials, .. } => {
-                let serial = denied_serials.iter().any(|s| s.0 == cert_serial);
-                if serial || denied.contains(id) { Err(Refusal::CertDenied) } else { Ok(()) }
+                let serials = denied_serials.iter().filter_map(|serial| Serial::from_slice(&serial.0));
+                let (mut nodes, mut serials) = (denied.clone(), serials.collect::<Vec<_>>());
+                nodes.sort_unstable();
+                serials.sort_unstable();
+                let names = DenyNames { nodes, serials, ..DenyNames::default() };
+                if names.denies(id, cert_serial) { Err(Refusal::CertDenied) } else { Ok(()) }
             }
             Self::Router { pin } => PinnedRouter(*pin).check(role, id, cert_serial),
         }

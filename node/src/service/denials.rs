@@ -1,0 +1,47 @@
+//! The router's deny list on a lane: taken, heeded, answered.
+
+use counterfoil_identity::certificate_serial;
+use counterfoil_spec::deny::SignedDenyList;
+use counterfoil_spec::ids::Serial;
+use counterfoil_spec::message::NodeMessage;
+use counterfoil_spec::refusal::Refusal;
+
+use super::{Service, Step};
+use crate::denials::NotTaken;
+
+impl Service<'_> {
+    /// Takes a list of the router, or ends the lane.
+    pub(super) fn deny(&mut self, signed: SignedDenyList) -> Step {
+        let (epoch, now) = (signed.list.epoch, (self.node.config.now)().seconds());
+        match self.node.denials.take(signed, self.lane.router(), now) {
+            Ok(_) => {}
+            Err(NotTaken::Refused(refused)) => return Err(self.lane.shut(refused.refusal, &refused.detail)),
+            Err(NotTaken::Io(error)) => {
+                let words = format!("the node cannot keep the deny list: {error}");
+                return Err(self.lane.shut(Refusal::SessionInternal, &words));
+            }
+        }
+        self.heed()?;
+        //= spec/session.md#control-messages
+        //# A node MUST answer each `Deny` that it takes with `DenyTaken` and its epoch
+        self.lane.send(&NodeMessage::DenyTaken(epoch))
+    }
+
+    /// Nothing is served any more that the list names.
+    fn heed(&mut self) -> Step {
+        let Some(names) = self.node.denials.names() else { return Ok(()) };
+        let identity = &self.node.config.identity;
+        let serial = certificate_serial(&identity.credentials.chain().leaf).ok();
+        let serial = serial.as_ref().map_or(&[][..], |serial| serial.as_bytes());
+        if names.denies(&identity.key.public().node_id(), serial) {
+            return Err(self.lane.shut(Refusal::CertDenied, "the router's deny list names this node"));
+        }
+        let held = self.hosted.iter().filter(|hosted| !hosted.withdrawn).map(|hosted| hosted.permit.claims());
+        let void: Vec<Serial> = held.filter(|claims| names.voids(claims)).map(|claims| claims.cti).collect();
+        for cti in &void {
+            tracing::warn!(%cti, "the router's deny list names a consent token of this node");
+            self.revoke(cti)?;
+        }
+        Ok(())
+    }
+}
