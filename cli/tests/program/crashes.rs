@@ -31,6 +31,7 @@ fn the_death_of_one_of_two_nodes_changes_nothing_in_the_answer() {
     let program = home.run(&[&endless]);
     let want = stream(program.address(), None, &long()).rest();
     assert_eq!((want.finish.as_deref(), want.done), (Some("length"), true));
+    home.wait_until_published();
     let (told, killed) = kill_a_node_meanwhile(&program, None);
     assert_eq!((&told.text, &told.usage, &told.error), (&want.text, &want.usage, &Value::Null));
     assert_eq!((told.finish.as_deref(), told.done), (Some("length"), true));
@@ -47,6 +48,7 @@ fn a_node_that_dies_after_it_receipted_is_credited_for_that_and_its_receipt_stan
     let endless = home.endless_model();
     let program = home.run(&[&endless]);
     let question = streamed(&json!({ "model": "endless", "max_tokens": 450 }));
+    home.wait_until_published();
     let mut answer = stream(program.address(), None, &question);
     // Every 256 tokens a node signs what it did so far.
     let mut text = answer.texts(300);
@@ -71,6 +73,7 @@ fn the_death_of_the_only_node_ends_the_answer_with_an_error_and_costs_nothing() 
     let endless = home.endless_model();
     let program = home.run(&[&endless, "--nodes", "1", "--replicas", "1"]);
     let account = home.account();
+    home.wait_until_published();
     let (told, _) = kill_a_node_meanwhile(&program, Some(&account.key));
     assert_eq!((told.finish, told.done, told.own), (None, false, Value::Null));
     assert_eq!(told.error["type"], "server_error", "{}", told.error);

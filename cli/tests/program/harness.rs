@@ -151,6 +151,16 @@ impl Home {
         all.filter(|p| p["kind"] == kind).map(|mut p| p["payload"].take()).collect()
     }
 
+    /// Waits until every log of this home has published what is committed: a process that is killed then leaves nothing
+    /// behind its last checkpoint.
+    pub(crate) fn wait_until_published(&self) {
+        let is_published = |log: &PathBuf| {
+            let report = self.json(&["audit", "verify", "--log-dir", &log.display().to_string()]);
+            report["size"] == report["committed"]
+        };
+        assert!((0..MAX_LOOKS).any(|_| self.logs().iter().all(is_published)), "a log is not published");
+    }
+
     /// Every log of this home verifies to its last byte; the processes on it have ended.
     pub(crate) fn assert_logs_verify(&self) {
         for log in self.logs() {
