@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use counterfoil_model::Checkpoint;
 use counterfoil_router::{Continued, Hedging, Prompt};
@@ -31,6 +30,8 @@ fn late_once(held: &Arc<AtomicUsize>) -> Script {
     })
 }
 
+/// How often a slow node computes what it is asked.
+const SLOW: usize = 300;
 /// Requests in which a node shows that it is fast again: several hundred answers outweigh those before.
 const MAX_REQUESTS: u32 = 100;
 
@@ -118,7 +119,7 @@ fn who_is_slow_is_asked_less_and_less_and_is_asked_again_when_it_is_fast() {
         let slow = Arc::new(AtomicBool::new(true));
         let is_slow = Arc::clone(&slow);
         let slowly = move |_, _: &_| {
-            if is_slow.load(Ordering::Relaxed) { Act::Slowly(Duration::from_millis(20)) } else { Act::Serve }
+            if is_slow.load(Ordering::Relaxed) { Act::Slowly(SLOW) } else { Act::Serve }
         };
         let first = network.scripted(Box::new(slowly)).await;
         let second = network.scripted(willing()).await;

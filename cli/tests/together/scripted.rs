@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use counterfoil_consent::{Issuance, issue};
 use counterfoil_identity::client_config;
@@ -27,8 +26,8 @@ pub(crate) enum Act {
     Spoil(u32),
     /// The lane is closed.
     Die,
-    /// It is computed, after a while.
-    Slowly(Duration),
+    /// It is computed so many times.
+    Slowly(usize),
     /// There is no answer before the script is [released](Seen::release), and then that becomes of it.
     Hold,
 }
@@ -168,10 +167,9 @@ async fn on_lane(
                         held = Some((asked, combine));
                     }
                     act => {
-                        if let Act::Slowly(by) = act {
-                            tokio::time::sleep(by).await;
-                        }
-                        lane.answer(&asked, &answer(bank, &dispatch, &act))?;
+                        let times = if let Act::Slowly(times) = act { times } else { 1 };
+                        let answers = (0..times).map(|_| answer(bank, &dispatch, &act));
+                        lane.answer(&asked, &answers.last().unwrap())?;
                     }
                 }
                 lane.restore(dispatch);

@@ -106,3 +106,11 @@ impl Landed {
 fn unused(host: &Host, slot: u32, forwards: u64) {
     let _ = host.lane.unused(UnusedForwards { slot, forwards });
 }
+
+/// Waits for a moment, or for ever.
+pub(super) async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

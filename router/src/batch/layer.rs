@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::budget::Budget;
 use super::frame::{Frame, Piece, Start};
-use super::late::{Due, FAR_TOO_LATE, Hedge, Landed, Lost, Out};
+use super::late::{Due, FAR_TOO_LATE, Hedge, Landed, Lost, Out, until};
 use super::round::Taking;
 use crate::http::metrics::Metrics;
 use crate::registry::PATIENCE_MOST;
@@ -357,13 +357,6 @@ impl<'a> Layer<'a> {
 async fn give_up(taking: &mut [Taking<'_>], piece: &Piece, why: &Unserved) {
     if let Some(taking) = taking.get_mut(piece.member) {
         taking.member.work.give_up(&piece.dealt, why).await;
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }
 
