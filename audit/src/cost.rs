@@ -58,27 +58,3 @@ fn of(clock: ClockId) -> Duration {
     // Neither is negative: CPU clocks count up from 0.
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_evidence_counts_as_all_alone() {
-        let busy = || {
-            let mut sum = 0_u64;
-            while of(ClockId::ThreadCPUTime).as_nanos() % 7 != 3 || sum < 100_000 {
-                sum += 1;
-            }
-        };
-        assert_eq!(counted(), Duration::ZERO);
-        evidence(busy);
-        assert_eq!(counted(), Duration::ZERO);
-        let count = Count::begin();
-        busy();
-        assert_eq!(count.taken().0, Duration::ZERO);
-        evidence(busy);
-        let (evidence, all) = count.taken();
-        assert!(evidence > Duration::ZERO && all > evidence, "{evidence:?} of {all:?}");
-    }
-}

@@ -197,7 +197,9 @@ impl Work {
     /// Forwards that were answered entered no sum; gives the receipt that takes the place of one that counts them.
     pub(crate) fn unused(&mut self, unused: UnusedForwards, now: Millis) -> Option<Due> {
         let Some(Slot::Open(request)) = self.slots.get_mut(&unused.slot) else { return None };
-        request.unused = request.unused.saturating_add(unused.forwards);
+        //= spec/session.md#orders
+        //# A node leaves that many out of the `forwards` of its interim receipts, those at most that it has answered
+        request.unused = request.unused.saturating_add(unused.forwards).min(request.made);
         let too_many = request.receipted.forwards > request.forwards();
         too_many.then(|| request.interim(self.node, unused.slot, now))
     }

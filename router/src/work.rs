@@ -208,8 +208,11 @@ impl Work {
 
     /// What was dealt came back and enters a sum.
     pub(crate) fn count(&mut self, dealt: &Dealt) {
-        if let Some(order) = self.parties.get_mut(dealt.party).and_then(|p| p.order.as_mut()) {
-            order.used += dealt.forwards;
+        match self.parties.get_mut(dealt.party) {
+            Some(Party { order: Some(order), .. }) => order.used += dealt.forwards,
+            // Its node was gone before others had answered for the rest of what it answered.
+            Some(Party { gone: Some(gone), .. }) => gone.used += dealt.forwards,
+            _ => {}
         }
     }
 
@@ -287,7 +290,8 @@ pub(crate) enum Unserved {
 }
 
 impl Unserved {
-    const fn is_crowded(&self) -> bool {
+    /// Whether the node has enough to do.
+    pub(crate) const fn is_crowded(&self) -> bool {
         let refusal = match self {
             Self::Lane(LaneError::Refused { refusal, .. }) | Self::Refused(refusal) => *refusal,
             Self::Lane(LaneError::Congested { .. }) => return true,

@@ -180,7 +180,7 @@ async fn what_entered_no_sum_is_left_out_of_receipts() {
     let (token, order) = scene.serving(&mut lane, &scene.proposal()).await;
     lane.lane.open(order).unwrap();
     let unused = |slot, forwards| lane.lane.unused(UnusedForwards { slot, forwards });
-    // No receipt says anything yet, and nothing is open on slot 9.
+    // Nothing was answered yet, and nothing is open on slot 9.
     unused(1, 3).unwrap();
     unused(9, 5).unwrap();
     lane.lane.ping().await.unwrap();
@@ -192,10 +192,10 @@ async fn what_entered_no_sum_is_left_out_of_receipts() {
     let bodies: Vec<_> = lane.lane.interim_receipts(1).iter().map(|half| body(&scene, half)).collect();
     assert_eq!(
         bodies.iter().map(|body| (body.forwards, body.made)).collect::<Vec<_>>(),
-        [(507, 512), (509, 512)]
+        [(510, 512), (512, 512)]
     );
-    let last = lane.close(1, 507).await.unwrap();
-    assert_eq!(body(&scene, &last).forwards, 507);
+    let last = lane.close(1, 510).await.unwrap();
+    assert_eq!(body(&scene, &last).forwards, 510);
 }
 
 #[tokio::test]

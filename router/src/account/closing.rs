@@ -93,18 +93,24 @@ pub(super) fn unwritten(settled: &[Settled]) {
 
 async fn close(desk: &Desk, host: &Host, order: &Order, cancelled: bool) -> Option<Settled> {
     let (lane, cti) = (&host.lane, host.cti());
-    // An answer does not wait for the receipt of a node that let it wait before; its last interim one counts.
-    let patience = if host.is_silent() || host.is_behind() { OWING_TIMEOUT } else { RECEIPT_TIMEOUT };
     let asked = lane.close(CloseSlot { slot: order.slot, used: order.used, cancelled });
     let handed = match asked {
-        Ok(answer) => match tokio::time::timeout(patience, answer).await {
-            Ok(Ok(receipt)) => Some(receipt),
-            Ok(Err(e)) => {
-                tracing::warn!(node = %lane.node(), error = %e, "no receipt");
-                None
-            }
-            Err(_) => {
-                tracing::warn!(node = %lane.node(), "no receipt within {patience:?}");
+        Ok(answer) => tokio::select! {
+            biased;
+            answer = tokio::time::timeout(RECEIPT_TIMEOUT, answer) => match answer {
+                Ok(Ok(receipt)) => Some(receipt),
+                Ok(Err(e)) => {
+                    tracing::warn!(node = %lane.node(), error = %e, "no receipt");
+                    None
+                }
+                Err(_) => {
+                    tracing::warn!(node = %lane.node(), "no receipt within {RECEIPT_TIMEOUT:?}");
+                    None
+                }
+            },
+            // An answer does not wait for the receipt of a node that let it wait too long; its last interim one counts.
+            () = silent(host) => {
+                tracing::warn!(node = %lane.node(), "no receipt of a node that has fallen silent");
                 None
             }
         },
@@ -117,6 +123,16 @@ async fn close(desk: &Desk, host: &Host, order: &Order, cancelled: bool) -> Opti
     let handed = handed.map_or_else(|| lane.interim_receipts(order.slot), |last| vec![last]);
     lane.forget(order.slot);
     handed.iter().find_map(|half| countersigned(desk, lane, cti, order, half))
+}
+
+/// Waits until a node has fallen silent, and for its receipt a little longer.
+async fn silent(host: &Host) {
+    loop {
+        tokio::time::sleep(SILENT_TIMEOUT).await;
+        if host.is_silent() {
+            return;
+        }
+    }
 }
 
 /// Checks a node's half and adds the router's.
@@ -147,6 +163,11 @@ fn both_halves(
             let receipt =
                 countersign(&half.body, &half.node_sig, key, desk.office.identity(), &net_id).ok()?;
             Some(Settled { receipt, body, lane: lane.clone() })
+        }
+        // It was signed before its node heard what entered no sum.
+        Err(e @ Unfit::Forwards { .. }) if !half.last => {
+            tracing::debug!(node = %lane.node(), error = %e, "an interim receipt that says too much");
+            None
         }
         Err(e) => {
             desk.metrics.peers_refused.one();
@@ -193,8 +214,8 @@ fn check(
     Ok(body)
 }
 
-/// How long one that owes an answer may take: to a ping, or to a frame that was hedged.
-const OWING_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long one that owes an answer to a ping may take.
+const SILENT_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long the entries of a countersigned receipt may take to become durable.
 const INCLUDE_MARGIN_MS: u64 = 10_000;
 /// How long a node may take to hand in its receipt.

@@ -88,10 +88,12 @@ impl Landed {
             Self::InTime(result) => return result,
             Self::Late(answer) => answer,
         };
-        let host = Arc::clone(&frame.host);
+        // Waiting does not keep the lane open; there are as many at most as a lane has frames in flight.
+        let host = Arc::downgrade(&frame.host);
         let asked: Vec<_> = frame.pieces.iter().map(|piece| (piece.slot, piece.dealt.forwards)).collect();
         tokio::spawn(async move {
             let Ok(combine) = answer.await else { return };
+            let Some(host) = host.upgrade() else { return };
             for ((slot, forwards), segment) in asked.into_iter().zip(&combine.segments) {
                 if matches!(segment.outcome, Outcome::Served(_)) {
                     unused(&host, slot, forwards);
@@ -102,7 +104,10 @@ impl Landed {
     }
 }
 
-/// Tells a node that it made an answer for nothing. On a lane that is over there is nobody to be told.
+/// Tells a node that it made an answer for nothing. On a lane that is over there is nobody to be told; on one that is
+/// congested the last receipt is right all the same.
+//= spec/session.md#orders
+//# Once another answer has come and enters no sum it MUST say `Unused` with the slot and the number of its forwards, while the order is open
 fn unused(host: &Host, slot: u32, forwards: u64) {
     let _ = host.lane.unused(UnusedForwards { slot, forwards });
 }

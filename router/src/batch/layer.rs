@@ -187,7 +187,10 @@ impl<'a> Layer<'a> {
                 Ok(combined) => came.push((Arc::clone(&host), piece, combined)),
                 Err(why) => {
                     failed = true;
-                    give_up(taking, &piece, &why).await;
+                    // One that has enough to do was asked for more than its share.
+                    if !why.is_crowded() {
+                        give_up(taking, &piece, &why).await;
+                    }
                 }
             }
         }
@@ -276,22 +279,22 @@ impl<'a> Layer<'a> {
             let others = others(self.layer, taking, &out.frame);
             let is_far_too_late = due.as_ref().is_some_and(|due| due.beyond <= now);
             let may = |_: &_| self.budget.take() || (is_far_too_late && !out.frame.host.is_behind());
-            let allowed = others.filter(may);
-            if allowed.is_none() {
-                out.due = due.map(|due| Due { at: now + due.after, ..due });
-            }
-            if let Some(parts) = allowed {
-                self.metrics.hedges.one();
-                let _ = out.owing.set(out.frame.host.owes());
+            let mut written = false;
+            if let Some(parts) = others.filter(may) {
                 let (frames, unsent) = address(self.layer, taking, parts);
                 let whole = unsent.is_empty();
                 let missing = frames.len();
-                let written = whole && frames.into_iter().all(|frame| self.fly(frame, Some(number)).is_ok());
+                written = whole && frames.into_iter().all(|frame| self.fly(frame, Some(number)).is_ok());
                 if written {
+                    self.metrics.hedges.one();
+                    let _ = out.owing.set(out.frame.host.owes());
                     out.hedge = Some(Hedge { missing, came: Vec::new(), alone: false });
                 } else {
                     self.lose_hedges_of(number);
                 }
+            }
+            if !written {
+                out.due = due.map(|due| Due { at: now + due.after, ..due });
             }
             self.out.insert(number, out);
         }

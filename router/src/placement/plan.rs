@@ -34,11 +34,16 @@ impl Plan {
             let whole = turns.layers.next(&weights, whole_layer_hosts(shape, hosts, *layer));
             for expert in 0..shape.experts {
                 let mut order = whole.clone();
-                let rest = (0..)
+                let mut rest: Vec<u16> = (0..)
                     .zip(hosts)
                     .filter(|(h, (ranges, _))| !order.contains(h) && holds(shape, ranges, *layer, expert))
                     .map(|(h, _)| h)
                     .collect();
+                if let Some(by) =
+                    usize::try_from(expert).ok().and_then(|expert| expert.checked_rem(rest.len()))
+                {
+                    rest.rotate_left(by);
+                }
                 order.extend(if order.is_empty() { turns.experts.next(&weights, rest) } else { rest });
                 if order.is_empty() {
                     return Err(Uncovered { layer: *layer, expert });
