@@ -168,8 +168,11 @@ async fn on_lane(
                     }
                     act => {
                         let times = if let Act::Slowly(times) = act { times } else { 1 };
-                        let answers = (0..times).map(|_| answer(bank, &dispatch, &act));
-                        lane.answer(&asked, &answers.last().unwrap())?;
+                        let mut combine = answer(bank, &dispatch, &act);
+                        for _ in 1..times {
+                            combine = answer(bank, &dispatch, &act);
+                        }
+                        lane.answer(&asked, &combine)?;
                     }
                 }
                 lane.restore(dispatch);
