@@ -11,7 +11,7 @@ use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_identity::random;
 use counterfoil_model::{Checkpoint, Threads};
-use counterfoil_node::{Node, NodeConfig, NodeError, enrol};
+use counterfoil_node::{Node, NodeConfig, NodeError, NodeIdentity, enrol};
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{CURRENCY, Dealing, Hedging, RouterConfig, RowsAs, RunningRouter, clock};
@@ -33,11 +33,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The running network; its processes end with it.
 pub(crate) struct Throwaway {
     pub(crate) router: RunningRouter,
+    home: RouterHome,
     nodes: Vec<Child>,
     within: Vec<Within>,
     /// What stands between the nodes and the router.
     relay: Option<Relay>,
-    _folder: Scratch,
+    folder: Scratch,
 }
 
 /// How the network is laid out.
@@ -81,23 +82,35 @@ impl Throwaway {
         let home = RouterHome::open(&path, &Keyring::default()).map_err(Failure::store)?;
         let relay = rtt.map(|rtt| Relay::start(router.nodes_addr(), rtt)).transpose()?;
         let addr = relay.as_ref().map_or_else(|| router.nodes_addr(), Relay::addr);
-        let mut network = Self { router, nodes: Vec::new(), within: Vec::new(), relay, _folder: folder };
+        let mut network = Self { router, home, nodes: Vec::new(), within: Vec::new(), relay, folder };
         for number in 0..nodes {
-            let command = AdminCommand::JoinToken { expires_s: 600 };
-            let office = network.router.office();
-            let reply =
-                tokio::task::block_in_place(|| execute(office, &home, command)).map_err(Failure::store)?;
-            let token = reply.get("join_token").and_then(Value::as_str).unwrap_or_default();
-            let home = network._folder.0.join(format!("node-{number}"));
+            let token = network.join_token()?;
+            let home = network.folder.0.join(format!("node-{number}"));
             let addrs = (addr, network.router.enrol_addr());
             if within {
-                network.within.push(Within::start(home, checkpoint, addrs, token).await?);
+                network.within.push(Within::start(home, checkpoint, addrs, &token).await?);
             } else {
-                network.nodes.push(start_node(&home, dir, addrs, token)?);
+                network.nodes.push(start_node(&home, dir, addrs, &token)?);
             }
         }
         network.hosted().await?;
         Ok(network)
+    }
+
+    /// What the router's operator does.
+    pub(crate) fn operate(&self, command: AdminCommand) -> Result<Value, Failure> {
+        let office = self.router.office();
+        tokio::task::block_in_place(|| execute(office, &self.home, command)).map_err(Failure::store)
+    }
+
+    fn join_token(&self) -> Result<String, Failure> {
+        let reply = self.operate(AdminCommand::JoinToken { expires_s: 600 })?;
+        Ok(reply.get("join_token").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    /// A node that is enrolled and does not run.
+    pub(crate) async fn enrolled(&self, name: &str) -> Result<NodeIdentity, Failure> {
+        enrolled(&self.folder.0.join(name), &self.join_token()?, self.router.enrol_addr()).await
     }
 
     async fn hosted(&mut self) -> Outcome {
@@ -153,10 +166,7 @@ impl Within {
         (nodes, enrol_at): (SocketAddr, SocketAddr),
         token: &str,
     ) -> Result<Self, Failure> {
-        std::fs::create_dir_all(&home)?;
-        let token: JoinToken = token.parse().map_err(|e| Failure::store(anyhow::anyhow!("{e}")))?;
-        let enrolled = Box::pin(enrol(&home, &Keyring::default(), token, enrol_at, &clock::system())).await;
-        let identity = enrolled.map_err(|e| Failure::store(anyhow::anyhow!("{e}")))?;
+        let identity = enrolled(&home, token, enrol_at).await?;
         let flags =
             Flags { accept_notice: true, models: vec![checkpoint.name().to_owned()], concurrent: 256 };
         let config = NodeConfig {
@@ -197,6 +207,13 @@ impl Within {
             _ => Err(Failure::store(anyhow::anyhow!("a node's thread did not end as it should"))),
         }
     }
+}
+
+async fn enrolled(home: &Path, token: &str, at: SocketAddr) -> Result<NodeIdentity, Failure> {
+    std::fs::create_dir_all(home)?;
+    let token: JoinToken = token.parse().map_err(|e| Failure::store(anyhow::anyhow!("{e}")))?;
+    let enrolled = Box::pin(enrol(home, &Keyring::default(), token, at, &clock::system())).await;
+    enrolled.map_err(|e| Failure::store(anyhow::anyhow!("{e}")))
 }
 
 fn start_node(

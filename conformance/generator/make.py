@@ -10,6 +10,7 @@ from pathlib import Path
 
 import certificates
 import consent
+import denials
 import enrolment
 import frames
 import grants
@@ -22,6 +23,7 @@ FILES = {
     "certificates": (certificates, "chains of certificates, as spec/identity.md checks a peer"),
     "enrolment": (enrolment, "join tokens, and the messages of enrolment as a router checks them"),
     "consent": (consent, "consent tokens, in the order of checks of spec/consent.md"),
+    "denials": (denials, "deny lists, as a node takes them one after the other"),
     "grants": (grants, "orders and grants under a consent token, as a node checks them"),
     "frames": (frames, "bytes on a fresh lane, as spec/session.md judges them"),
     "receipts": (receipts, "work receipts with both halves, as spec/consent.md checks them"),

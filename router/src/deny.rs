@@ -12,11 +12,11 @@ use std::time::Duration;
 use counterfoil_identity::sign_deny_list;
 use counterfoil_session::RouterLane;
 use counterfoil_spec::deny::SignedDenyList;
-use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::limits::MAX_DENY_LIFE_S;
 use counterfoil_spec::refusal::Refusal;
 use tokio::sync::watch;
 
+use crate::dealer::Visit;
 use crate::desk::Desk;
 use crate::roster::Denied;
 
@@ -31,7 +31,7 @@ const DENIED: &str = "this node, or its certificate, is on the deny list";
 #[derive(Debug)]
 pub(crate) struct Herald {
     list: watch::Sender<Option<Arc<SignedDenyList>>>,
-    taken: watch::Sender<BTreeMap<NodeId, u64>>,
+    taken: watch::Sender<BTreeMap<Visit, u64>>,
 }
 
 impl Default for Herald {
@@ -42,21 +42,21 @@ impl Default for Herald {
 
 impl Herald {
     /// A node has taken the list of this epoch.
-    pub(crate) fn took(&self, node: NodeId, epoch: u64) {
+    pub(crate) fn took(&self, visit: Visit, epoch: u64) {
         self.taken.send_modify(|taken| {
-            taken.insert(node, epoch);
+            taken.insert(visit, epoch);
         });
     }
 
     /// A node is gone.
-    fn forget(&self, node: &NodeId) {
+    pub(crate) fn forget(&self, visit: Visit) {
         self.taken.send_modify(|taken| {
-            taken.remove(node);
+            taken.remove(&visit);
         });
     }
 
-    /// The epochs that nodes have taken, by node, now and from now on.
-    pub(crate) fn taken(&self) -> watch::Receiver<BTreeMap<NodeId, u64>> {
+    /// The epochs that nodes have taken, by lane, now and from now on.
+    pub(crate) fn taken(&self) -> watch::Receiver<BTreeMap<Visit, u64>> {
         self.taken.subscribe()
     }
 }
@@ -97,13 +97,9 @@ async fn sign(desk: &Desk, denied: Arc<Denied>) -> Result<SignedDenyList, String
 
 /// Keeps one lane's node told from here on. Returns once the node has been sent its first list, before which it gets
 /// no work; false where it is denied, and its lane closed.
-pub(crate) async fn guard(desk: &Arc<Desk>, lane: &RouterLane) -> bool {
-    let mut guard = Guard {
-        denied: desk.office.denied(),
-        lists: desk.herald.list.subscribe(),
-        desk: Arc::clone(desk),
-        lane: lane.clone(),
-    };
+pub(crate) async fn guard(desk: &Desk, lane: &RouterLane) -> bool {
+    let mut guard =
+        Guard { denied: desk.office.denied(), lists: desk.herald.list.subscribe(), lane: lane.clone() };
     tokio::select! {
         signed = guard.lists.wait_for(Option::is_some) => drop(signed),
         _ = lane.closed() => return false,
@@ -119,7 +115,6 @@ pub(crate) async fn guard(desk: &Arc<Desk>, lane: &RouterLane) -> bool {
 struct Guard {
     denied: watch::Receiver<Arc<Denied>>,
     lists: watch::Receiver<Option<Arc<SignedDenyList>>>,
-    desk: Arc<Desk>,
     lane: RouterLane,
 }
 
@@ -133,7 +128,6 @@ impl Guard {
                 _ = self.lane.closed() => break,
             }
         }
-        self.desk.herald.forget(&self.lane.node());
     }
 
     fn push(&mut self) {

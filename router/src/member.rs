@@ -134,6 +134,7 @@ impl Member {
             self.told(message).await;
         }
         self.leave();
+        self.desk.herald.forget(self.visit);
         let is_denied = denied.borrow().names.denies(&node, self.lane.peer().cert_serial());
         // Whoever is denied does not come back, so its part is free at once.
         let how = if is_denied { Leave::InOrder } else { Leave::Lost };
@@ -182,7 +183,7 @@ impl Member {
                 }
                 self.dealer.tell(Event::Changed(node, visit, terms.wants)).await;
             }
-            NodeMessage::DenyTaken(epoch) => self.desk.herald.took(node, epoch),
+            NodeMessage::DenyTaken(epoch) => self.desk.herald.took(visit, epoch),
             NodeMessage::Hello(_) | NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
         }
     }

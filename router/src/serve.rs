@@ -12,7 +12,7 @@ use counterfoil_session::enrol::EnrolEndpoint;
 use counterfoil_session::{Admission, EndpointError, RouterEndpoint};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::fetch::Repository;
-use counterfoil_spec::ids::{NetId, NodeId, RouterId};
+use counterfoil_spec::ids::{NetId, RouterId};
 use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Now;
@@ -229,9 +229,9 @@ impl RunningRouter {
         self.desk.registry.all().len()
     }
 
-    /// The epochs of the deny list that nodes have taken, by node, now and from now on.
+    /// The epochs of the deny list that nodes have taken, one for each lane, now and from now on.
     #[must_use]
-    pub fn denials_taken(&self) -> watch::Receiver<BTreeMap<NodeId, u64>> {
+    pub fn denials_taken(&self) -> watch::Receiver<BTreeMap<u64, u64>> {
         self.desk.herald.taken()
     }
 

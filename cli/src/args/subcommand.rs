@@ -261,6 +261,18 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
         prefill_rows: u16,
     },
+    /// From denying until every node has the new deny list, and until all lanes of a denied node are closed
+    Deny {
+        /// Changes of each kind
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rounds: u32,
+        /// Local nodes that host the embedded model
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=16))]
+        nodes: u32,
+        /// Lanes of the node that is denied
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+        lanes: u32,
+    },
     /// One matrix product of each element type, beside candle's of the same weights
     Kernel {
         /// Rows that are multiplied with the matrix, separated by commas

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod candle;
+mod deny;
 mod dispatch;
 mod http;
 mod kernel;
@@ -33,6 +34,9 @@ pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
     match command {
         BenchCommand::Dispatch { rounds, hidden, rows, prefill_rows } => {
             dispatch::run(Plan { rows, prefill_rows, hidden, count: rounds }, json).await
+        }
+        BenchCommand::Deny { rounds, nodes, lanes } => {
+            Box::pin(deny::run(deny::Plan { nodes, lanes, rounds }, json)).await
         }
         BenchCommand::Decode { tokens, repeats, model, against: Some(Against::Candle), .. } => {
             candle::run(model.as_deref(), (tokens, repeats), json)

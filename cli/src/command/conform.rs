@@ -9,6 +9,7 @@
 
 mod certificates;
 mod consent;
+mod denials;
 mod enrolment;
 mod frames;
 mod grants;

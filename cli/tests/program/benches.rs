@@ -149,3 +149,15 @@ fn nothing_to_measure_is_wrong_use() {
     assert_eq!(ask(&["bench", "batch", "--tokens", "0"]).code, 2);
     assert_eq!(ask(&["bench", "batch", "--repeats", "0"]).code, 2);
 }
+
+#[test]
+fn deny_measures_the_log_the_push_and_the_close() {
+    let found = bench(&["deny", "--rounds", "2", "--nodes", "1", "--lanes", "2"]);
+    assert_eq!((&found["rounds"], &found["nodes"], &found["lanes"]), (&json!(2), &json!(1), &json!(2)));
+    let times = ["logged_us", "pushed_us", "closed_us"].map(|key| number(&found, key));
+    assert!(times.iter().all(|us| *us > 0.0), "{found}");
+    // Nobody has a list before it stands in the log.
+    assert!(times[1] > times[0], "{found}");
+    let most = ["pushed_most_us", "closed_most_us"].map(|key| number(&found, key));
+    assert!(most[0] >= times[1] && most[1] >= times[2], "{found}");
+}

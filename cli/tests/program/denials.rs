@@ -80,6 +80,8 @@ fn a_denied_node_is_sent_away_and_the_other_goes_on_until_it_is_allowed_again() 
     let left = wait_until(&router, |seen| seen.len() == 1);
     assert_eq!(left[0].0, one);
     assert_eq!(answer(&router), want);
+    let health = fetch(router.address(), "/health").json();
+    assert_eq!(health["deny_list"], json!({ "epoch": 1, "taken_by": 1 }));
     // It is not let in again, and does not go on asking.
     let away = sent_away(&home, "second", &router);
     assert_eq!(away.code, REFUSED, "{away:?}");
@@ -98,9 +100,15 @@ fn a_denied_node_is_sent_away_and_the_other_goes_on_until_it_is_allowed_again() 
     second.stop();
     first.stop();
     router.stop();
+    // What is denied while no router runs is denied when one does.
+    assert_eq!(home.json(&["router", "deny", &one, "--reason", "for a test"])["epoch"], 3);
+    let router = self::router(&home);
+    let away = sent_away(&home, "first", &router);
+    assert_eq!(away.code, REFUSED, "{away:?}");
+    router.stop();
     let lists = home.payloads("deny-list-issued");
     let named = lists.iter().map(|l| l["names"]["nodes"].as_array().unwrap().len()).collect::<Vec<_>>();
-    assert_eq!(named, [1, 0]);
+    assert_eq!(named, [1, 0, 1]);
     assert_eq!(lists[0]["reason"], reason);
     home.assert_logs_verify();
     assert_verifies(&home, "first");

@@ -5,6 +5,7 @@ use counterfoil_node::Stage;
 use counterfoil_session::FetchError;
 use counterfoil_session::fetch::Reply;
 use counterfoil_session::frame::Form;
+use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::fetch::{FetchRequest, ShardRequest};
 use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::message::NodeMessage;
@@ -216,6 +217,20 @@ async fn a_node_passes_on_what_its_consent_covers_and_nothing_else() {
     assert_eq!(lane.event().await, NodeMessage::Revoke(order.grant.cti));
     let withdrawn = fetcher.whole(&shard(&scene, 0, 1), 0).await.unwrap_err();
     assert_eq!(refusal(&withdrawn), Refusal::FetchConsent);
+}
+
+#[tokio::test]
+async fn a_node_without_a_fresh_deny_list_passes_nothing_on() {
+    let scene = Scene::new();
+    let mut lane = scene.bare_lane().await;
+    scene.serving(&mut lane, &scene.proposal()).await;
+    let whole = scene.model.shard(0, 1).unwrap().copy(0, usize::MAX);
+    let fetcher = lane.lane.fetcher();
+    let refused = fetcher.whole(&shard(&scene, 0, 1), 0).await.unwrap_err();
+    assert_eq!(refusal(&refused), Refusal::FetchConsent);
+    lane.lane.deny(&scene.net.denying(1, DenyNames::default())).unwrap();
+    assert_eq!(lane.event().await, NodeMessage::DenyTaken(1));
+    assert_eq!(fetcher.whole(&shard(&scene, 0, 1), whole.len()).await.unwrap().1, whole);
 }
 
 #[tokio::test]

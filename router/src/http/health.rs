@@ -20,8 +20,13 @@ const MISSING_SHOWN: usize = 8;
 
 pub(crate) async fn health(State(desk): State<Arc<Desk>>) -> Json<Value> {
     let nodes: Vec<Value> = desk.registry.all().iter().filter_map(|own| node(&desk, own)).collect();
+    let deny_list = {
+        let epoch = desk.office.denied().borrow().epoch;
+        let taken = desk.herald.taken().borrow().values().filter(|own| **own >= epoch).count();
+        json!({ "epoch": epoch, "taken_by": taken })
+    };
     Json(json!({
-        "status": "ok", "models": desk.engines().map(|e| describe(&desk, e)).collect::<Vec<_>>(), "nodes": nodes,
+        "deny_list": deny_list, "status": "ok", "models": desk.engines().map(|e| describe(&desk, e)).collect::<Vec<_>>(), "nodes": nodes,
         "router_id": desk.home.router_id(), "net_id": desk.home.net_id(),
         "log_vkey": desk.office.log_vkey(), "log_size": desk.office.log_size(),
         "torn_bytes_at_start": desk.office.opened().torn_bytes,

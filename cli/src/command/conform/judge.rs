@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{certificates, consent, enrolment, frames, grants, keys, receipts};
+use super::{certificates, consent, denials, enrolment, frames, grants, keys, receipts};
 
 /// What is said of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,7 @@ pub(super) fn judge(group: &Value, test: &Value) -> Verdict {
         Some("ConsentToken") => consent::token(group, test),
         Some("Grant") => grants::order(group, test),
         Some("Frames") => frames::stream(group, test),
+        Some("DenyList") => denials::lists(group, test),
         Some("Receipt") => receipts::receipt(group, test),
         other => Ok(Verdict::Skipped(format!("groups of type {other:?} are not known here"))),
     };

@@ -92,6 +92,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("certificates", include_str!("../../../../conformance/vectors/certificates.json")),
     ("enrolment", include_str!("../../../../conformance/vectors/enrolment.json")),
     ("consent", include_str!("../../../../conformance/vectors/consent.json")),
+    ("denials", include_str!("../../../../conformance/vectors/denials.json")),
     ("grants", include_str!("../../../../conformance/vectors/grants.json")),
     ("frames", include_str!("../../../../conformance/vectors/frames.json")),
     ("receipts", include_str!("../../../../conformance/vectors/receipts.json")),
