@@ -155,6 +155,34 @@ def claims():
     yield valid("a proof that was refused uses no token", **many(attempt(h, bad), attempt(h, p, T0 + 1)))
 
 
+RECOVERY = Key(0x0c)
+
+
+def recover(key=RECOVERY, node=NIK.id, signed_node=None, router=ROUTER_KEY.id, exporter=EXPORTER, net_id=NET, shown=None):
+    data = domain("recover", net_id, router, exporter, signed_node or node)
+    return cbor([3, [{1: node, 2: (shown or key).public, 3: key.sign(data)}]])
+
+
+def recoveries():
+    own = blake3.derive("counterfoil v1 recovery-key", RECOVERY.public).hex()
+    other = blake3.derive("counterfoil v1 recovery-key", OTHER_NIK.public).hex()
+
+    def no(comment, message, committed=own, code="E_RECOVERY"):
+        return invalid(code, comment, message=message.hex(), committed=committed)
+
+    yield valid("the key that the node committed to", message=recover().hex(), committed=own)
+    yield no("a node that nobody enrolled", recover(), None)
+    yield no("another key than the node committed to", recover(), other)
+    yield no("another key that shows itself", recover(OTHER_NIK))
+    yield no("signed by another key than it shows", recover(OTHER_NIK, shown=RECOVERY))
+    yield no("signed for another node", recover(signed_node=OTHER_NIK.id))
+    yield no("for another router", recover(router=Key(0x15).id))
+    yield no("on another connection", recover(exporter=b"\x55" * 32))
+    yield no("in another network", recover(net_id=Key(0x31).net_id))
+    yield no("a weak key", cbor([3, [{1: NIK.id, 2: bytes(32), 3: bytes(64)}]]))
+    yield no("bytes after it", recover() + b"\0", code="E_SHAPE")
+
+
 def groups():
     network = {
         "netId": b32(NET), "routerId": b32(ROUTER_KEY.id), "root": x509.root().hex(), "ca": x509.issuing_ca().hex(),
@@ -162,6 +190,7 @@ def groups():
         "generation": GENERATION,
     }
     assert ROOT.net_id == NET
+    place = {"netId": b32(NET), "routerId": b32(ROUTER_KEY.id), "exporter": EXPORTER.hex()}
     return [{"type": "JoinToken", "tests": list(join_tokens())}] + [
         {"type": "Enrolment", "about": part.__name__, **network, "tests": list(part())} for part in (hellos, proofs, claims)
-    ]
+    ] + [{"type": "Recovery", **place, "tests": list(recoveries())}]

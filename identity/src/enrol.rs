@@ -16,6 +16,7 @@ mod client;
 mod memory;
 mod message;
 mod proof;
+mod recovery;
 mod server;
 mod token;
 
@@ -24,6 +25,7 @@ mod tests;
 
 pub use client::{EnrolClient, Joined, Proving};
 pub use memory::MemoryTokens;
-pub use message::{Challenge, ClientMessage, Enrolled, Hello, Proof, ServerMessage};
+pub use message::{Challenge, ClientMessage, Enrolled, Hello, Proof, Recover, ServerMessage};
+pub use recovery::{RecoveryAt, recovery_hash};
 pub use server::{Claim, Consumed, EnrolOffer, EnrolServer, Finish, Finished, NodeFacts, TokenStore};
 pub use token::{JoinToken, TokenFacts, TokenSyntax};

@@ -17,8 +17,7 @@ use std::sync::Arc;
 
 use counterfoil_audit::NoteSigner;
 use counterfoil_audit::note::NoteError;
-use counterfoil_identity::digest::{self, context};
-use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined};
+use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined, recovery_hash};
 use counterfoil_identity::key_file::{KeyFileFault, Keyring};
 use counterfoil_identity::{CaFault, Chain, Credentials, Refused, Signer, TlsKey, TrustDomain};
 use counterfoil_session::ConnectError;
@@ -126,7 +125,7 @@ pub async fn enrol(
     let (key, log_key, recovery) = (signer("node.key")?, signer("log.key")?, keep("recovery.key")?);
     let tls = keep("tls.key")?;
     let vkey = NoteSigner::new(&log_origin(&key.public().node_id()), Arc::clone(&log_key))?.vkey();
-    let recovery_hash = digest::derive(context::RECOVERY_KEY, &[recovery.public().wire().as_bytes()]);
+    let recovery_hash = recovery_hash(&recovery.public());
     let client = EnrolClient::new(token, Arc::clone(&key), TlsKey::from_secret(tls), recovery_hash, vkey);
     let joined = Box::pin(counterfoil_session::enrol::join(router, client, now)).await?;
     store(&folder, &joined)?;

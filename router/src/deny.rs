@@ -145,7 +145,7 @@ impl Guard {
         let denied = self.denied.borrow_and_update().names.denies(&peer.id(), peer.cert_serial());
         if denied {
             self.lane.shut(Refusal::CertDenied, DENIED);
-            tracing::warn!(node = %peer.id(), "a denied node's lane is closed");
+            tracing::info!(node = %peer.id(), "a denied node's lane is closed");
         }
         denied
     }

@@ -1,6 +1,8 @@
 //! The enrolment endpoint: whoever holds a join token and an identity key becomes a member, and the log says so
 //! before the answer leaves.
 
+mod recovery;
+
 use std::sync::Arc;
 
 use counterfoil_audit::NoteVerifier;
@@ -9,7 +11,7 @@ use counterfoil_identity::enrol::{
 };
 use counterfoil_identity::enrol::{NodeFacts, TokenFacts, TokenStore};
 use counterfoil_identity::{Refused, VerifyKey};
-use counterfoil_session::enrol::EnrolEndpoint;
+use counterfoil_session::enrol::{EnrolEndpoint, Visitor};
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::payload::NodeEnrolled;
 use counterfoil_spec::refusal::Refusal;
@@ -62,8 +64,16 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
         let (desk, memory) = (Arc::clone(&desk), Arc::clone(&memory));
         tokio::spawn(async move {
             let _place = place;
-            let applicant = match knocking.hello().await {
-                Ok(applicant) => applicant,
+            let applicant = match knocking.came().await {
+                Ok(Visitor::Applicant(applicant)) => applicant,
+                Ok(Visitor::Recovering(recovering)) => {
+                    let from = recovering.remote_addr();
+                    if let Err(e) = recovery::recover(&desk, recovering).await {
+                        desk.metrics.peers_refused.one();
+                        tracing::warn!(%from, error = %e, "a recovery was refused");
+                    }
+                    return;
+                }
                 Err(e) => {
                     desk.metrics.peers_refused.one();
                     tracing::warn!(error = %e, "an enrolment did not begin");

@@ -8,7 +8,7 @@ use counterfoil_identity::VerifyKey;
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::entry::Body;
-use counterfoil_spec::ids::{ManifestId, NodeId, PublicKey, Serial};
+use counterfoil_spec::ids::{Hash, ManifestId, NodeId, PublicKey, Serial};
 use counterfoil_spec::payload::{CapacityAttested, ConsentGranted, ModelPublished, Payload};
 use counterfoil_spec::time::Seconds;
 
@@ -23,6 +23,8 @@ pub(crate) struct Member {
     pub(crate) generation: u64,
     /// Consent tokens below this epoch are void.
     pub(crate) min_epoch: u64,
+    /// The commitment to its recovery key, of its first enrolment: whoever has its other keys cannot change it.
+    pub(crate) recovery_hash: Hash,
 }
 
 /// A join token as the router keeps it.
@@ -80,9 +82,11 @@ impl Roster {
                     token.used_by = Some(e.node);
                 }
                 let Ok(key) = VerifyKey::from_wire(e.identity_key) else { return };
-                let min_epoch = self.members.get(&e.node).map_or(0, |m| m.min_epoch);
-                let member =
-                    Member { key, log_vkey: e.log_vkey.clone(), generation: e.generation, min_epoch };
+                let before = self.members.get(&e.node);
+                let min_epoch = before.map_or(0, |m| m.min_epoch);
+                let recovery_hash = before.map_or(e.recovery_hash, |m| m.recovery_hash);
+                let (log_vkey, generation) = (e.log_vkey.clone(), e.generation);
+                let member = Member { key, log_vkey, generation, min_epoch, recovery_hash };
                 self.members.insert(e.node, member);
             }
             Payload::JoinToken(t) => {

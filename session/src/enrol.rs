@@ -6,6 +6,8 @@
 //!
 //! What is proved and decided is in `identity::enrol`; here bytes only travel.
 
+mod recovery;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +35,8 @@ use crate::endpoint::{
 };
 use crate::transport::enrol_transport;
 
+pub use recovery::{Recovering, recover};
+
 /// Where nodes join.
 #[derive(Debug, Clone)]
 pub struct EnrolEndpoint {
@@ -47,6 +51,14 @@ pub struct Applicant {
     wire: Wire,
     exporter: [u8; 32],
     hello: Hello,
+}
+
+/// What somebody came for.
+pub enum Visitor {
+    /// To join.
+    Applicant(Applicant),
+    /// To have a node denied.
+    Recovering(Recovering),
 }
 
 impl EnrolEndpoint {
@@ -79,7 +91,7 @@ impl EnrolEndpoint {
         self.endpoint.local_addr()
     }
 
-    /// Waits for the next; `None` once the endpoint is closed. Await [`Knocking::hello`] in a task of its own.
+    /// Waits for the next; `None` once the endpoint is closed. Await [`Knocking::came`] in a task of its own.
     pub async fn accept(&self) -> Option<Knocking> {
         self.endpoint.accept().await.map(Knocking)
     }
@@ -91,23 +103,35 @@ impl EnrolEndpoint {
 }
 
 impl Knocking {
-    /// Finishes the handshake and reads the Hello.
+    /// Finishes the handshake and reads what it came for.
     ///
     /// # Errors
     /// [`ConnectError`]; the peer has been told.
-    pub async fn hello(self) -> Result<Applicant, ConnectError> {
+    pub async fn came(self) -> Result<Visitor, ConnectError> {
         let addr = self.0.remote_address();
         within(addr, Box::pin(self.greeted(addr))).await
     }
 
-    async fn greeted(self, addr: SocketAddr) -> Result<Applicant, ConnectError> {
+    /// The same where nobody comes but to join.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; the peer has been told.
+    pub async fn hello(self) -> Result<Applicant, ConnectError> {
+        match self.came().await? {
+            Visitor::Applicant(applicant) => Ok(applicant),
+            Visitor::Recovering(mut other) => Err(other.wire.refuse(out_of_order()).await),
+        }
+    }
+
+    async fn greeted(self, addr: SocketAddr) -> Result<Visitor, ConnectError> {
         let lost = |e| connect_error(addr, &e);
         let connection = self.0.accept().map_err(lost)?.await.map_err(lost)?;
         let exporter = exporter(&connection, addr)?;
         let (send, recv) = connection.accept_bi().await.map_err(lost)?;
         let mut wire = Wire { connection, send, recv, addr };
         match wire.read(ClientMessage::from_bytes).await? {
-            ClientMessage::Hello(hello) => Ok(Applicant { wire, exporter, hello }),
+            ClientMessage::Hello(hello) => Ok(Visitor::Applicant(Applicant { wire, exporter, hello })),
+            ClientMessage::Recover(asked) => Ok(Visitor::Recovering(Recovering { wire, exporter, asked })),
             ClientMessage::Proof(_) => Err(wire.refuse(out_of_order()).await),
         }
     }
@@ -161,7 +185,7 @@ impl Applicant {
         self.wire.write(&ServerMessage::Challenge(challenge).to_bytes()).await?;
         match self.wire.read(ClientMessage::from_bytes).await? {
             ClientMessage::Proof(proof) => Ok(proof),
-            ClientMessage::Hello(_) => Err(self.wire.refuse(out_of_order()).await),
+            _ => Err(self.wire.refuse(out_of_order()).await),
         }
     }
 }
@@ -175,9 +199,22 @@ pub async fn join(addr: SocketAddr, client: EnrolClient, now: &Now) -> Result<Jo
 }
 
 async fn joining(addr: SocketAddr, client: EnrolClient, now: &Now) -> Result<Joined, ConnectError> {
-    let unreachable = |detail: String| ConnectError::Unreachable { addr, detail };
     let pin = client.token().net_id();
-    let tls = enrol_client_config(pin, Arc::clone(now)).map_err(|e| unreachable(e.to_string()))?;
+    let (endpoint, mut wire, exporter, router) = connected(addr, &pin, now).await?;
+    let joined = exchange(&mut wire, client, &exporter, &router, now).await;
+    wire.end(&joined);
+    endpoint.wait_idle().await;
+    joined
+}
+
+/// Connects to the enrolment endpoint of a router of this network, and opens the one stream.
+async fn connected(
+    addr: SocketAddr,
+    pin: &NetId,
+    now: &Now,
+) -> Result<(Endpoint, Wire, [u8; 32], VerifiedPeer), ConnectError> {
+    let unreachable = |detail: String| ConnectError::Unreachable { addr, detail };
+    let tls = enrol_client_config(*pin, Arc::clone(now)).map_err(|e| unreachable(e.to_string()))?;
     let crypto = QuicClientConfig::try_from(tls).map_err(|e| unreachable(e.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(enrol_transport(0));
@@ -185,21 +222,13 @@ async fn joining(addr: SocketAddr, client: EnrolClient, now: &Now) -> Result<Joi
     let connecting = endpoint.connect_with(config, addr, SERVER_NAME);
     let connecting = connecting.map_err(|e| unreachable(e.to_string()))?;
     let connection = connecting.await.map_err(|e| connect_error(addr, &e))?;
-    let router = router(&connection, &pin, now).map_err(|refused| {
+    let router = router(&connection, pin, now).map_err(|refused| {
         connection.close(code(refused.refusal), refused.detail.as_bytes());
         ConnectError::Refused(refused)
     })?;
     let exporter = exporter(&connection, addr)?;
     let (send, recv) = connection.open_bi().await.map_err(|e| connect_error(addr, &e))?;
-    let mut wire = Wire { connection, send, recv, addr };
-    let joined = exchange(&mut wire, client, &exporter, &router, now).await;
-    if let Err(ConnectError::Refused(refused)) = &joined {
-        wire.connection.close(code(refused.refusal), refused.detail.as_bytes());
-    } else {
-        wire.connection.close(VarInt::from(0_u8), b"");
-    }
-    endpoint.wait_idle().await;
-    joined
+    Ok((endpoint, Wire { connection, send, recv, addr }, exporter, router))
 }
 
 async fn exchange(
@@ -305,6 +334,15 @@ impl Wire {
         }
         self.connection.close(code(refused.refusal), refused.detail.as_bytes());
         ConnectError::Refused(refused)
+    }
+
+    /// Ends the connection from the asker's side, with the refusal where it refused.
+    fn end<T>(&self, outcome: &Result<T, ConnectError>) {
+        if let Err(ConnectError::Refused(refused)) = outcome {
+            self.connection.close(code(refused.refusal), refused.detail.as_bytes());
+        } else {
+            self.connection.close(VarInt::from(0_u8), b"");
+        }
     }
 
     /// Ends this side and waits until the peer, which has everything then, closes.

@@ -82,6 +82,8 @@ refusals! {
     EnrolShape = 106, "E_SHAPE";
     /// A key that is already enrolled, or whose key id collides with one.
     EnrolCollision = 107, "E_COLLISION";
+    /// Not the recovery key that the node committed to when it enrolled, or not signed by it.
+    EnrolRecovery = 111, "E_RECOVERY";
 
     /// Too long, malformed or not canonical.
     TokenCanon = 201, "T_CANON";

@@ -50,6 +50,21 @@ pub(crate) enum IdentityCommand {
         #[arg(long, env = "COUNTERFOIL_JOIN_TOKEN", hide_env_values = true)]
         join_token: String,
     },
+    /// Have this node denied by its recovery key, for when its other keys were stolen
+    Revoke {
+        /// The router's address for enrolment
+        #[arg(long, env = "COUNTERFOIL_ENROL", value_name = "HOST:PORT")]
+        enrol: SocketAddr,
+        /// Where the recovery key lies [default: `identity/recovery.key` in the home]
+        #[arg(long, value_name = "FILE")]
+        recovery_key: Option<PathBuf>,
+        /// The node's id [default: that of the home]
+        #[arg(long, value_name = "ID")]
+        node: Option<String>,
+        /// The network's id [default: that of the home]
+        #[arg(long, value_name = "ID")]
+        net_id: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -270,7 +285,7 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=16))]
         nodes: u32,
         /// Lanes of the node that is denied
-        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
         lanes: u32,
     },
     /// One matrix product of each element type, beside candle's of the same weights

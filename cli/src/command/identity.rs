@@ -1,6 +1,7 @@
 //! `counterfoil identity …`: keys, certificates and join tokens.
 
 mod keys;
+mod revoke;
 
 use std::path::Path;
 
@@ -61,6 +62,9 @@ pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Ou
             let value = node(&identity);
             print(&value, json);
             Ok(())
+        }
+        IdentityCommand::Revoke { enrol, recovery_key, node, net_id } => {
+            Box::pin(revoke::run(home, enrol, revoke::Which { recovery_key, node, net_id }, json)).await
         }
     }
 }

@@ -171,3 +171,46 @@ fn a_local_node_that_is_denied_is_not_started_again() {
     }
     panic!("it is started again and again");
 }
+
+#[test]
+fn a_node_whose_keys_were_stolen_is_denied_by_its_recovery_key() {
+    let home = Home::new();
+    let router = router(&home);
+    let (first, second) = (node(&home, "first", &router), node(&home, "second", &router));
+    let two = second.said("node_id");
+    wait_until(&router, |seen| seen.len() == 2);
+    // As it should be, the key is elsewhere.
+    let own = home.beside("recovery.key");
+    std::fs::rename(home.beside("second").join("identity/recovery.key"), &own).unwrap();
+    let (enrol, net_id) = (router.said("enrol"), router.said("net_id"));
+    let (own, nowhere) = (own.display().to_string(), home.beside("nowhere").display().to_string());
+    let revoke = |key: &str| {
+        let whom = ["--recovery-key", key, "--node", &two, "--net-id", &net_id];
+        let words = ["identity", "revoke", "--json", "--home", &nowhere, "--enrol", &enrol];
+        command(&[words.as_slice(), &whom].concat())
+    };
+    let others = home.beside("first").join("identity/recovery.key").display().to_string();
+    let refused = revoke(&others);
+    assert_eq!(refused.code, REFUSED, "{refused:?}");
+    assert!(refused.err.contains("E_RECOVERY"), "{refused:?}");
+    assert_eq!(consents(&router).len(), 2);
+    for _ in 0..2 {
+        let done = revoke(&own);
+        assert_eq!(done.code, 0, "{done:?}");
+        let said: Value = serde_json::from_str(&done.out).unwrap();
+        assert_eq!(said, json!({ "node": two, "epoch": 1 }));
+    }
+    assert_eq!(second.wait(), REFUSED);
+    // Not even its owner's join token lets these keys in.
+    let again = home.beside("second").join("identity/chain.pem");
+    std::fs::remove_file(again).unwrap();
+    let away = sent_away(&home, "second", &router);
+    assert_eq!(away.code, REFUSED, "{away:?}");
+    assert!(away.err.contains("C_DENIED"), "{away:?}");
+    first.stop();
+    router.stop();
+    let lists = home.payloads("deny-list-issued");
+    assert_eq!(lists.len(), 1);
+    assert!(text(&lists[0]["reason"]).contains("recovery key"), "{lists:?}");
+    home.assert_logs_verify();
+}

@@ -1,7 +1,7 @@
 //! The messages of enrolment: canonical CBOR of `[kind, [fields…]]`.
 
 use counterfoil_spec::encode::{DecodeError, from_canonical, to_canonical};
-use counterfoil_spec::ids::{Hash, PublicKey, RouterId, Serial, Signature};
+use counterfoil_spec::ids::{Hash, NodeId, PublicKey, RouterId, Serial, Signature};
 use counterfoil_spec::limits::MAX_ENROL_BYTES;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -19,6 +19,9 @@ pub enum ClientMessage {
     /// Second.
     #[n(2)]
     Proof(#[n(0)] Proof),
+    /// In the place of all that: a node is to be denied.
+    #[n(3)]
+    Recover(#[n(0)] Recover),
 }
 
 /// What the router says.
@@ -33,6 +36,9 @@ pub enum ServerMessage {
     /// No, with what was found and expected.
     #[n(3)]
     Refused(#[n(0)] Refusal, #[n(1)] String),
+    /// An answer to a recovery: the epoch of a deny list that names the node.
+    #[n(4)]
+    Denied(#[n(0)] u64),
 }
 
 macro_rules! canonical {
@@ -119,6 +125,21 @@ pub struct Proof {
     /// By the node identity key, purpose `node-binding`, for the certificate.
     #[n(4)]
     pub binding_sig: Signature,
+}
+
+/// That a node be denied, by whoever holds its recovery key.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Recover {
+    /// Which.
+    #[n(1)]
+    pub node: NodeId,
+    /// The recovery key, whose hash its enrolment has.
+    #[n(2)]
+    pub key: PublicKey,
+    /// By that key, purpose `recover`.
+    #[n(3)]
+    pub sig: Signature,
 }
 
 /// The certificate.

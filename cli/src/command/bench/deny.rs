@@ -3,6 +3,7 @@
 //! Nodes are processes that host the model. Beside them lanes of one more node are held in this process, to be denied and
 //! let in again: they check each list as a node does, and keep nothing on disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{NodeMessage, RouterMessage};
 use counterfoil_spec::refusal::Refusal;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::median;
@@ -32,6 +34,9 @@ pub(super) struct Plan {
     pub(super) lanes: u32,
     pub(super) rounds: u32,
 }
+
+/// The lanes of one node; each gives when it was closed.
+type Lanes = JoinSet<Result<Instant, LaneEnd>>;
 
 /// Microseconds from the command.
 #[derive(Default)]
@@ -66,13 +71,12 @@ async fn measured(
 ) -> Result<[Duration; 3], Failure> {
     let all = usize::try_from(plan.nodes.saturating_add(plan.lanes)).unwrap_or(usize::MAX);
     let mut taken = network.router.denials_taken();
-    let gone = |_| Failure::store(anyhow::anyhow!("the router is gone"));
-    let mut lanes = JoinSet::new();
+    let mut lanes = Lanes::new();
     for _ in 0..plan.lanes {
         let lane = Box::pin(connected(identity, network)).await?;
         lanes.spawn(told(lane));
     }
-    drop(taken.wait_for(|taken| taken.len() == all).await.map_err(gone)?);
+    until(&mut taken, &mut lanes, |taken| taken.len() == all).await?;
     let nobody = DenyNames {
         serials: vec![Serial::from_bytes(counterfoil_identity::random::bytes())],
         ..DenyNames::default()
@@ -80,8 +84,8 @@ async fn measured(
     let began = Instant::now();
     let epoch = changed(network, AdminCommand::Deny { names: nobody.clone(), reason: REASON.to_owned() })?;
     let logged = began.elapsed();
-    let has_all = taken.wait_for(|taken| taken.len() == all && taken.values().all(|own| *own >= epoch)).await;
-    drop(has_all.map_err(gone)?);
+    until(&mut taken, &mut lanes, |taken| taken.len() == all && taken.values().all(|own| *own >= epoch))
+        .await?;
     let pushed = began.elapsed();
 
     let node = identity.key.public().node_id();
@@ -90,13 +94,33 @@ async fn measured(
     changed(network, AdminCommand::Deny { names: names.clone(), reason: REASON.to_owned() })?;
     let mut closed = Duration::ZERO;
     while let Some(ended) = lanes.join_next().await {
-        let at = ended.map_err(Failure::store)?;
-        let at = at.map_err(|end| Failure::store(anyhow::anyhow!("a lane ended otherwise: {end}")))?;
+        let at = ended.map_err(Failure::store)?.map_err(otherwise)?;
         closed = closed.max(at.saturating_duration_since(began));
     }
     let names = DenyNames { serials: nobody.serials, ..names };
     changed(network, AdminCommand::Allow { names, reason: REASON.to_owned() })?;
     Ok([logged, pushed, closed])
+}
+
+/// Waits for what the nodes have taken, as long as no lane ends.
+async fn until(
+    taken: &mut watch::Receiver<BTreeMap<u64, u64>>,
+    lanes: &mut Lanes,
+    wanted: impl FnMut(&BTreeMap<u64, u64>) -> bool,
+) -> Outcome {
+    tokio::select! {
+        seen = taken.wait_for(wanted) => {
+            seen.map(drop).map_err(|_| Failure::store(anyhow::anyhow!("the router is gone")))
+        }
+        Some(ended) = lanes.join_next() => match ended.map_err(Failure::store)? {
+            Ok(_) => Err(Failure::store(anyhow::anyhow!("a lane was closed before its node was denied"))),
+            Err(end) => Err(otherwise(end)),
+        },
+    }
+}
+
+fn otherwise(end: LaneEnd) -> Failure {
+    Failure::store(anyhow::anyhow!("a lane ended otherwise, perhaps because this machine is too busy: {end}"))
 }
 
 /// Changes the list; gives its epoch.

@@ -1,7 +1,7 @@
 //! Join tokens, and a router's answers to the messages of enrolment.
 
 use counterfoil_identity::enrol::{
-    ClientMessage, EnrolOffer, EnrolServer, Finish, Finished, JoinToken, MemoryTokens, TokenFacts,
+    ClientMessage, EnrolOffer, EnrolServer, Finish, Finished, JoinToken, MemoryTokens, RecoveryAt, TokenFacts,
 };
 use counterfoil_identity::{Directory, IssuingCa, Refused, SecretKey, TrustDomain, VerifyKey, verify_chain};
 use counterfoil_spec::entry::Role;
@@ -138,6 +138,31 @@ impl Router {
         let chain = [finished.enrolled.leaf.into(), finished.enrolled.ca.into()];
         verify_chain(&chain, self.ca.domain(), Role::Node, now, &Anybody).map(drop)
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Place {
+    net_id: NetId,
+    router_id: RouterId,
+    exporter: Hex,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    message: Hex,
+    committed: Option<Hash>,
+}
+
+/// A node that is to be denied.
+pub(super) fn recovery(group: &Value, test: &Value) -> Judged {
+    let (group, test): (Place, Asked) = (read(group)?, read(test)?);
+    let exporter = exactly(&group.exporter)?;
+    let at = RecoveryAt { net_id: &group.net_id, router_id: &group.router_id, exporter: &exporter };
+    Ok(Verdict::of(message(&test.message).and_then(|said| match said {
+        ClientMessage::Recover(asked) => at.check(&asked, test.committed),
+        _ => Err(no(Refusal::SessionOrder, "no recovery")),
+    })))
 }
 
 struct Anybody;

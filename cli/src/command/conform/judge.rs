@@ -56,6 +56,7 @@ pub(super) fn judge(group: &Value, test: &Value) -> Verdict {
         Some("Certificate") => certificates::chain(group, test),
         Some("JoinToken") => enrolment::join_token(test),
         Some("Enrolment") => enrolment::exchange(group, test),
+        Some("Recovery") => enrolment::recovery(group, test),
         Some("ConsentToken") => consent::token(group, test),
         Some("Grant") => grants::order(group, test),
         Some("Frames") => frames::stream(group, test),
