@@ -1,5 +1,7 @@
 //! What a router's operator denies: nodes that are sent away and come back, and consent that is over.
 
+use std::os::unix::fs::DirBuilderExt;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Ended, Home, Program, ask as command, text};
@@ -180,7 +182,9 @@ fn a_node_whose_keys_were_stolen_is_denied_by_its_recovery_key() {
     let two = second.said("node_id");
     wait_until(&router, |seen| seen.len() == 2);
     // As it should be, the key is elsewhere.
-    let own = home.beside("recovery.key");
+    let safe = home.beside("safe");
+    std::fs::DirBuilder::new().mode(0o700).create(&safe).unwrap();
+    let own = safe.join("recovery.key");
     std::fs::rename(home.beside("second").join("identity/recovery.key"), &own).unwrap();
     let (enrol, net_id) = (router.said("enrol"), router.said("net_id"));
     let (own, nowhere) = (own.display().to_string(), home.beside("nowhere").display().to_string());
