@@ -16,13 +16,10 @@ use counterfoil_spec::ids::Serial;
 use counterfoil_spec::payload::NodeEnrolled;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
-use tokio::sync::Semaphore;
 
 use crate::desk::Desk;
+use crate::http::refusals::What;
 use crate::office::{Office, entry};
-
-/// Enrolments under way at one time; one more waits.
-const MAX_ENROLLING: usize = 16;
 
 /// Join tokens as the log knows them, with what happened to them since.
 struct Tokens<'a> {
@@ -55,27 +52,26 @@ impl TokenStore for Tokens<'_> {
     }
 }
 
-/// Enrols whoever comes, until the endpoint closes.
+/// Enrols whoever comes, until the endpoint closes. How many come at one time is the endpoint's to bound.
 pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
     let memory = Arc::new(MemoryTokens::new());
-    let places = Arc::new(Semaphore::new(MAX_ENROLLING));
     while let Some(knocking) = endpoint.accept().await {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (desk, memory) = (Arc::clone(&desk), Arc::clone(&memory));
         tokio::spawn(async move {
-            let _place = place;
             let applicant = match knocking.came().await {
                 Ok(Visitor::Applicant(applicant)) => applicant,
                 Ok(Visitor::Recovering(recovering)) => {
                     let from = recovering.remote_addr();
                     if let Err(e) = recovery::recover(&desk, recovering).await {
                         desk.metrics.peers_refused.one();
+                        desk.metrics.refusals.connection(What::Recovery, &e);
                         tracing::warn!(%from, error = %e, "a recovery was refused");
                     }
                     return;
                 }
                 Err(e) => {
                     desk.metrics.peers_refused.one();
+                    desk.metrics.refusals.connection(What::Enrolment, &e);
                     tracing::warn!(error = %e, "an enrolment did not begin");
                     return;
                 }
@@ -101,6 +97,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
                 .await;
             if let Err(e) = decided {
                 desk.metrics.peers_refused.one();
+                desk.metrics.refusals.connection(What::Enrolment, &e);
                 tracing::warn!(%from, error = %e, "an enrolment was refused");
             }
             memory.purge(now);

@@ -16,6 +16,7 @@ use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 
 use crate::desk::Desk;
+use crate::http::refusals::{By, What};
 use crate::registry::Host;
 
 /// How long a node may take to offer what is to be relayed.
@@ -121,19 +122,19 @@ impl Counter {
         match asked {
             FetchRequest::Manifest(id) => match shelved(&id) {
                 Some(model) => reply.whole(own, &model.checkpoint.manifest().to_bytes()).await,
-                None => refuse(reply, unpublished(&id)).await,
+                None => self.refuse(reply, unpublished(&id)).await,
             },
             FetchRequest::Repository(id) => match shelved(&id).map(|model| &model.repository) {
                 Some(Some(repository)) => reply.whole(own, &to_canonical(repository)).await,
                 Some(None) => {
                     let words = "this router names no repository for it".to_owned();
-                    refuse(reply, (Refusal::FetchSource, words)).await
+                    self.refuse(reply, (Refusal::FetchSource, words)).await
                 }
-                None => refuse(reply, unpublished(&id)).await,
+                None => self.refuse(reply, unpublished(&id)).await,
             },
             FetchRequest::Shard(asked) => match self.allowed(&asked) {
                 Ok((checkpoint, expert)) => self.shard(&asked, (checkpoint, expert), reply).await,
-                Err(no) => refuse(reply, no).await,
+                Err(no) => self.refuse(reply, no).await,
             },
         }
     }
@@ -161,6 +162,12 @@ impl Counter {
         Ok((Arc::clone(&model.checkpoint), expert))
     }
 
+    async fn refuse(&self, reply: Reply, (refusal, words): No) -> Result<(), FetchError> {
+        self.desk.metrics.refusals.one(By::Router, What::Fetch, refusal);
+        reply.refuse(refusal, &words).await;
+        Ok(())
+    }
+
     async fn shard(
         &self,
         asked: &ShardRequest,
@@ -177,7 +184,7 @@ impl Counter {
             Some(answer) => pass(answer, reply, &record, asked.first_chunk).await,
             None => {
                 let words = "neither this router nor a node that may be asked has it now".to_owned();
-                refuse(reply, (Refusal::FetchSource, words)).await
+                self.refuse(reply, (Refusal::FetchSource, words)).await
             }
         }
     }
@@ -304,11 +311,6 @@ fn start(asker: &NodeId, asked: &ShardRequest) -> usize {
     let words = asker.as_bytes().iter().map(|byte| usize::from(*byte));
     let parts = [asked.layer, asked.expert].map(|part| usize::try_from(part).unwrap_or(0));
     words.chain(parts).fold(0, |sum, part| sum.wrapping_mul(31).wrapping_add(part))
-}
-
-async fn refuse(reply: Reply, (refusal, words): No) -> Result<(), FetchError> {
-    reply.refuse(refusal, &words).await;
-    Ok(())
 }
 
 fn unpublished(id: &ManifestId) -> No {

@@ -14,16 +14,13 @@ use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::message::{NodeMessage, SESSION_VERSION};
 use counterfoil_spec::payload::{ConsentGranted, ConsentRevoked, RefusalSeen};
 use counterfoil_spec::refusal::Refusal;
-use tokio::sync::Semaphore;
 
 use crate::dealer::{Dealer, Dealing, Event, Leave, Visit};
 use crate::desk::Desk;
 use crate::fetch::Entitled;
+use crate::http::refusals::{By, What};
 use crate::office::{Office, entry};
 use crate::registry::{Host, LaneState};
-
-/// Handshakes under way at one time.
-const MAX_ARRIVING: usize = 64;
 
 /// The epoch of a node's consent tokens until its operator raises it.
 const FIRST_EPOCH: u64 = 1;
@@ -42,18 +39,14 @@ impl Directory for Members {
     }
 }
 
-/// Admits nodes until the endpoint closes.
+/// Admits nodes until the endpoint closes. How many arrive at one time is the endpoint's to bound.
 pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: Dealing) {
-    let places = Arc::new(Semaphore::new(MAX_ARRIVING));
     let dealer = Arc::new(Dealer::start(Arc::clone(&desk), dealing));
     while let Some(arriving) = endpoint.accept().await {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (desk, dealer) = (Arc::clone(&desk), Arc::clone(&dealer));
         tokio::spawn(async move {
             let from = arriving.remote_addr();
-            let admitted = arriving.admit().await;
-            drop(place);
-            match admitted {
+            match arriving.admit().await {
                 Ok(incoming) => {
                     let visit = dealer.visit();
                     let lane = incoming.lane.clone();
@@ -73,6 +66,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
                 }
                 Err(e) => {
                     desk.metrics.peers_refused.one();
+                    desk.metrics.refusals.connection(What::Connection, &e);
                     tracing::warn!(%from, error = %e, "a node was not admitted");
                 }
             }
@@ -140,6 +134,7 @@ impl Member {
         let how = if is_denied { Leave::InOrder } else { Leave::Lost };
         self.dealer.tell(Event::Left(node, self.visit, how)).await;
         let end = self.lane.closed().await;
+        self.desk.metrics.refusals.end(&end);
         tracing::info!(%node, %end, "a node is gone");
     }
 
@@ -294,6 +289,7 @@ impl Member {
     async fn refuse(&self, refused: &Refused) {
         let node = self.lane.node();
         self.desk.metrics.peers_refused.one();
+        self.desk.metrics.refusals.one(By::Router, What::Consent, refused.refusal);
         tracing::warn!(%node, refusal = %refused.refusal, detail = %refused.detail, "a consent token was refused");
         let seen = RefusalSeen { refusal: refused.refusal, node: Some(node), by: self.desk.home.router_id() };
         if let Err(e) = self.desk.office.append(vec![entry(seen)]).await {

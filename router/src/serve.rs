@@ -9,7 +9,7 @@ use axum::serve::ListenerExt;
 use counterfoil_identity::{ALPN, Credentials, LeafRequest, TlsKey, enrol_server_config, server_config};
 use counterfoil_model::{Checkpoint, LoadError};
 use counterfoil_session::enrol::EnrolEndpoint;
-use counterfoil_session::{Admission, EndpointError, RouterEndpoint};
+use counterfoil_session::{Admission, EndpointError, Limits, RouterEndpoint};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::fetch::Repository;
 use counterfoil_spec::ids::{NetId, RouterId};
@@ -332,10 +332,11 @@ fn bind(desk: &Desk, config: &RouterConfig) -> Result<(RouterEndpoint, EnrolEndp
         directory: Arc::new(Members(Arc::clone(&desk.office))),
         now: desk.office.clock(),
     };
-    let nodes = RouterEndpoint::bind(config.nodes, nodes, admission)
+    let nodes = RouterEndpoint::bind(config.nodes, nodes, admission, Limits::default())
         .map_err(|source| StartError::Endpoint { addr: config.nodes, source })?;
-    let enrol = EnrolEndpoint::bind(config.enrol, enrol)
+    let enrol = EnrolEndpoint::bind(config.enrol, enrol, Limits::default())
         .map_err(|source| StartError::Endpoint { addr: config.enrol, source })?;
+    desk.metrics.refusals.watch(nodes.turned_away(), enrol.turned_away());
     Ok((nodes, enrol))
 }
 

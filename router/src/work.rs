@@ -22,6 +22,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::account::{Gone, settle_gone};
 use crate::desk::Desk;
 use crate::engine::Engine;
+use crate::http::refusals::{By, What};
 use crate::placement::{Plan, Uncovered};
 use crate::registry::Host;
 
@@ -220,6 +221,9 @@ impl Work {
     pub(crate) async fn give_up(&mut self, dealt: &Dealt, why: &Unserved) {
         self.desk.metrics.redispatches.one();
         self.crowded |= why.is_crowded();
+        if let Some((by, refusal)) = why.refusal() {
+            self.desk.metrics.refusals.one(by, What::Grant, refusal);
+        }
         let Some(party) = self.parties.get_mut(dealt.party) else { return };
         if party.usable {
             tracing::warn!(node = %party.host.node(), %why, "a node is given up for this request");
@@ -279,6 +283,8 @@ pub(crate) enum Unserved {
     Lane(#[from] LaneError),
     #[error("refused with {0}")]
     Refused(Refusal),
+    #[error("its consent does not allow the order: {0}")]
+    Unordered(Refusal),
     #[error("it no longer hosts the expert")]
     Moved,
     #[error(transparent)]
@@ -290,14 +296,23 @@ pub(crate) enum Unserved {
 }
 
 impl Unserved {
+    /// Who refused, and why, where one of the two sides did.
+    const fn refusal(&self) -> Option<(By, Refusal)> {
+        match self {
+            Self::Lane(LaneError::Refused { refusal, .. }) | Self::Refused(refusal) => {
+                Some((By::Node, *refusal))
+            }
+            Self::Unordered(refusal) => Some((By::Router, *refusal)),
+            _ => None,
+        }
+    }
+
     /// Whether the node has enough to do.
     pub(crate) const fn is_crowded(&self) -> bool {
-        let refusal = match self {
-            Self::Lane(LaneError::Refused { refusal, .. }) | Self::Refused(refusal) => *refusal,
-            Self::Lane(LaneError::Congested { .. }) => return true,
-            _ => return false,
-        };
-        matches!(refusal, Refusal::Busy | Refusal::Quota | Refusal::Unsettled)
+        match self.refusal() {
+            Some((_, refusal)) => matches!(refusal, Refusal::Busy | Refusal::Quota | Refusal::Unsettled),
+            None => matches!(self, Self::Lane(LaneError::Congested { .. })),
+        }
     }
 }
 
@@ -346,7 +361,7 @@ fn open(desk: &Desk, engine: &Engine, host: &Host, bounds: Bounds) -> Result<Ord
     let checked = host.permit.check_open(&order, &own, &desk.home.net_id(), now, &Usage::new());
     checked.map_err(|refused| {
         tracing::warn!(node = %host.node(), refusal = %refused.refusal, detail = refused.detail, "an order is not sent");
-        Unserved::Refused(refused.refusal)
+        Unserved::Unordered(refused.refusal)
     })?;
     host.lane.open(order)?;
     Ok(Order { slot, serial, manifest, open_hash, used: 0 })

@@ -1,32 +1,23 @@
-//! Where lanes begin: the router's endpoint, which takes connections, and the node's way to connect.
+//! Where lanes begin on the node's side, and what both sides know of a connection that did not come about.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use counterfoil_consent::ReplayWindow;
 use counterfoil_identity::{Directory, PinnedRouter, Refused, TrustDomain, VerifiedPeer, verify_chain};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::RouterId;
+use counterfoil_spec::limits::MAX_ARRIVAL_MS;
 use counterfoil_spec::message::{NodeHello, NodeMessage};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Now;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, TransportErrorCode};
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{mpsc, watch};
 
 use crate::end::{LaneEnd, code};
-use crate::fetch::Fetcher;
-use crate::frame::{Combine, Intake};
-use crate::lane::{Desk, Events, MAX_EVENTS, Reader, RouterLane, Shared, fill, first};
 use crate::node_lane::NodeLane;
-use crate::outbox::Outbox;
-use crate::token::Exporter;
 use crate::transport::{Distance, Side, endpoint, transport};
-
-/// How long a peer has from its first packet to its first message, in milliseconds.
-pub const ADMIT_MS: u64 = 10_000;
 
 /// Why an endpoint could not be opened. The caller's machine or configuration is at fault, never a peer.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +49,11 @@ pub enum ConnectError {
         /// In words.
         detail: String,
     },
+    /// The other side has no place for this connection now, and did not look who it is.
+    #[error(
+        "the peer takes no more connections now, from here or from anywhere (S_CROWDED, S_PREFIX); try again later"
+    )]
+    Crowded,
     /// The two share no application protocol.
     #[error("the peer does not speak this protocol (S_ALPN); is this the right port?")]
     Alpn,
@@ -72,150 +68,6 @@ pub enum ConnectError {
         /// What happened.
         detail: String,
     },
-}
-
-/// Whom a router lets in.
-#[derive(Clone)]
-pub struct Admission {
-    /// The network.
-    pub domain: TrustDomain,
-    /// Who is enrolled and who is denied.
-    pub directory: Arc<dyn Directory>,
-    /// The present.
-    pub now: Now,
-}
-
-/// A router's endpoint.
-#[derive(Clone)]
-pub struct RouterEndpoint {
-    endpoint: Endpoint,
-    admission: Admission,
-}
-
-/// A node that knocked; its handshake is not done.
-pub struct Arriving {
-    incoming: quinn::Incoming,
-    admission: Admission,
-}
-
-/// A node that was let in and has said Hello.
-#[derive(Debug)]
-pub struct Incoming {
-    /// Its first message.
-    pub hello: NodeHello,
-    /// Its lane.
-    pub lane: RouterLane,
-    /// What it says from here on that no call on the lane waits for.
-    pub events: Events,
-}
-
-impl RouterEndpoint {
-    /// Opens the endpoint. The TLS configuration comes from `identity::server_config` with the same admission.
-    ///
-    /// # Errors
-    /// [`EndpointError`].
-    pub fn bind(
-        addr: SocketAddr,
-        tls: rustls::ServerConfig,
-        admission: Admission,
-    ) -> Result<Self, EndpointError> {
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-        config.transport_config(transport(Side::Router, Distance::of(addr.ip())));
-        Ok(Self { endpoint: open(addr, Some(config))?, admission })
-    }
-
-    /// Shows another certificate to nodes that connect from here on; lanes that stand are not touched.
-    ///
-    /// # Errors
-    /// [`EndpointError`].
-    pub fn renew(&self, tls: rustls::ServerConfig) -> Result<(), EndpointError> {
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-        let distance = self.endpoint.local_addr().map_or(Distance::Network, |a| Distance::of(a.ip()));
-        config.transport_config(transport(Side::Router, distance));
-        self.endpoint.set_server_config(Some(config));
-        Ok(())
-    }
-
-    /// The address that it is bound to.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.endpoint.local_addr()
-    }
-
-    /// Waits for the next node; `None` once the endpoint is closed. Await [`Arriving::admit`] in a task of its own.
-    pub async fn accept(&self) -> Option<Arriving> {
-        let incoming = self.endpoint.accept().await?;
-        Some(Arriving { incoming, admission: self.admission.clone() })
-    }
-
-    /// Closes every lane and takes no more.
-    pub fn close(&self, refusal: Refusal, detail: &str) {
-        self.endpoint.close(code(refusal), detail.as_bytes());
-    }
-
-    /// Waits until every peer knows that its lane is closed.
-    pub async fn wait_idle(&self) {
-        self.endpoint.wait_idle().await;
-    }
-}
-
-impl Arriving {
-    /// Where it comes from.
-    #[must_use]
-    pub fn remote_addr(&self) -> SocketAddr {
-        self.incoming.remote_address()
-    }
-
-    /// Finishes the handshake, verifies who it is and reads its Hello.
-    ///
-    /// # Errors
-    /// [`ConnectError`]; the peer has been told.
-    pub async fn admit(self) -> Result<Incoming, ConnectError> {
-        let addr = self.remote_addr();
-        let limit = Duration::from_millis(ADMIT_MS);
-        match tokio::time::timeout(limit, Box::pin(self.admitted())).await {
-            Ok(result) => result,
-            Err(_) => {
-                Err(ConnectError::Unreachable { addr, detail: format!("no Hello within {ADMIT_MS} ms") })
-            }
-        }
-    }
-
-    async fn admitted(self) -> Result<Incoming, ConnectError> {
-        let addr = self.remote_addr();
-        let lost = |e: ConnectionError| connect_error(addr, &e);
-        let connection = self.incoming.accept().map_err(lost)?.await.map_err(lost)?;
-        let guard = CloseOnDrop(Some(connection.clone()));
-        let Admission { domain, directory, now } = &self.admission;
-        let peer = verified(&connection, domain, Role::Node, now, directory.as_ref())?;
-        let exporter = Exporter::of(&connection).map_err(|end| ended(addr, end))?;
-        let (send, mut recv) = connection.accept_bi().await.map_err(lost)?;
-        let outbox = Outbox::new(send);
-        let mut intake = Intake::default();
-        let hello = loop {
-            match intake.take() {
-                Ok(Some((header, body))) => break first(&header, body),
-                Ok(None) => {}
-                Err(error) => break Err((error.refusal(), error.to_string())),
-            }
-            fill(&mut recv, &mut intake, &outbox).await.map_err(|end| ended(addr, end))?;
-        };
-        let hello = hello.map_err(|(refusal, detail)| refuse(&connection, refusal, detail))?;
-        guard.keep();
-        let (tx, events) = mpsc::channel(MAX_EVENTS);
-        let (ended, _) = watch::channel(None);
-        let fetcher = Fetcher::new(connection.clone());
-        let shared = Shared { peer, connection, fetcher, exporter, outbox, desk: Desk::default(), ended };
-        let shared = Arc::new(shared);
-        let lane = RouterLane::new(Arc::clone(&shared));
-        let now = self.admission.now;
-        let (window, combine) = (ReplayWindow::default(), Combine::default());
-        let reader = Reader { shared, recv, intake, window, events: tx, combine, now };
-        tokio::spawn(reader.run());
-        Ok(Incoming { hello, lane, events })
-    }
 }
 
 /// How a node finds and recognises its router.
@@ -234,7 +86,7 @@ pub struct Target {
 /// A node's endpoint, which only ever connects.
 #[derive(Debug, Clone)]
 pub struct NodeEndpoint {
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
 }
 
 impl NodeEndpoint {
@@ -263,8 +115,9 @@ impl NodeEndpoint {
         config.transport_config(transport(Side::Node, Distance::of(addr.ip())));
         let connecting = self.endpoint.connect_with(config, addr, SERVER_NAME);
         let connecting = connecting.map_err(|e| unreachable(e.to_string()))?;
-        let connected = tokio::time::timeout(Duration::from_millis(ADMIT_MS), connecting).await;
-        let connected = connected.map_err(|_| unreachable(format!("no answer within {ADMIT_MS} ms")))?;
+        let connected = tokio::time::timeout(Duration::from_millis(MAX_ARRIVAL_MS), connecting).await;
+        let connected =
+            connected.map_err(|_| unreachable(format!("no answer within {MAX_ARRIVAL_MS} ms")))?;
         let connection = connected.map_err(|e| connect_error(addr, &e))?;
         let router =
             verified(&connection, &target.domain, Role::Router, &target.now, &PinnedRouter(target.pin))?;
@@ -298,7 +151,7 @@ pub(crate) fn from_anywhere(to: SocketAddr) -> SocketAddr {
 }
 
 /// Who is at the other end. TLS has asked the same question; here the answer becomes a proof that can be kept.
-fn verified(
+pub(crate) fn verified(
     connection: &Connection,
     domain: &TrustDomain,
     want: Role,
@@ -314,12 +167,7 @@ fn verified(
     })
 }
 
-fn refuse(connection: &Connection, refusal: Refusal, detail: String) -> ConnectError {
-    connection.close(code(refusal), detail.as_bytes());
-    ConnectError::Refused(Refused { refusal, detail })
-}
-
-fn ended(addr: SocketAddr, end: LaneEnd) -> ConnectError {
+pub(crate) fn ended(addr: SocketAddr, end: LaneEnd) -> ConnectError {
     match end {
         LaneEnd::RefusedByPeer(refusal, detail) => ConnectError::RefusedByPeer { refusal, detail },
         LaneEnd::RefusedHere(refusal, detail) => ConnectError::Refused(Refused { refusal, detail }),
@@ -339,6 +187,11 @@ pub(crate) fn connect_error(addr: SocketAddr, error: &ConnectionError) -> Connec
         }
         ConnectionError::ConnectionClosed(close) if is_alert(close.error_code, NO_APPLICATION_PROTOCOL) => {
             ConnectError::Alpn
+        }
+        ConnectionError::ConnectionClosed(close)
+            if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
+        {
+            ConnectError::Crowded
         }
         ConnectionError::ConnectionClosed(close) if !is_revoked(close.error_code) => {
             ConnectError::Handshake(close.to_string())
@@ -367,23 +220,6 @@ pub(crate) fn is_revoked(code: TransportErrorCode) -> bool {
 
 fn is_alert(code: TransportErrorCode, alert: u8) -> bool {
     code == TransportErrorCode::crypto(alert)
-}
-
-/// Closes a connection that is given up half-way, so that the peer learns of it at once.
-struct CloseOnDrop(Option<Connection>);
-
-impl CloseOnDrop {
-    fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        if let Some(connection) = &self.0 {
-            connection.close(code(Refusal::SessionOrder), b"no Hello");
-        }
-    }
 }
 
 /// TLS asks for a name; whom we talk to is decided by the identity in the certificate alone.

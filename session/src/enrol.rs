@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_identity::enrol::{
-    Challenge, ClientMessage, EnrolClient, EnrolOffer, EnrolServer, Enrolled, Hello, Joined, Proof,
+    Challenge, ClientMessage, EnrolClient, EnrolOffer, EnrolServer, Enrolled, Hello, Joined, Proof, Recover,
     ServerMessage, TokenStore,
 };
 use counterfoil_identity::{
@@ -22,17 +22,17 @@ use counterfoil_identity::{
 };
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::NetId;
-use counterfoil_spec::limits::MAX_ENROL_BYTES;
+use counterfoil_spec::limits::{MAX_ARRIVAL_MS, MAX_ENROL_BYTES};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::{Now, Seconds};
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 
+use crate::door::{Arrival, Caller, Door, TurnedAway};
 use crate::end::{LaneEnd, code};
-use crate::endpoint::{
-    ADMIT_MS, ConnectError, EndpointError, SERVER_NAME, connect_error, from_anywhere, open,
-};
+use crate::endpoint::{ConnectError, EndpointError, SERVER_NAME, connect_error, from_anywhere, open};
+use crate::gate::Limits;
 use crate::transport::enrol_transport;
 
 pub use recovery::{Recovering, recover};
@@ -40,17 +40,25 @@ pub use recovery::{Recovering, recover};
 /// Where nodes join.
 #[derive(Debug, Clone)]
 pub struct EnrolEndpoint {
-    endpoint: Endpoint,
+    door: Door,
 }
 
 /// Somebody who wants to join; the handshake is not done.
-pub struct Knocking(quinn::Incoming);
+pub struct Knocking(Caller);
 
 /// Somebody who has said Hello.
 pub struct Applicant {
+    /// Nobody knows it before it is enrolled, so it keeps its place until then.
+    _arrival: Arrival,
     wire: Wire,
     exporter: [u8; 32],
     hello: Hello,
+}
+
+/// What somebody may say first.
+enum First {
+    Hello(Hello),
+    Recover(Recover),
 }
 
 /// What somebody came for.
@@ -66,10 +74,8 @@ impl EnrolEndpoint {
     ///
     /// # Errors
     /// [`EndpointError`].
-    pub fn bind(addr: SocketAddr, tls: rustls::ServerConfig) -> Result<Self, EndpointError> {
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-        config.transport_config(enrol_transport(1));
-        Ok(Self { endpoint: open(addr, Some(config))? })
+    pub fn bind(addr: SocketAddr, tls: rustls::ServerConfig, limits: Limits) -> Result<Self, EndpointError> {
+        Ok(Self { door: Door::open(addr, tls, enrol_transport(1), limits)? })
     }
 
     /// Shows another certificate to whoever enrols from here on.
@@ -77,10 +83,13 @@ impl EnrolEndpoint {
     /// # Errors
     /// [`EndpointError`].
     pub fn renew(&self, tls: rustls::ServerConfig) -> Result<(), EndpointError> {
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-        config.transport_config(enrol_transport(1));
-        self.endpoint.set_server_config(Some(config));
-        Ok(())
+        self.door.renew(tls)
+    }
+
+    /// Whom the gate sent away.
+    #[must_use]
+    pub fn turned_away(&self) -> Arc<TurnedAway> {
+        self.door.turned_away()
     }
 
     /// The address that it is bound to.
@@ -88,17 +97,17 @@ impl EnrolEndpoint {
     /// # Errors
     /// What the system says.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.endpoint.local_addr()
+        self.door.local_addr()
     }
 
     /// Waits for the next; `None` once the endpoint is closed. Await [`Knocking::came`] in a task of its own.
     pub async fn accept(&self) -> Option<Knocking> {
-        self.endpoint.accept().await.map(Knocking)
+        self.door.next().await.map(Knocking)
     }
 
     /// Takes no more.
     pub fn close(&self) {
-        self.endpoint.close(code(Refusal::SessionDrain), b"the router is going away");
+        self.door.close(Refusal::SessionDrain, "the router is going away");
     }
 }
 
@@ -108,8 +117,7 @@ impl Knocking {
     /// # Errors
     /// [`ConnectError`]; the peer has been told.
     pub async fn came(self) -> Result<Visitor, ConnectError> {
-        let addr = self.0.remote_address();
-        within(addr, Box::pin(self.greeted(addr))).await
+        Box::pin(self.greeted()).await
     }
 
     /// The same where nobody comes but to join.
@@ -123,17 +131,31 @@ impl Knocking {
         }
     }
 
-    async fn greeted(self, addr: SocketAddr) -> Result<Visitor, ConnectError> {
-        let lost = |e| connect_error(addr, &e);
-        let connection = self.0.accept().map_err(lost)?.await.map_err(lost)?;
+    async fn greeted(self) -> Result<Visitor, ConnectError> {
+        let addr = self.0.addr();
+        let (connection, arrival) = self.0.handshake().await?;
         let exporter = exporter(&connection, addr)?;
-        let (send, recv) = connection.accept_bi().await.map_err(lost)?;
-        let mut wire = Wire { connection, send, recv, addr };
-        match wire.read(ClientMessage::from_bytes).await? {
-            ClientMessage::Hello(hello) => Ok(Visitor::Applicant(Applicant { wire, exporter, hello })),
-            ClientMessage::Recover(asked) => Ok(Visitor::Recovering(Recovering { wire, exporter, asked })),
-            ClientMessage::Proof(_) => Err(wire.refuse(out_of_order()).await),
-        }
+        let held = connection.clone();
+        let greeted = arrival.within(async {
+            let (send, recv) = connection.accept_bi().await.map_err(|e| connect_error(addr, &e))?;
+            let mut wire = Wire { connection, send, recv, addr };
+            match wire.read(ClientMessage::from_bytes).await? {
+                ClientMessage::Proof(_) => Err(wire.refuse(out_of_order()).await),
+                ClientMessage::Hello(hello) => Ok((wire, First::Hello(hello))),
+                ClientMessage::Recover(asked) => Ok((wire, First::Recover(asked))),
+            }
+        });
+        let (wire, first) = greeted.await.inspect_err(|error| {
+            if let ConnectError::Refused(refused) = error {
+                held.close(code(refused.refusal), refused.detail.as_bytes());
+            }
+        })?;
+        Ok(match first {
+            First::Hello(hello) => Visitor::Applicant(Applicant { _arrival: arrival, wire, exporter, hello }),
+            First::Recover(asked) => {
+                Visitor::Recovering(Recovering { _arrival: arrival, wire, exporter, asked })
+            }
+        })
     }
 }
 
@@ -275,9 +297,11 @@ async fn within<T>(
     addr: SocketAddr,
     step: impl Future<Output = Result<T, ConnectError>>,
 ) -> Result<T, ConnectError> {
-    match tokio::time::timeout(Duration::from_millis(ADMIT_MS), step).await {
+    match tokio::time::timeout(Duration::from_millis(MAX_ARRIVAL_MS), step).await {
         Ok(result) => result,
-        Err(_) => Err(ConnectError::Unreachable { addr, detail: format!("no answer within {ADMIT_MS} ms") }),
+        Err(_) => {
+            Err(ConnectError::Unreachable { addr, detail: format!("no answer within {MAX_ARRIVAL_MS} ms") })
+        }
     }
 }
 
@@ -348,7 +372,7 @@ impl Wire {
     /// Ends this side and waits until the peer, which has everything then, closes.
     async fn finish(&mut self) {
         let _ = self.send.finish();
-        let _ = tokio::time::timeout(Duration::from_millis(ADMIT_MS), self.connection.closed()).await;
+        let _ = tokio::time::timeout(Duration::from_millis(MAX_ARRIVAL_MS), self.connection.closed()).await;
     }
 
     fn lost(&self, detail: String) -> ConnectError {

@@ -3,6 +3,7 @@
 //! Many request tasks share a [`RouterLane`]. A dispatch is written by the task that makes it, and one reader task
 //! per lane hands every combine to the task that waits for it: no other task stands in between.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -293,6 +294,17 @@ impl RouterLane {
             Ok(()) => Ok(started.elapsed()),
             Err(_) => Err(self.shared.closed_error().await),
         }
+    }
+
+    /// Where the node is now; it may move, and the lane with it.
+    #[must_use]
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.shared.connection.remote_address()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn connection(&self) -> &quinn::Connection {
+        &self.shared.connection
     }
 
     /// QUIC's own estimate of the round trip.

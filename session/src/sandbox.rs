@@ -19,8 +19,10 @@ use counterfoil_spec::receipt::{Grant, Open};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::{Millis, Now, Seconds};
 
-use crate::endpoint::{Admission, ConnectError, EndpointError, RouterEndpoint, Target};
+use crate::admission::{Admission, RouterEndpoint};
+use crate::endpoint::{ConnectError, EndpointError, Target};
 use crate::enrol::EnrolEndpoint;
+use crate::gate::Limits;
 
 /// A network with one router.
 pub struct Sandbox {
@@ -92,12 +94,20 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`].
     pub fn bind(&self, members: &[&Member]) -> Result<RouterEndpoint, SandboxError> {
+        self.bind_within(members, Limits::default())
+    }
+
+    /// The same within other limits.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    pub fn bind_within(&self, members: &[&Member], limits: Limits) -> Result<RouterEndpoint, SandboxError> {
         let known = members.iter().map(|m| m.key.public().node_id()).collect();
         let directory: Arc<dyn Directory> = Arc::new(Known(known));
         let tls =
             server_config(&self.router, &self.domain, Arc::clone(&directory), Arc::clone(&self.now), ALPN)?;
         let admission = Admission { domain: self.domain.clone(), directory, now: Arc::clone(&self.now) };
-        Ok(RouterEndpoint::bind(LOOPBACK, tls, admission)?)
+        Ok(RouterEndpoint::bind(LOOPBACK, tls, admission, limits)?)
     }
 
     /// The router's enrolment endpoint on loopback.
@@ -105,7 +115,8 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`].
     pub fn enrolling(&self) -> Result<EnrolEndpoint, SandboxError> {
-        Ok(EnrolEndpoint::bind(LOOPBACK, enrol_server_config(&self.router, &self.domain)?)?)
+        let tls = enrol_server_config(&self.router, &self.domain)?;
+        Ok(EnrolEndpoint::bind(LOOPBACK, tls, Limits::default())?)
     }
 
     /// Enrols the next node that knocks, as a router does, but for the log.

@@ -3,6 +3,7 @@
 mod admission;
 mod fetch;
 mod frames;
+mod limits;
 mod requests;
 
 use counterfoil_consent::Permit;

@@ -26,6 +26,30 @@ pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 pub const MAX_FRAME_ROWS: usize = 512;
 /// Experts that one row may name on one node.
 pub const MAX_ROW_EXPERTS: usize = 64;
+/// Connections of one node at a time.
+pub const MAX_NODE_CONNECTIONS: usize = 2;
+/// How long a connection may take from its first packet to the end of its handshake, in milliseconds.
+pub const MAX_HANDSHAKE_MS: u64 = 5_000;
+/// How long a connection may take from its first packet to its first message, in milliseconds.
+pub const MAX_ARRIVAL_MS: u64 = 10_000;
+/// Connections of nobody known yet, at a time.
+pub const MAX_ARRIVING: usize = 64;
+/// Those of them whose address was not proved.
+pub const MAX_ARRIVING_UNPROVED: usize = 16;
+/// Those of them that come from one prefix.
+pub const MAX_ARRIVING_OF_PREFIX: usize = 16;
+/// Connections a second whose address need not be proved, as many at once.
+pub const UNPROVED_PER_S: u32 = 32;
+/// Connections a second that one prefix may begin.
+pub const PREFIX_PER_S: u32 = 16;
+/// Connections that one prefix may begin at once.
+pub const PREFIX_BURST: u32 = 64;
+/// Prefixes that are remembered at a time.
+pub const MAX_PREFIXES: usize = 4096;
+/// Addresses a second that are asked for proof, as many at once.
+pub const RETRIES_PER_S: u32 = 2_000;
+/// First packets that wait to be looked at.
+pub const MAX_FIRST_PACKETS: usize = 256;
 /// Fetch streams that one side may have open on a connection at a time.
 pub const MAX_FETCH_STREAMS: usize = 4;
 /// A request on a fetch stream, in bytes.

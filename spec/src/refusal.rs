@@ -167,6 +167,12 @@ refusals! {
     SessionDrain = 408, "S_DRAIN";
     /// A fault on the refuser's own side.
     SessionInternal = 409, "S_INTERNAL";
+    /// As many connections of this node as may be stand already.
+    SessionLanes = 410, "S_LANES";
+    /// More connections arrive than the router has places for.
+    SessionCrowded = 411, "S_CROWDED";
+    /// More connections from one range of addresses than it may make.
+    SessionPrefix = 412, "S_PREFIX";
 
     /// A model that is not published here.
     FetchModel = 501, "F_MODEL";

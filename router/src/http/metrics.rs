@@ -3,12 +3,16 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::refusals::Refusals;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident, $name:literal, $help:literal;)+) => {
         /// What the router has counted since it started.
         #[derive(Debug, Default)]
         pub(crate) struct Metrics {
             $($(#[$doc])* pub(crate) $field: Counter,)+
+            /// What was refused, by code.
+            pub(crate) refusals: Refusals,
         }
 
         impl Metrics {
@@ -20,6 +24,7 @@ macro_rules! counters {
                     let _ = writeln!(out, "# HELP {} {}\n# TYPE {} counter\n{} {}",
                         $name, $help, $name, $name, self.$field.value());
                 )+
+                self.refusals.render(&mut out);
                 out
             }
         }

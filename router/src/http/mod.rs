@@ -10,6 +10,7 @@ pub(crate) mod origin;
 pub(crate) mod page;
 pub(crate) mod published;
 pub(crate) mod receipt;
+pub(crate) mod refusals;
 pub(crate) mod reply;
 pub(crate) mod request;
 

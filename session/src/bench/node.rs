@@ -9,8 +9,9 @@ use counterfoil_spec::time::Seconds;
 
 use super::parts::granted;
 use super::{BenchError, MANIFEST, NAME, SLOT};
+use crate::admission::RouterEndpoint;
 use crate::end::LaneEnd;
-use crate::endpoint::{NodeEndpoint, RouterEndpoint};
+use crate::endpoint::NodeEndpoint;
 use crate::frame::{Activations, Combine, Dispatch, Outcome, RowVectors, Served};
 use crate::lane::{ActiveToken, RouterLane};
 use crate::node_lane::{NodeLane, RouterFrame};

@@ -9,10 +9,12 @@ use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Now;
 
 use super::{Wire, connected, out_of_order, within};
+use crate::door::Arrival;
 use crate::endpoint::ConnectError;
 
 /// Somebody who wants a node to be denied.
 pub struct Recovering {
+    pub(super) _arrival: Arrival,
     pub(super) wire: Wire,
     pub(super) exporter: [u8; 32],
     pub(super) asked: Recover,

@@ -16,6 +16,7 @@ use super::{Desk, EARLIER_LANE, Filed, Shared};
 use crate::end::LaneEnd;
 use crate::frame::{Combine, FrameHeader, Intake, Kind, decode_control};
 use crate::outbox::Outbox;
+use crate::stay::Stay;
 
 /// A refusal of a frame, in words.
 pub(crate) type Fault = (Refusal, String);
@@ -30,6 +31,8 @@ pub(crate) struct Reader {
     /// Where the next combine is read.
     pub(crate) combine: Combine,
     pub(crate) now: Now,
+    /// Counts as one connection of its node until the lane ends.
+    pub(crate) _stay: Stay,
 }
 
 impl Reader {
