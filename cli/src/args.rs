@@ -12,17 +12,19 @@ use crate::size::ByteSize;
 
 mod activations;
 mod conform;
+mod consent;
 mod model;
 mod router;
 mod subcommand;
 
 pub(crate) use activations::ActivationsAs;
 pub(crate) use conform::ConformArgs;
+pub(crate) use consent::{ConsentCommand, HeldArgs};
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
-    AccountCommand, Against, AuditCommand, BenchCommand, ConsentCommand, EarningsCommand, IdentityCommand,
-    KeyCommand, LogArgs, ProviderCommand, QuarterArgs, Table,
+    AccountCommand, Against, AuditCommand, BenchCommand, EarningsCommand, IdentityCommand, KeyCommand,
+    LogArgs, ProviderCommand, QuarterArgs, Table,
 };
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.

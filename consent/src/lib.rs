@@ -26,7 +26,7 @@ pub use receipt::{
     CheckedReceipt, ReceiptFault, accept_ack, check_node_half, countersign, sign_receipt, verify_receipt,
 };
 pub use rule::ConsentRule;
-pub use token::{Expectation, check_token, claimed, claimed_issue, sign_token};
+pub use token::{Expectation, TOKEN_CHECKS, check_token, claimed, claimed_issue, sign_token};
 pub use usage::{Booking, REMEMBER_MS, Usage};
 
 #[cfg(test)]

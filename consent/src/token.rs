@@ -46,6 +46,28 @@ pub struct Expectation<'a> {
     pub model_known: &'a dyn Fn(&Range) -> bool,
 }
 
+/// The checks that [`check_token`] makes, in its order: where one is refused, those before it held.
+pub const TOKEN_CHECKS: [Refusal; 18] = [
+    Refusal::TokenCanon,
+    Refusal::TokenAlg,
+    Refusal::TokenType,
+    Refusal::TokenIssuer,
+    Refusal::TokenVersion,
+    Refusal::TokenNet,
+    Refusal::TokenAud,
+    Refusal::TokenExpired,
+    Refusal::TokenNotYet,
+    Refusal::TokenLifetime,
+    Refusal::TokenStale,
+    Refusal::TokenRevoked,
+    Refusal::TokenEpoch,
+    Refusal::TokenSig,
+    Refusal::TokenRange,
+    Refusal::TokenModel,
+    Refusal::TokenPurpose,
+    Refusal::TokenValue,
+];
+
 /// When a token says that it was signed, before anything of it is checked; `None` for what is no token. To be used
 /// only to choose the instant at which a recorded token is judged.
 #[must_use]

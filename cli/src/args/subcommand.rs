@@ -1,4 +1,4 @@
-//! The commands below `identity`, `consent`, `audit`, `account`, `earnings`, `provider` and `bench`.
+//! The commands below `identity`, `audit`, `account`, `earnings`, `provider` and `bench`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -65,47 +65,6 @@ pub(crate) enum IdentityCommand {
         #[arg(long, value_name = "ID")]
         net_id: Option<String>,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConsentCommand {
-    /// Write `consent.toml`, which says what this node allows, with every key explained
-    Init,
-    /// List the consent tokens in a log
-    List {
-        /// Those proposals that wait for the operator's yes instead
-        #[arg(long)]
-        pending: bool,
-    },
-    /// Say yes to a model that waits or was taken back, so that the node signs for it what its policy allows
-    Issue {
-        /// The model's name or manifest, as `list --pending` prints it
-        manifest: String,
-    },
-    /// Take a consent token back: no new work at once, none at all within a second, until `issue` allows it again
-    #[command(
-        after_help = "Works while the node runs, and when it does not: then it is carried out before anything else at the next start. To allow less, but not nothing, edit consent.toml.\n\nExamples:\n  counterfoil --home nodes/1 consent list\n  counterfoil --home nodes/1 consent revoke --all"
-    )]
-    Revoke {
-        /// Its id, as `list` prints it
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
-        cti: Option<String>,
-        /// All of them, and raise the node's consent epoch
-        #[arg(long)]
-        all: bool,
-    },
-    /// Say in plain words what a consent token allows
-    Show {
-        /// Its id, as `list` prints it
-        cti: String,
-    },
-    /// Check a consent token against the log's keys
-    Verify {
-        /// Its id, as `list` prints it
-        cti: String,
-    },
-    /// Print the notice that an operator accepts
-    Notice,
 }
 
 #[derive(Debug, Args, Clone)]

@@ -1,6 +1,7 @@
 //! `counterfoil consent …`: what the operators of nodes have signed, as the log has it.
 
 mod operator;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +15,7 @@ use counterfoil_spec::claims::Claims;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{ManifestId, NetId, NodeId, PublicKey, RouterId, Serial};
 use counterfoil_spec::payload::Payload;
+use counterfoil_spec::time::Seconds;
 use serde_json::{Value, json};
 
 use crate::args::ConsentCommand;
@@ -47,7 +49,14 @@ pub(crate) fn run(home: &Path, command: ConsentCommand, json: bool) -> Outcome {
             operator::revoke(home, cti.as_ref(), json)
         }
         ConsentCommand::Show { cti } => show(home, &read(home)?, &id(&cti)?, json),
-        ConsentCommand::Verify { cti } => verify(&read(home)?, &id(&cti)?, json),
+        ConsentCommand::Verify { token, held } => match token.parse() {
+            Ok(cti) if !held.names_a_key() => {
+                let mut consents = read(home)?;
+                consents.router = held.router.or(consents.router);
+                logged(&consents, &cti, held.at.map(Seconds), json)
+            }
+            _ => verify::verify(home, &token, &held, json),
+        },
         ConsentCommand::Notice => {
             explain(json);
             Ok(())
@@ -84,12 +93,7 @@ fn read(home: &Path) -> Result<Consents, Failure> {
 
 impl Consents {
     /// Checks a token as it would be checked now, or at another instant.
-    fn check(
-        &self,
-        node: &NodeId,
-        token: &[u8],
-        at: Option<counterfoil_spec::time::Seconds>,
-    ) -> Result<Claims, String> {
+    fn check(&self, node: &NodeId, token: &[u8], at: Option<Seconds>) -> Result<Claims, String> {
         let key = self.keys.get(node).ok_or("no entry enrolled this node")?;
         let key = VerifyKey::from_wire(*key).map_err(|e| e.to_string())?;
         let (Some(net_id), Some(router)) = (&self.net_id, &self.router) else {
@@ -193,9 +197,10 @@ fn signed_claims(consents: &Consents, node: &NodeId, token: &[u8]) -> Result<Cla
     clean.check(node, token, Some(peeked)).map_err(Failure::check)
 }
 
-fn verify(consents: &Consents, cti: &Serial, json: bool) -> Outcome {
+/// Checks a token of this home's log, now or at another instant.
+fn logged(consents: &Consents, cti: &Serial, at: Option<Seconds>, json: bool) -> Outcome {
     let (index, _, node, token) = consents.find(cti)?;
-    let checked = consents.check(node, token, None);
+    let checked = consents.check(node, token, at);
     if json {
         output::json(
             &json!({ "cti": cti, "entry": index, "ok": checked.is_ok(), "refusal": checked.as_ref().err() }),

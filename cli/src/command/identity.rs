@@ -99,7 +99,8 @@ fn node(identity: &NodeIdentity) -> Value {
     let end = counterfoil_identity::certificate_end(&identity.credentials.chain().leaf).ok();
     json!({
         "role": "node", "net_id": identity.domain.net_id(), "node_id": identity.key.public().node_id(),
-        "router_id": identity.router, "node_key_id": identity.key.public().kid(), "certificate_expires": end,
+        "router_id": identity.router, "node_key_id": identity.key.public().kid(),
+        "node_key": identity.key.public().wire(), "certificate_expires": end,
     })
 }
 

@@ -14,6 +14,7 @@ mod benches;
 mod checkpoints;
 mod commands;
 mod conform;
+mod consents;
 mod crashes;
 mod denials;
 mod fetching;

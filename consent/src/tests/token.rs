@@ -9,7 +9,7 @@ use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_
 
 use super::*;
 use crate::cose::{Label, Protected, Sign1, signed_bytes};
-use crate::{FrameMac, countersign, sign_receipt};
+use crate::{FrameMac, TOKEN_CHECKS, countersign, sign_receipt};
 
 fn claimed(change: impl FnOnce(&mut Claims)) -> Result<Serial, Refusal> {
     let mut claims = claims();
@@ -258,6 +258,9 @@ fn first_failure_wins_for_every_pair() {
     //= type=test
     //# A router MUST make these checks in this order and MUST refuse at the first that fails:
     let all = faults();
+    let listed: Vec<Refusal> =
+        std::iter::once(Refusal::TokenCanon).chain(all.iter().map(|(refusal, _)| *refusal)).collect();
+    assert_eq!(listed, TOKEN_CHECKS);
     for (i, (first, one)) in all.iter().enumerate() {
         for (second, two) in &all[i..] {
             let (mut header, mut claims, mut world) =
