@@ -6,6 +6,7 @@ mod hours;
 mod policy;
 mod receipt;
 mod rule;
+mod subset;
 mod token;
 mod usage;
 
