@@ -11,6 +11,7 @@ use crate::catalogue::Use;
 use crate::size::ByteSize;
 
 mod activations;
+mod bench;
 mod conform;
 mod consent;
 mod model;
@@ -18,13 +19,14 @@ mod router;
 mod subcommand;
 
 pub(crate) use activations::ActivationsAs;
+pub(crate) use bench::{Against, BenchCommand, Table};
 pub(crate) use conform::ConformArgs;
 pub(crate) use consent::{ConsentCommand, HeldArgs};
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
-    AccountCommand, Against, AuditCommand, BenchCommand, EarningsCommand, IdentityCommand, KeyCommand,
-    LogArgs, ProviderCommand, QuarterArgs, Table,
+    AccountCommand, AuditCommand, EarningsCommand, IdentityCommand, KeyCommand, LogArgs, ProviderCommand,
+    QuarterArgs,
 };
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.

@@ -1,6 +1,7 @@
 //! How a command ends: the exit codes that scripts rely on, and the error line that people read.
 //!
-//! 0 done; 1 a check failed; 2 wrong use; 3 refused by a peer; 4 input, output or storage failed.
+//! 0 done; 1 a check failed; 2 wrong use; 3 refused by a peer; 4 input, output or storage failed; 130 interrupted before
+//! it was done.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -12,6 +13,18 @@ pub(crate) struct Failure {
     code: u8,
     cause: anyhow::Error,
 }
+
+/// The error line stands there already.
+#[derive(Debug)]
+struct Told;
+
+impl Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the process that was started for it failed")
+    }
+}
+
+impl std::error::Error for Told {}
 
 /// What every command returns.
 pub(crate) type Outcome = Result<(), Failure>;
@@ -48,6 +61,16 @@ impl Failure {
         Self { code, cause: anyhow::anyhow!("{name} ended: {last_words}") }
     }
 
+    /// A signal came before the work was done.
+    pub(crate) fn interrupted(message: impl Display) -> Self {
+        Self { code: 130, cause: anyhow::anyhow!("{message}") }
+    }
+
+    /// A process that shares our standard error failed and has said why.
+    pub(crate) fn told(code: u8) -> Self {
+        Self { code, cause: anyhow::Error::new(Told) }
+    }
+
     /// The exit code.
     pub(crate) const fn code(&self) -> u8 {
         self.code
@@ -56,6 +79,9 @@ impl Failure {
     /// Prints the error line and gives the exit code. Standard error may be a file on a full disk: then nothing can be
     /// printed, and the code still tells.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
+        if self.cause.is::<Told>() {
+            return ExitCode::from(self.code);
+        }
         let mut text = printable(&self.to_string());
         if self.is_disk_full() {
             text.push_str("; free space on that disk and try again");

@@ -32,7 +32,7 @@ use crate::exit::{Failure, Outcome};
 fn main() -> ExitCode {
     let (cli, home) = match parse() {
         Ok(parsed) => parsed,
-        Err(e) => return e.report(false),
+        Err(e) => return e.report(wants_json()),
     };
     let json = cli.json;
     if let Some(threads) = cli.threads {
@@ -64,9 +64,23 @@ fn parse() -> Result<(Cli, PathBuf), Failure> {
         joined.or_else(|| std::env::var_os("COUNTERFOIL_HOME").filter(|h| !h.is_empty()).map(PathBuf::from))
     });
     let home = home::locate(flag.as_deref())?;
-    let matches = config::command(Some(&home))?.get_matches();
+    let matches = config::command(Some(&home))?.try_get_matches().map_err(|e| unparsed(&e))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|e| Failure::wrong_use(e.to_string()))?;
     Ok((cli, home))
+}
+
+/// Whether errors are for programs, asked before the arguments are known to be right.
+fn wants_json() -> bool {
+    std::env::args_os().any(|arg| arg == "--json")
+}
+
+/// Help and versions end the program here, as does wrong use told to people; programs are told as of any failure.
+fn unparsed(error: &clap::Error) -> Failure {
+    if !error.use_stderr() || !wants_json() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    Failure::wrong_use(text.trim_start_matches("error: ").trim_end())
 }
 
 fn start_log(filter: &str) -> Outcome {

@@ -1,6 +1,7 @@
 //! A network on loopback that is gone when it was used: a router in this process, nodes in processes of their own.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::consent_file::{self, Flags};
 use crate::exit::{Failure, Outcome};
+use crate::supervise::interrupted;
 
 /// The most nodes of one network.
 pub(crate) const MAX_NODES: u32 = 16;
@@ -54,11 +56,33 @@ pub(crate) struct Layout {
 }
 
 impl Throwaway {
-    /// Starts a router and nodes and waits until every expert is hosted.
-    pub(crate) async fn start(
+    /// Starts a router and nodes, waits until every expert is hosted and does something with them. Whatever comes of that,
+    /// a signal included, the nodes and the router end after it, and their folder is gone.
+    pub(crate) async fn during<T>(
         dir: Option<&Path>,
         checkpoint: &Arc<Checkpoint>,
-        Layout { nodes, by_expert, rtt, within }: Layout,
+        layout: Layout,
+        work: impl AsyncFnOnce(&Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let interrupted = interrupted();
+        let mut network = Self::empty(checkpoint, layout).await?;
+        let done = tokio::select! {
+            biased;
+            () = interrupted => Err(Failure::interrupted("interrupted; nothing is kept")),
+            done = async {
+                network.populate(dir, checkpoint, layout).await?;
+                work(&network).await
+            } => done,
+        };
+        let stopped = network.stop().await;
+        let done = done?;
+        stopped.map(|()| done)
+    }
+
+    /// A router without nodes.
+    async fn empty(
+        checkpoint: &Arc<Checkpoint>,
+        Layout { nodes, by_expert, rtt, within: _ }: Layout,
     ) -> Result<Self, Failure> {
         let folder = Scratch::new()?;
         let path = folder.0.join("router");
@@ -81,20 +105,27 @@ impl Throwaway {
             .map_err(Failure::store)?;
         let home = RouterHome::open(&path, &Keyring::default()).map_err(Failure::store)?;
         let relay = rtt.map(|rtt| Relay::start(router.nodes_addr(), rtt)).transpose()?;
-        let addr = relay.as_ref().map_or_else(|| router.nodes_addr(), Relay::addr);
-        let mut network = Self { router, home, nodes: Vec::new(), within: Vec::new(), relay, folder };
-        for number in 0..nodes {
-            let token = network.join_token()?;
-            let home = network.folder.0.join(format!("node-{number}"));
-            let addrs = (addr, network.router.enrol_addr());
-            if within {
-                network.within.push(Within::start(home, checkpoint, addrs, &token).await?);
+        Ok(Self { router, home, nodes: Vec::new(), within: Vec::new(), relay, folder })
+    }
+
+    async fn populate(
+        &mut self,
+        dir: Option<&Path>,
+        checkpoint: &Arc<Checkpoint>,
+        layout: Layout,
+    ) -> Outcome {
+        let addr = self.relay.as_ref().map_or_else(|| self.router.nodes_addr(), Relay::addr);
+        for number in 0..layout.nodes {
+            let token = self.join_token()?;
+            let home = self.folder.0.join(format!("node-{number}"));
+            let addrs = (addr, self.router.enrol_addr());
+            if layout.within {
+                self.within.push(Within::start(home, checkpoint, addrs, &token).await?);
             } else {
-                network.nodes.push(start_node(&home, dir, addrs, &token)?);
+                self.nodes.push(start_node(&home, dir, addrs, &token)?);
             }
         }
-        network.hosted().await?;
-        Ok(network)
+        self.hosted().await
     }
 
     /// What the router's operator does.
@@ -141,15 +172,19 @@ impl Throwaway {
         self.relay.as_ref().and_then(Relay::measured_rtt)
     }
 
-    /// Ends the nodes and closes the router.
-    pub(crate) async fn stop(mut self) -> Outcome {
+    /// Ends the nodes, closes the router and takes the folder away; the first failure does not keep the rest from it.
+    async fn stop(mut self) -> Outcome {
         for node in &mut self.nodes {
             let _ = node.kill().await;
         }
+        let mut ends = Vec::new();
         for node in self.within {
-            node.stop().await?;
+            ends.push(node.stop().await);
         }
-        self.router.stop().await.map_err(Failure::store)
+        ends.push(self.router.stop().await.map_err(Failure::store));
+        drop(self.home);
+        ends.push(self.folder.remove());
+        ends.into_iter().collect()
     }
 }
 
@@ -241,14 +276,29 @@ fn start_node(
     Ok(child)
 }
 
-/// A folder that is gone when this is.
+/// A folder that nobody else may enter, and that is gone when this is.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
     pub(crate) fn new() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("counterfoil-{}", random::serial()));
-        std::fs::create_dir_all(&path)?;
+        std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| {
+            Failure::store(anyhow::anyhow!(
+                "cannot make the folder {}: {e}; name another with TMPDIR",
+                path.display()
+            ))
+        })?;
         Ok(Self(path))
+    }
+
+    /// Takes it away, with the keys in it.
+    fn remove(self) -> Outcome {
+        std::fs::remove_dir_all(&self.0).map_err(|e| {
+            Failure::store(anyhow::anyhow!(
+                "cannot remove {}, which holds keys: {e}; remove it yourself",
+                self.0.display()
+            ))
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! ```
 
 mod closing;
+mod overdue;
 
 use counterfoil_audit::NewEntry;
 use counterfoil_audit::cost::evidence;
@@ -18,6 +19,8 @@ use counterfoil_spec::payload::{FinishReason, Inference, Work as WorkEntry};
 use counterfoil_spec::receipt::ReceiptBody;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
+
+pub(crate) use self::overdue::Overdue;
 
 use self::closing::{Closed, acknowledge, close_all, countersigned, entries, unwritten};
 use crate::desk::Desk;
@@ -92,7 +95,7 @@ pub(crate) async fn settle_gone(desk: &Desk, request: Serial, host: &Host, order
 /// Closes a request's orders and makes its entries durable; returns the index of its `inference` entry.
 pub(crate) async fn settle(desk: &Desk, record: Record<'_>, parties: Vec<Party>) -> Result<u64, ApiError> {
     let failed = record.finish == FinishReason::Failed;
-    let Closed { settled, gone, used, owed } = close_all(desk, parties, failed).await;
+    let Closed { settled, gone, used, owed } = close_all(desk, record.serial, parties, failed).await;
     let mut works: Vec<Receipted> = settled.iter().map(|s| Receipted::of(&s.body)).collect();
     works.extend(gone.iter().filter_map(|g| g.receipted));
     works.sort_by_key(|w| (w.node, w.serial));
@@ -128,7 +131,7 @@ pub(crate) async fn settle_unbilled(
     request: Serial,
     parties: Vec<Party>,
 ) -> Result<(), OfficeError> {
-    let Closed { settled, owed, .. } = close_all(desk, parties, false).await;
+    let Closed { settled, owed, .. } = close_all(desk, request, parties, false).await;
     if settled.is_empty() {
         return Ok(());
     }
@@ -236,26 +239,47 @@ fn commitment(salt: &Hash, what: &[u8], text: &str) -> Hash {
     digest::keyed(salt, &[what, text.as_bytes()])
 }
 
-/// A receipt of an earlier lane. One that is in the log is answered with the countersignature that stands there; one
-/// of an order that is still open is left to its request; any other was not ordered by this process and is not
-/// countersigned, because nobody here could check what it claims.
-pub(crate) fn late_receipt(desk: &Desk, lane: &RouterLane, half: &NodeReceipt) {
+/// A receipt that no request waits for. One that is in the log is answered with the countersignature that stands
+/// there; one that was not waited for to the end is checked as it would have been, and logged; one of an order that is
+/// still open is left to its request; any other was not ordered on this lane and is not countersigned, because nobody
+/// here could check what it claims.
+pub(crate) async fn late_receipt(
+    desk: &Desk,
+    lane: &RouterLane,
+    overdue: Option<&Overdue>,
+    half: &NodeReceipt,
+) {
     let body = match check_node_half(&half.body, &half.node_sig, lane.peer().key(), &desk.home.net_id()) {
         Ok(body) if body.router == desk.home.router_id() => body.into_body(),
         _ => {
             desk.metrics.peers_refused.one();
-            tracing::warn!(node = %lane.node(), "a receipt of an earlier lane that does not verify");
+            tracing::warn!(node = %lane.node(), "a receipt that nobody waits for does not verify");
             return;
         }
     };
     let logged = desk.office.books().receipt(&body.serial);
-    let Some(receipt) = logged else {
+    if let Some(receipt) = logged {
+        let ack = ReceiptAck {
+            serial: body.serial,
+            router_sig: receipt.router_sig,
+            include_by: receipt.include_by,
+        };
+        let _ = lane.ack(ack);
+        return;
+    }
+    let Some(awaited) = overdue.and_then(|overdue| overdue.take(&body.serial)) else {
         tracing::info!(node = %lane.node(), serial = %body.serial, "a receipt whose request has no entry yet");
         return;
     };
-    let ack =
-        ReceiptAck { serial: body.serial, router_sig: receipt.router_sig, include_by: receipt.include_by };
-    let _ = lane.ack(ack);
+    let Some(settled) = countersigned(desk, lane, awaited.cti, &awaited.order, half) else { return };
+    let settled = [settled];
+    match desk.office.append(entries(&settled, awaited.request)).await {
+        Ok(_) => acknowledge(&settled),
+        Err(e) => {
+            tracing::error!(error = %e, "a receipt could not be logged");
+            unwritten(&settled);
+        }
+    }
 }
 
 /// Gives up a request's orders without an entry: their nodes begin anew on fresh lanes.

@@ -163,7 +163,10 @@ impl Member {
                 tracing::warn!(%node, %manifest, %why, "the node declined");
                 self.dealer.tell(Event::Declined(node, visit, manifest)).await;
             }
-            NodeMessage::Receipt(half) => crate::account::late_receipt(&self.desk, &self.lane, &half),
+            NodeMessage::Receipt(half) => {
+                let overdue = self.shared.as_ref().map(|shared| &shared.overdue);
+                crate::account::late_receipt(&self.desk, &self.lane, overdue, &half).await;
+            }
             NodeMessage::Progress(progress) => {
                 tracing::info!(
                     %node, manifest = %progress.manifest, shards = progress.shards,

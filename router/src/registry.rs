@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use counterfoil_consent::Permit;
 use counterfoil_session::{ActiveToken, RouterLane};
@@ -13,8 +13,13 @@ use counterfoil_spec::limits::MAX_UNSETTLED_RECEIPTS;
 use counterfoil_spec::time::{Millis, Seconds};
 use tokio::sync::Semaphore;
 
+use crate::account::Overdue;
 use crate::latency::Latencies;
 use crate::uptime::UptimeMeter;
+
+mod quiet;
+
+use quiet::Quiet;
 
 /// The weight of what is known against one new reply.
 const SMOOTHING: u64 = 8;
@@ -26,6 +31,12 @@ const HEDGE_LEAST: Duration = Duration::from_millis(2);
 const PATIENCE_LEAST: Duration = Duration::from_secs(1);
 /// The most patience with any node.
 pub(crate) const PATIENCE_MOST: Duration = Duration::from_secs(20);
+
+/// How long nothing may come from a node that owes the answer to a hedged frame; a node that lives acknowledges within
+/// 25 ms and a round trip (RFC 9000 §18.2, max_ack_delay).
+const QUIET_BEHIND: Duration = Duration::from_millis(200);
+/// The same of a node that owes nothing but its receipt.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What all consent tokens on one lane share.
 #[derive(Debug)]
@@ -44,6 +55,10 @@ pub(crate) struct LaneState {
     paces: Mutex<BTreeMap<ManifestId, Arc<Pace>>>,
     /// Hedged frames that it has not answered.
     owed: AtomicU32,
+    /// Since when nothing has come from it.
+    quiet: Quiet,
+    /// Its receipts that were not waited for.
+    pub(crate) overdue: Overdue,
 }
 
 /// How fast a node is with one model.
@@ -78,6 +93,8 @@ impl LaneState {
             silent: AtomicBool::new(false),
             paces: Mutex::default(),
             owed: AtomicU32::new(0),
+            quiet: Quiet::new(Instant::now()),
+            overdue: Overdue::default(),
         }
     }
 
@@ -153,13 +170,31 @@ impl Host {
 
     /// One of its frames was hedged: until that is answered, others are preferred.
     pub(crate) fn owes(&self) -> Owing {
-        self.shared.owed.fetch_add(1, Ordering::Relaxed);
+        if self.shared.owed.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.shared.quiet.begin(self.lane.datagrams(), Instant::now());
+        }
         Owing(Arc::clone(&self.shared))
     }
 
     /// Whether it has not answered a frame that was hedged.
     pub(crate) fn is_behind(&self) -> bool {
         self.shared.owed.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits until nothing at all has come from it for too long: since a frame of it was hedged, or since now.
+    pub(crate) async fn falls_quiet(&self) {
+        let most = if self.is_behind() { QUIET_BEHIND } else { QUIET };
+        if !self.is_behind() {
+            self.shared.quiet.begin(self.lane.datagrams(), Instant::now());
+        }
+        let most = most + 3 * self.lane.rtt();
+        loop {
+            let left = most.saturating_sub(self.shared.quiet.lasts(self.lane.datagrams(), Instant::now()));
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
     }
 
     /// Millions of bytes of weights that it gets through in a second; nothing before its first reply.

@@ -313,6 +313,12 @@ impl RouterLane {
         self.shared.connection.rtt()
     }
 
+    /// How many UDP datagrams have come on this lane's connection, acknowledgements among them.
+    #[must_use]
+    pub fn datagrams(&self) -> u64 {
+        self.shared.connection.stats().udp_rx.datagrams
+    }
+
     /// Tells the node that the router is going away in good order.
     ///
     /// # Errors

@@ -71,14 +71,16 @@ pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
 
 async fn decode(model: Option<&Path>, (tokens, repeats): (u32, u32), layout: Layout, json: bool) -> Outcome {
     let checkpoint = checkpoint(model)?;
-    let network = Box::pin(Throwaway::start(model, &checkpoint, layout)).await?;
+    fits(&checkpoint, PROMPT.len(), tokens)?;
     let (mut alone, mut through) = (Vec::new(), Vec::new());
-    for _ in 0..repeats.max(1) {
-        alone.push(local(&checkpoint, tokens)?);
-        through.push(rate(&network, prompt(checkpoint.config().vocab), (1, tokens)).await?);
-    }
-    let added = network.added_rtt();
-    network.stop().await?;
+    let measure = async |network: &Throwaway| {
+        for _ in 0..repeats {
+            alone.push(local(&checkpoint, tokens).await?);
+            through.push(rate(network, prompt(checkpoint.config().vocab), (1, tokens)).await?);
+        }
+        Ok(network.added_rtt())
+    };
+    let added = Box::pin(Throwaway::during(model, &checkpoint, layout, measure)).await?;
     let (alone, through, nodes) = (median(alone), median(through), layout.nodes);
     let ceiling = added.map(|rtt| Ceiling::of(&checkpoint, rtt, alone));
     let ratio = through / ceiling.as_ref().map_or(alone, |ceiling| ceiling.tokens_per_s);
@@ -124,19 +126,21 @@ impl Ceiling {
 /// Tokens per second of all together, by how many prompts are continued at one time.
 async fn batch(model: Option<&Path>, (tokens, repeats): (u32, u32), layout: Layout, json: bool) -> Outcome {
     let checkpoint = checkpoint(model)?;
-    let network = Box::pin(Throwaway::start(model, &checkpoint, layout)).await?;
+    fits(&checkpoint, PROMPT.len(), tokens)?;
     let mut rates = BATCHES.map(|_| Vec::new());
-    // The first pass warms all up and is thrown away; the others take turns, so that all see the same machine.
-    for pass in 0..=repeats.max(1) {
-        for (batch, rates) in BATCHES.iter().zip(&mut rates) {
-            let rate = rate(&network, prompt(checkpoint.config().vocab), (*batch, tokens)).await?;
-            if pass > 0 {
-                rates.push(rate);
+    let measure = async |network: &Throwaway| {
+        // The first pass warms all up and is thrown away; the others take turns, so that all see the same machine.
+        for pass in 0..=repeats {
+            for (batch, rates) in BATCHES.iter().zip(&mut rates) {
+                let rate = rate(network, prompt(checkpoint.config().vocab), (*batch, tokens)).await?;
+                if pass > 0 {
+                    rates.push(rate);
+                }
             }
         }
-    }
-    let rtt_us = network.added_rtt().map(|rtt| rtt.as_secs_f64() * 1e6);
-    network.stop().await?;
+        Ok(network.added_rtt().map(|rtt| rtt.as_secs_f64() * 1e6))
+    };
+    let rtt_us = Box::pin(Throwaway::during(model, &checkpoint, layout, measure)).await?;
     let rates: Vec<f64> = rates.into_iter().map(median).collect();
     let one = rates.first().copied().unwrap_or(f64::NAN);
     let most = rates.last().copied().unwrap_or(f64::NAN);
@@ -177,7 +181,27 @@ fn prompt(vocabulary: usize) -> [u32; 8] {
     PROMPT.map(|id| id.checked_rem(size).unwrap_or(id))
 }
 
-fn local(checkpoint: &Checkpoint, tokens: u32) -> Result<f64, Failure> {
+/// Whether a model has so many positions.
+fn fits(checkpoint: &Checkpoint, prompt: usize, tokens: u32) -> Outcome {
+    let wanted = prompt.saturating_add(usize::try_from(tokens).unwrap_or(usize::MAX));
+    let context = checkpoint.config().context;
+    if wanted <= context {
+        return Ok(());
+    }
+    Err(Failure::wrong_use(format!(
+        "--tokens is {tokens}, with a prompt of {prompt}; the model {:?} has {context} positions",
+        checkpoint.name()
+    )))
+}
+
+/// Tokens per second in this process; beside the caller, so that a signal need not wait for it.
+async fn local(checkpoint: &Arc<Checkpoint>, tokens: u32) -> Result<f64, Failure> {
+    let checkpoint = Arc::clone(checkpoint);
+    let measured = tokio::task::spawn_blocking(move || locally(&checkpoint, tokens)).await;
+    measured.map_err(Failure::store)?
+}
+
+fn locally(checkpoint: &Checkpoint, tokens: u32) -> Result<f64, Failure> {
     let decoder = Decoder::load(checkpoint).map_err(Failure::store)?;
     let bank = ExpertBank::load(checkpoint, checkpoint.config().all_experts()).map_err(Failure::store)?;
     let start = Instant::now();
@@ -191,6 +215,8 @@ fn local(checkpoint: &Checkpoint, tokens: u32) -> Result<f64, Failure> {
 /// A prompt at once, and the same positions one by one.
 fn prefill(model: Option<&Path>, (tokens, repeats): (u32, u32), json: bool) -> Outcome {
     let checkpoint = checkpoint(model)?;
+    // One by one there is a token before them.
+    fits(&checkpoint, 1, tokens)?;
     let decoder = Decoder::load(&checkpoint).map_err(Failure::store)?;
     let bank = ExpertBank::load(&checkpoint, checkpoint.config().all_experts()).map_err(Failure::store)?;
     let known = u32::try_from(checkpoint.config().vocab).unwrap_or(u32::MAX).max(1);
@@ -201,7 +227,7 @@ fn prefill(model: Option<&Path>, (tokens, repeats): (u32, u32), json: bool) -> O
     let start = Instant::now();
     let clock = || nanos(start);
     let (mut at_once, mut one_by_one) = (Vec::new(), Vec::new());
-    for _ in 0..repeats.max(1) {
+    for _ in 0..repeats {
         let rate = bench::prefill(&decoder, &mut &bank, &ids, &clock).map_err(Failure::wrong_use)?;
         at_once.push(rate.per_second());
         let rate =

@@ -55,10 +55,9 @@ async fn logits(
         Some(n) => {
             let by_expert = spread == Spread::Experts;
             let layout = Layout { nodes: n, by_expert, rtt: None, within: false };
-            let network = Box::pin(Throwaway::start(Some(dir), &checkpoint, layout)).await?;
-            let rows = network.router.logits(tokens).await.map_err(Failure::refused);
-            network.stop().await?;
-            rows?
+            let logits =
+                async |network: &Throwaway| network.router.logits(tokens).await.map_err(Failure::refused);
+            Box::pin(Throwaway::during(Some(dir), &checkpoint, layout, logits)).await?
         }
     };
     let lines: Vec<&[f32]> = rows.iter().collect();

@@ -106,6 +106,12 @@ fn checkpoints(folders: &[PathBuf]) -> Result<Vec<Arc<Checkpoint>>, Failure> {
 /// Opens a checkpoint folder, or the embedded model where none is named.
 pub(crate) fn checkpoint(folder: Option<&Path>) -> Result<Arc<Checkpoint>, Failure> {
     let opened = match folder {
+        Some(folder) if !folder.exists() => {
+            return Err(Failure::store(anyhow::anyhow!(
+                "there is no {}; name a checkpoint folder, split folder or GGUF file",
+                folder.display()
+            )));
+        }
         Some(folder) => Checkpoint::open(folder),
         None => Checkpoint::guide(),
     };

@@ -1,7 +1,10 @@
 //! `kill -9` while an answer runs: of one node, of the only node, of everything.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use counterfoil_spec::encode::from_canonical;
+use counterfoil_spec::receipt::ReceiptBody;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -31,7 +34,6 @@ fn the_death_of_one_of_two_nodes_changes_nothing_in_the_answer() {
     let program = home.run(&[&endless]);
     let want = stream(program.address(), None, &long()).rest();
     assert_eq!((want.finish.as_deref(), want.done), (Some("length"), true));
-    home.wait_until_published();
     let (told, killed) = kill_a_node_meanwhile(&program, None);
     assert_eq!((&told.text, &told.usage, &told.error), (&want.text, &want.usage, &Value::Null));
     assert_eq!((told.finish.as_deref(), told.done), (Some("length"), true));
@@ -39,7 +41,7 @@ fn the_death_of_one_of_two_nodes_changes_nothing_in_the_answer() {
     let ended = u128::from(entry["body"]["payload"]["payload"]["ended"].as_u64().unwrap());
     assert!(ended > killed, "the answer was over before the node was killed");
     program.stop();
-    home.assert_logs_verify();
+    home.assert_logs_verify_after_a_kill();
 }
 
 #[test]
@@ -48,7 +50,6 @@ fn a_node_that_dies_after_it_receipted_is_credited_for_that_and_its_receipt_stan
     let endless = home.endless_model();
     let program = home.run(&[&endless]);
     let question = streamed(&json!({ "model": "endless", "max_tokens": 450 }));
-    home.wait_until_published();
     let mut answer = stream(program.address(), None, &question);
     // Every 256 tokens a node signs what it did so far.
     let mut text = answer.texts(300);
@@ -64,7 +65,51 @@ fn a_node_that_dies_after_it_receipted_is_credited_for_that_and_its_receipt_stan
     assert_eq!(inference["works"].as_array().unwrap().len(), 2, "{inference}");
     assert!(inference["unreceipted"].as_u64().unwrap() > 0, "{inference}");
     program.stop();
+    home.assert_logs_verify_after_a_kill();
+}
+
+#[test]
+fn a_node_that_was_stopped_hands_its_receipt_in_late_and_it_is_logged_and_earns_nothing() {
+    let home = Home::new();
+    let endless = home.endless_model();
+    let program = home.run(&[&endless]);
+    let question = streamed(&json!({ "model": "endless", "max_tokens": 80 }));
+    let want = stream(program.address(), None, &question).rest();
+    let mut answer = stream(program.address(), None, &question);
+    let mut text = answer.texts(40);
+    kill_process(program.node(0), Signal::STOP).unwrap();
+    let told = answer.rest();
+    text += &told.text;
+    assert_eq!((&text, told.done), (&want.text, true));
+    let index = told.own["entry"].as_u64().unwrap();
+    let inference = home.entry(index)["body"]["payload"]["payload"].take();
+    assert_eq!(inference["works"].as_array().unwrap().len(), 1, "{inference}");
+    let unreceipted = inference["unreceipted"].as_u64().unwrap();
+    assert!(unreceipted > 0, "{inference}");
+    kill_process(program.node(0), Signal::CONT).unwrap();
+    home.wait_for_entries(index + 2);
+    let late = home.entry(index + 1)["body"]["payload"].take();
+    assert_eq!(late["kind"], "work", "{late}");
+    let digits: Vec<char> = late["payload"]["receipt"]["body"].as_str().unwrap().chars().collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap();
+    let body: Vec<u8> = digits.chunks(2).map(byte).collect();
+    let body: ReceiptBody = from_canonical(&body, body.len()).unwrap();
+    assert_eq!(body.forwards, unreceipted);
+    // It owes the router nothing and the router owes it nothing: it is asked again.
+    let again = stream(program.address(), None, &question).rest();
+    assert_eq!((again.text, again.error), (want.text, Value::Null));
+    program.stop();
     home.assert_logs_verify();
+    // Three answers of two nodes, each receipt in the router's log and in its node's.
+    assert_eq!(home.payloads("work").len(), 6);
+    let works = |log: &Path| {
+        let at = log.display().to_string();
+        let size = home.json(&["audit", "verify", "--log-dir", &at])["committed"].as_u64().unwrap();
+        let shown = (0..size).map(|i| home.json(&["audit", "show", &i.to_string(), "--log-dir", &at]));
+        shown.filter(|entry| entry["body"]["payload"]["kind"] == "work").count()
+    };
+    let own = home.logs().into_iter().filter(|log| log.starts_with(home.path().join("nodes")));
+    assert_eq!(own.map(|log| works(&log)).collect::<Vec<_>>(), [3, 3]);
 }
 
 #[test]
@@ -73,7 +118,6 @@ fn the_death_of_the_only_node_ends_the_answer_with_an_error_and_costs_nothing() 
     let endless = home.endless_model();
     let program = home.run(&[&endless, "--nodes", "1", "--replicas", "1"]);
     let account = home.account();
-    home.wait_until_published();
     let (told, _) = kill_a_node_meanwhile(&program, Some(&account.key));
     assert_eq!((told.finish, told.done, told.own), (None, false, Value::Null));
     assert_eq!(told.error["type"], "server_error", "{}", told.error);
@@ -84,7 +128,7 @@ fn the_death_of_the_only_node_ends_the_answer_with_an_error_and_costs_nothing() 
     assert_eq!((&inferences[0]["finish"], &inferences[0]["debits"]), (&json!("failed"), &json!([])));
     assert_eq!(inferences[0]["failed_node"], program.ready["nodes"][0]["node_id"]);
     program.stop();
-    home.assert_logs_verify();
+    home.assert_logs_verify_after_a_kill();
 }
 
 #[test]

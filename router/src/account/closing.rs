@@ -6,7 +6,7 @@ use std::time::Duration;
 use counterfoil_audit::NewEntry;
 use counterfoil_audit::cost::evidence;
 use counterfoil_consent::{ReceiptFault, check_node_half, countersign};
-use counterfoil_session::RouterLane;
+use counterfoil_session::{LaneError, RouterLane};
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::limits::RECEIPT_INCLUDE_MS;
 use counterfoil_spec::message::{CloseSlot, NodeReceipt, ReceiptAck};
@@ -17,6 +17,7 @@ use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Gone;
+use super::overdue::Awaited;
 use crate::desk::Desk;
 use crate::registry::Host;
 use crate::work::{Order, Party};
@@ -40,7 +41,7 @@ pub(super) struct Closed {
 }
 
 /// Closes a request's orders and adds the router's half to what its nodes hand in.
-pub(super) async fn close_all(desk: &Desk, parties: Vec<Party>, cancelled: bool) -> Closed {
+pub(super) async fn close_all(desk: &Desk, request: Serial, parties: Vec<Party>, cancelled: bool) -> Closed {
     let (mut orders, mut places) = (Vec::new(), Vec::new());
     let mut gone = Vec::new();
     for party in parties {
@@ -55,7 +56,7 @@ pub(super) async fn close_all(desk: &Desk, parties: Vec<Party>, cancelled: bool)
         owed.extend(Arc::clone(&host.shared.settling).acquire_owned().await.ok());
     }
     let used = orders.iter().map(|(_, o)| o.used).sum::<u64>() + gone.iter().map(|g| g.used).sum::<u64>();
-    let closings = orders.iter().map(|(host, order)| close(desk, host, order, cancelled));
+    let closings = orders.iter().map(|(host, order)| close(desk, (request, host, order), cancelled));
     let mut settled: Vec<Settled> = join_all(closings).await.into_iter().flatten().collect();
     drop(places);
     settled.sort_by_key(|s| s.body.node);
@@ -91,38 +92,61 @@ pub(super) fn unwritten(settled: &[Settled]) {
     }
 }
 
-async fn close(desk: &Desk, host: &Host, order: &Order, cancelled: bool) -> Option<Settled> {
+async fn close(
+    desk: &Desk,
+    (request, host, order): (Serial, &Host, &Order),
+    cancelled: bool,
+) -> Option<Settled> {
     let (lane, cti) = (&host.lane, host.cti());
-    let asked = lane.close(CloseSlot { slot: order.slot, used: order.used, cancelled });
-    let handed = match asked {
-        Ok(answer) => tokio::select! {
-            biased;
-            answer = tokio::time::timeout(RECEIPT_TIMEOUT, answer) => match answer {
-                Ok(Ok(receipt)) => Some(receipt),
-                Ok(Err(e)) => {
-                    tracing::warn!(node = %lane.node(), error = %e, "no receipt");
-                    None
-                }
-                Err(_) => {
-                    tracing::warn!(node = %lane.node(), "no receipt within {RECEIPT_TIMEOUT:?}");
-                    None
-                }
-            },
-            // An answer does not wait for the receipt of a node that let it wait too long; its last interim one counts.
-            () = silent(host) => {
-                tracing::warn!(node = %lane.node(), "no receipt of a node that has fallen silent");
-                None
-            }
-        },
+    // Before the node can answer: what comes once nobody waits any more is looked for there.
+    host.shared.overdue.keep(Awaited { request, cti, order: order.clone() });
+    let handed = match lane.close(CloseSlot { slot: order.slot, used: order.used, cancelled }) {
+        Ok(answer) => last_receipt(host, answer).await,
         Err(e) => {
             tracing::warn!(node = %lane.node(), error = %e, "the order could not be closed");
-            None
+            Handed::Nothing
         }
     };
-    // A node that died is credited with what it had receipted on the way.
-    let handed = handed.map_or_else(|| lane.interim_receipts(order.slot), |last| vec![last]);
+    let may_come = matches!(handed, Handed::NotYet);
+    let halves = match handed {
+        Handed::Last(receipt) => vec![receipt],
+        // A node that died is credited with what it had receipted on the way.
+        Handed::NotYet | Handed::Nothing => lane.interim_receipts(order.slot),
+    };
     lane.forget(order.slot);
-    handed.iter().find_map(|half| countersigned(desk, lane, cti, order, half))
+    let settled = halves.iter().find_map(|half| countersigned(desk, lane, cti, order, half));
+    if settled.is_some() || !may_come {
+        host.shared.overdue.take(&order.serial);
+    }
+    settled
+}
+
+/// What came of waiting for a node's last receipt.
+enum Handed {
+    Last(NodeReceipt),
+    NotYet,
+    Nothing,
+}
+
+/// Waits for a node's last receipt. An answer does not wait for that of a node that let it wait too long: its last
+/// interim one counts.
+async fn last_receipt(host: &Host, answer: impl Future<Output = Result<NodeReceipt, LaneError>>) -> Handed {
+    let node = host.node();
+    let missing = tokio::select! {
+        biased;
+        came = answer => match came {
+            Ok(receipt) => return Handed::Last(receipt),
+            Err(e) => {
+                tracing::warn!(%node, error = %e, "no receipt");
+                return Handed::Nothing;
+            }
+        },
+        () = tokio::time::sleep(RECEIPT_TIMEOUT) => "it took too long",
+        () = host.falls_quiet() => "nothing comes from its node",
+        () = silent(host) => "its node has fallen silent",
+    };
+    tracing::warn!(%node, why = missing, "a receipt is not waited for");
+    Handed::NotYet
 }
 
 /// Waits until a node has fallen silent, and for its receipt a little longer.

@@ -24,21 +24,24 @@ pub(super) async fn run(
     json: bool,
 ) -> Outcome {
     let checkpoint = checkpoint(model)?;
-    let network = Box::pin(Throwaway::start(model, &checkpoint, layout)).await?;
+    super::fits(&checkpoint, super::PROMPT.len(), tokens)?;
     let prompt = Prompt { ids: prompt(checkpoint.config().vocab).to_vec(), more: tokens };
     let (mut evidence_us, mut all_us, mut shares) = (Vec::new(), Vec::new(), Vec::new());
-    for turn in 0..=repeats {
-        let count = Count::begin();
-        let trial = network.router.continue_all(std::slice::from_ref(&prompt)).await;
-        trial.continued.into_iter().try_for_each(|done| done.map(drop)).map_err(Failure::refused)?;
-        let (evidence, all) = count.taken();
-        if turn > 0 {
-            evidence_us.push(evidence.as_secs_f64() * 1e6);
-            all_us.push(all.as_secs_f64() * 1e6);
-            shares.push(evidence.as_secs_f64() / all.as_secs_f64());
+    let measure = async |network: &Throwaway| {
+        for turn in 0..=repeats {
+            let count = Count::begin();
+            let trial = network.router.continue_all(std::slice::from_ref(&prompt)).await;
+            trial.continued.into_iter().try_for_each(|done| done.map(drop)).map_err(Failure::refused)?;
+            let (evidence, all) = count.taken();
+            if turn > 0 {
+                evidence_us.push(evidence.as_secs_f64() * 1e6);
+                all_us.push(all.as_secs_f64() * 1e6);
+                shares.push(evidence.as_secs_f64() / all.as_secs_f64());
+            }
         }
-    }
-    network.stop().await?;
+        Ok(())
+    };
+    Box::pin(Throwaway::during(model, &checkpoint, layout, measure)).await?;
     let (evidence_us, all_us, ratio) = (median(evidence_us), median(all_us), median(shares));
     if json {
         output::json(&json!({

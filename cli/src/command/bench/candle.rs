@@ -7,7 +7,7 @@ use std::time::Instant;
 use counterfoil_model::{Arithmetic, Decoder, ExpertBank, Threads, bench};
 use serde_json::json;
 
-use super::{kernel, median, nanos, prompt};
+use super::{PROMPT, fits, kernel, median, nanos, prompt};
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
 use crate::output;
@@ -20,9 +20,10 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn open(model: Option<&Path>, arithmetic: Arithmetic) -> Result<Self, Failure> {
+    fn open(model: Option<&Path>, tokens: u32, arithmetic: Arithmetic) -> Result<Self, Failure> {
         let opened = Arc::into_inner(checkpoint(model)?);
         let checkpoint = opened.ok_or_else(|| Failure::store(anyhow::anyhow!("the model is in use")))?;
+        fits(&checkpoint, PROMPT.len(), tokens)?;
         let checkpoint = &checkpoint.with_arithmetic(arithmetic);
         let decoder = Decoder::load(checkpoint).map_err(Failure::store)?;
         let bank = ExpertBank::load(checkpoint, checkpoint.config().all_experts()).map_err(Failure::store)?;
@@ -40,10 +41,10 @@ impl Loaded {
 /// Measures both in turn; the first turn warms up and is thrown away.
 pub(super) fn run(model: Option<&Path>, (tokens, repeats): (u32, u32), json: bool) -> Outcome {
     kernel::with_candle_threads(|| {
-        let ours = Loaded::open(model, Arithmetic::Canonical)?;
-        let theirs = Loaded::open(model, Arithmetic::Candle)?;
+        let ours = Loaded::open(model, tokens, Arithmetic::Canonical)?;
+        let theirs = Loaded::open(model, tokens, Arithmetic::Candle)?;
         let (mut mine, mut candles) = (Vec::new(), Vec::new());
-        for turn in 0..=repeats.max(1) {
+        for turn in 0..=repeats {
             let (one, other) = (ours.rate(tokens)?, theirs.rate(tokens)?);
             if turn > 0 {
                 mine.push(one);

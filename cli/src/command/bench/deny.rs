@@ -48,17 +48,19 @@ struct Times {
 
 pub(super) async fn run(plan: Plan, json: bool) -> Outcome {
     let layout = Layout { nodes: plan.nodes, by_expert: true, rtt: None, within: false };
-    let network = Box::pin(Throwaway::start(None, &checkpoint(None)?, layout)).await?;
-    let identity = network.enrolled("lanes").await?;
     let mut times = Times::default();
-    // The first round warms all up and is thrown away.
-    for round in 0..=plan.rounds.max(1) {
-        let found = Box::pin(measured(&network, &identity, plan)).await?;
-        if round > 0 {
-            times.add(found);
+    let measure = async |network: &Throwaway| {
+        let identity = network.enrolled("lanes").await?;
+        // The first round warms all up and is thrown away.
+        for round in 0..=plan.rounds {
+            let found = Box::pin(measured(network, &identity, plan)).await?;
+            if round > 0 {
+                times.add(found);
+            }
         }
-    }
-    network.stop().await?;
+        Ok(())
+    };
+    Box::pin(Throwaway::during(None, &checkpoint(None)?, layout, measure)).await?;
     tell(plan, times, json);
     Ok(())
 }

@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{median, prompt};
+use super::{PROMPT, fits, median, prompt};
 use crate::client::{Client, events, refusal, whole};
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
@@ -48,26 +48,35 @@ pub(super) async fn run(
     json: bool,
 ) -> Outcome {
     let checkpoint = checkpoint(model)?;
-    let network = Box::pin(Throwaway::start(model, &checkpoint, layout)).await?;
-    let client = Client::new(&format!("http://{}", network.router.http_addr()), None)?;
+    fits(&checkpoint, PROMPT.len(), tokens)?;
+    checkpoint.vocabulary().map_err(|e| {
+        let name = checkpoint.name();
+        Failure::wrong_use(format!(
+            "words cannot be put to the model {name:?}: {e}; `counterfoil bench batch` needs no tokenizer"
+        ))
+    })?;
     let first = prompt(checkpoint.config().vocab);
     let mut all = AT_ONCE.map(|_| Figures::default());
-    for turn in 0..=repeats.max(1) {
-        for (requests, figures) in AT_ONCE.iter().zip(&mut all) {
-            let began = Instant::now();
-            let asked = (0..*requests).map(|_| ask(&client, checkpoint.name(), tokens));
-            let answers = try_join_all(asked).await?;
-            let over_http = rate(&answers, began.elapsed());
-            let without = without_http(&network, first, &answers).await?;
-            if turn > 0 {
-                figures.tokens_per_s.push(over_http);
-                figures.without_tokens_per_s.push(without);
-                figures.first_ms.extend(answers.iter().map(|a| a.first.as_secs_f64() * 1e3));
-                figures.whole_ms.extend(answers.iter().map(|a| a.whole.as_secs_f64() * 1e3));
+    let measure = async |network: &Throwaway| {
+        let client = Client::new(&format!("http://{}", network.router.http_addr()), None)?;
+        for turn in 0..=repeats {
+            for (requests, figures) in AT_ONCE.iter().zip(&mut all) {
+                let began = Instant::now();
+                let asked = (0..*requests).map(|_| ask(&client, checkpoint.name(), tokens));
+                let answers = try_join_all(asked).await?;
+                let over_http = rate(&answers, began.elapsed());
+                let without = without_http(network, first, &answers).await?;
+                if turn > 0 {
+                    figures.tokens_per_s.push(over_http);
+                    figures.without_tokens_per_s.push(without);
+                    figures.first_ms.extend(answers.iter().map(|a| a.first.as_secs_f64() * 1e3));
+                    figures.whole_ms.extend(answers.iter().map(|a| a.whole.as_secs_f64() * 1e3));
+                }
             }
         }
-    }
-    network.stop().await?;
+        Ok(())
+    };
+    Box::pin(Throwaway::during(model, &checkpoint, layout, measure)).await?;
     print(&all.map(Found::of), (tokens, repeats, layout.nodes), json);
     Ok(())
 }

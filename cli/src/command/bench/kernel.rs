@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{median, nanos};
 use crate::exit::{Failure, Outcome};
 use crate::output;
+use crate::supervise::follow_parent;
 
 /// What is multiplied, and how often.
 pub(super) struct Plan {
@@ -27,6 +28,14 @@ pub(super) fn run(plan: &Plan, json: bool) -> Outcome {
 /// Does something where candle has as many threads as this program, in a process that is started so where this one is not.
 pub(super) fn with_candle_threads(measure: impl FnOnce() -> Outcome) -> Outcome {
     let threads = Threads::of_process().count();
+    if let Ok(parent) = std::env::var(STARTED_FOR_IT) {
+        follow_parent()?;
+        // It may have ended before.
+        if std::os::unix::process::parent_id().to_string() != parent {
+            return Err(Failure::interrupted("the process that this one measures for is gone"));
+        }
+        return measure();
+    }
     if std::env::var(CANDLE_THREADS).is_ok_and(|set| set == threads.to_string()) {
         return measure();
     }
@@ -36,11 +45,12 @@ pub(super) fn with_candle_threads(measure: impl FnOnce() -> Outcome) -> Outcome 
         .env(CANDLE_THREADS, threads.to_string())
         .env("RAYON_NUM_THREADS", threads.to_string())
         .env("COUNTERFOIL_THREADS", threads.to_string())
+        .env(STARTED_FOR_IT, std::process::id().to_string())
         .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::store(anyhow::anyhow!("the measurement ended: {status}")))
+    match status.code().map(u8::try_from) {
+        Some(Ok(0)) => Ok(()),
+        Some(Ok(code)) => Err(Failure::told(code)),
+        _ => Err(Failure::store(anyhow::anyhow!("the measurement ended: {status}"))),
     }
 }
 
@@ -79,7 +89,7 @@ fn one(plan: &Plan, dtype: ElementType, rows: usize) -> Result<Value, Failure> {
     let start = Instant::now();
     let clock = || nanos(start);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..plan.repeats.max(1) {
+    for _ in 0..plan.repeats {
         ours.push(products.ours(1, &clock).map_err(Failure::wrong_use)?.nanos as f64 / 1e3);
         theirs.push(products.candle(1, &clock).map_err(Failure::wrong_use)?.nanos as f64 / 1e3);
     }
@@ -89,6 +99,8 @@ fn one(plan: &Plan, dtype: ElementType, rows: usize) -> Result<Value, Failure> {
     }))
 }
 
+/// The process that a person started, in the one that it started: they end together.
+const STARTED_FOR_IT: &str = "COUNTERFOIL_BENCH_SUPERVISED";
 const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
 /// So much of each type that it does not stay in the processor's caches.
 const WEIGHT_BYTES: usize = 96 << 20;

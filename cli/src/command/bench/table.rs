@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use counterfoil_model::{Decoder, ExpertBank, Inventory, Threads, bench};
 
-use super::{nanos, prompt};
+use super::{fits, nanos, prompt};
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 
 /// Positions of the prompt.
-const PROMPT: u32 = 128;
+const PROMPT: usize = 128;
 const MIB: f64 = 1024.0 * 1024.0;
 const GIB: f64 = 1024.0 * MIB;
 
@@ -23,15 +23,16 @@ pub(super) fn run(model: Option<&Path>, (tokens, repeats): (u32, u32), json: boo
     }
     let found = model.map_or_else(Inventory::guide, Inventory::open).map_err(Failure::store)?;
     let checkpoint = checkpoint(model)?;
+    fits(&checkpoint, PROMPT, tokens)?;
     let decoder = Decoder::load(&checkpoint).map_err(Failure::store)?;
     let bank = ExpertBank::load(&checkpoint, checkpoint.config().all_experts()).map_err(Failure::store)?;
     let first = prompt(checkpoint.config().vocab);
-    let ids: Vec<u32> = first.iter().copied().cycle().zip(0..PROMPT).map(|(id, _)| id).collect();
+    let ids: Vec<u32> = first.iter().copied().cycle().take(PROMPT).collect();
     let count = usize::try_from(tokens).unwrap_or(usize::MAX);
     let start = Instant::now();
     let clock = || nanos(start);
     let (mut read, mut made) = (Vec::new(), Vec::new());
-    for turn in 0..=repeats.max(1) {
+    for turn in 0..=repeats {
         let prompt = bench::prefill(&decoder, &mut &bank, &ids, &clock).map_err(Failure::wrong_use)?;
         let rest = bench::decode(&decoder, &mut &bank, &first, count, &clock).map_err(Failure::wrong_use)?;
         if turn > 0 {
@@ -46,11 +47,8 @@ pub(super) fn run(model: Option<&Path>, (tokens, repeats): (u32, u32), json: boo
         ));
     };
     of(&["model", "size", "params", "backend", "threads", "test", "t/s"].map(str::to_owned));
-    let dashes = |left: bool, width: usize| {
-        if left { "-".repeat(width) } else { format!("{}:", "-".repeat(width - 1)) }
-    };
-    of(&[(true, 30), (false, 10), (false, 10), (true, 10), (false, 7), (false, 15), (false, 20)]
-        .map(|(left, width)| dashes(left, width)));
+    let (text, number) = (|width| "-".repeat(width), |width: usize| format!("{}:", "-".repeat(width - 1)));
+    of(&[text(30), number(10), number(10), text(10), number(7), number(15), number(20)]);
     let [name, size, params] = described(&found);
     for (test, rates) in [(format!("pp{PROMPT}"), &read), (format!("tg{tokens}"), &made)] {
         let (mean, deviation) = mean(rates);
