@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     if let Some(file) = &cli.passphrase_file {
         keys::choose(file.clone());
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime(&cli.command) {
         Ok(runtime) => runtime,
         Err(e) => return Failure::store(e).report(json),
     };
@@ -52,6 +52,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => e.report(json),
     }
+}
+
+/// A node's frames come on one lane, one after the other, and its arithmetic has threads of its own: a second worker
+/// would only be woken to find nothing (router/BENCHMARKS.md). Everything else has as many as tokio takes.
+fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // The variable is tokio's own, for those who want it otherwise.
+    if matches!(command, Command::Serve(_)) && std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        builder.worker_threads(1);
+    }
+    builder.enable_all().build()
 }
 
 /// Reads flags, variables and the home's `config.toml`, in that order of precedence.

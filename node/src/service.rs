@@ -300,7 +300,7 @@ impl<'a> Service<'a> {
 
     fn closed(&mut self, close: &CloseSlot) -> Step {
         let now = (self.node.config.now)();
-        let closed = self.node.work.close(close, now);
+        let closed = evidence(|| self.node.work.close(close, now));
         self.book(now)?;
         match closed {
             Some(Ok(due)) => self.receipt(&due, true),

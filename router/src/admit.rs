@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use counterfoil_audit::cost::evidence;
 use counterfoil_identity::random;
 use counterfoil_ledger::HoldError;
 use counterfoil_model::{Ending, Sampler, StopMatcher};
@@ -70,7 +71,7 @@ pub(crate) fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
         .map_err(|e| ApiError::invalid("stop", e.to_string()))?;
     let serial = random::serial();
     let total = TokenCount(count(prompt.len()).saturating_add(max_tokens));
-    hold(desk, &engine, &job.caller, (serial, total, started))?;
+    evidence(|| hold(desk, &engine, &job.caller, (serial, total, started)))?;
     Ok(Admitted {
         engine,
         serial,

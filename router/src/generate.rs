@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use counterfoil_audit::cost::evidence;
 use counterfoil_model::{Rows, Sequence, Shown, StopMatcher, TextStream, Vocabulary};
 use counterfoil_spec::claims::Purposes;
 use counterfoil_spec::payload::FinishReason;
@@ -80,7 +81,7 @@ pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError
         started: admitted.started,
     };
     let keeper = Arc::clone(desk);
-    let kept = tokio::task::spawn_blocking(move || keeper.vault.begin(&running));
+    let kept = tokio::task::spawn_blocking(move || evidence(|| keeper.vault.begin(&running)));
     let head = ReplyHead {
         request: admitted.serial,
         created: admitted.started.0 / 1000,
@@ -93,7 +94,7 @@ pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError
         let serial = admitted.serial;
         let last = answer(&desk, admitted, &events, kept).await;
         let keeper = Arc::clone(&desk);
-        tokio::task::spawn_blocking(move || keeper.vault.end(&serial));
+        tokio::task::spawn_blocking(move || evidence(|| keeper.vault.end(&serial)));
         match &last {
             Event::Done(end) => {
                 desk.metrics.answers.one();

@@ -129,6 +129,10 @@ fn accounting_gives_the_share_of_evidence_in_all_cpu_time() {
     let (evidence, all) = (number(&found, "evidence_us"), number(&found, "all_us"));
     assert!(is_ratio(&found["ratio"], evidence, all), "{found}");
     assert!(evidence > 0.0 && evidence < all, "{found}");
+    assert_eq!(found["inferences"], true, "{found}");
+    let dbrx = repository("model/fixtures/families/dbrx-plain");
+    let args = ["accounting", "--model", &dbrx, "--tokens", "4", "--repeats", "1", "--nodes", "1"];
+    assert_eq!(bench(&args)["inferences"], false);
 }
 
 #[test]

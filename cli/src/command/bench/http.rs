@@ -22,7 +22,7 @@ const AT_ONCE: [u32; 2] = [1, 8];
 const QUESTION: &str = "What is written down about an answer, and who can check it?";
 
 /// One streamed answer.
-struct Answer {
+pub(super) struct Answer {
     /// From the request to its first text.
     first: Duration,
     /// From the request to the end of the stream: every entry is in the log.
@@ -82,7 +82,7 @@ pub(super) async fn run(
 }
 
 /// Streams one answer to its end.
-async fn ask(client: &Client, model: &str, tokens: u32) -> Result<Answer, Failure> {
+pub(super) async fn ask(client: &Client, model: &str, tokens: u32) -> Result<Answer, Failure> {
     let body = json!({
         "model": model, "max_tokens": tokens, "stream": true, "stream_options": { "include_usage": true },
         "messages": [{ "role": "user", "content": QUESTION }],
@@ -112,7 +112,11 @@ async fn ask(client: &Client, model: &str, tokens: u32) -> Result<Answer, Failur
 }
 
 /// As many prompts of as many tokens, continued by as many: tokens of the answers in a second, read and settled.
-async fn without_http(network: &Throwaway, first: [u32; 8], answers: &[Answer]) -> Result<f64, Failure> {
+pub(super) async fn without_http(
+    network: &Throwaway,
+    first: [u32; 8],
+    answers: &[Answer],
+) -> Result<f64, Failure> {
     let prompt = |(turn, answer): (usize, &Answer)| {
         let length = usize::try_from(answer.prompt_tokens).unwrap_or(usize::MAX);
         let ids = first.iter().copied().cycle().skip(turn).take(length).collect();
