@@ -54,11 +54,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// A node's frames come on one lane, one after the other, and its arithmetic has threads of its own: a second worker
-/// would only be woken to find nothing (router/BENCHMARKS.md). Everything else has as many as tokio takes.
+/// A node's frames come on one lane, one after the other, and are computed beside it: a second worker would only be
+/// woken to find nothing. Everything else has as many as there are cores. `TOKIO_WORKER_THREADS` says otherwise.
 fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    // The variable is tokio's own, for those who want it otherwise.
     if matches!(command, Command::Serve(_)) && std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
         builder.worker_threads(1);
     }

@@ -23,6 +23,7 @@ use counterfoil_spec::message::{CloseSlot, NodeMessage, Proposal, RouterMessage,
 use counterfoil_spec::payload::QuotaLease;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -258,6 +259,10 @@ impl<'a> Service<'a> {
             None => answer(&dispatch, &vec![Err(Refusal::Grant); judged.len()], Vec::new()),
             Some(bank) if reads(expert_bytes, &dispatch) <= INLINE_WEIGHT_BYTES => {
                 compute(&bank, &mut dispatch, &judged)
+            }
+            // Workers carry the transport meanwhile, and no other thread has to wake up.
+            Some(bank) if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread => {
+                tokio::task::block_in_place(|| compute(&bank, &mut dispatch, &judged))
             }
             Some(bank) => {
                 let done = tokio::task::spawn_blocking(move || {

@@ -20,6 +20,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use counterfoil_model::{Rows, Sequence};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use self::budget::Budget;
@@ -111,11 +112,17 @@ struct Turn {
 }
 
 impl Batch {
-    /// Starts a model's conductor.
+    /// Starts a model's conductor: among the router's other tasks, or on a thread of its own where its arithmetic would
+    /// hold those up. There it ends with the process at the latest.
     pub(crate) fn start(engine: Arc<Engine>, metrics: Arc<Metrics>, hedging: Hedging) -> Self {
         let (door, entrants) = mpsc::channel(MAX_AT_DOOR);
         let means = Means { engine, metrics, budget: Budget::new(hedging) };
-        tokio::spawn(conductor::conduct(means, entrants));
+        if means.engine.is_heavy() {
+            let runtime = Handle::current();
+            std::thread::spawn(move || runtime.block_on(conductor::conduct(means, entrants)));
+        } else {
+            tokio::spawn(conductor::conduct(means, entrants));
+        }
         Self { door }
     }
 

@@ -17,6 +17,8 @@ use crate::serve::StartError;
 
 /// From this many bytes of dense weights on, arithmetic is kept off the threads that answer sockets.
 const HEAVY_BYTES: u64 = 64 * 1024 * 1024;
+/// Rows that tokens of a few requests are.
+const FEW_ROWS: usize = 8;
 
 /// A loaded model.
 pub(crate) struct Engine {
@@ -139,14 +141,15 @@ impl Engine {
         (known != Some(&fresh)).then_some(fresh)
     }
 
-    /// Runs arithmetic where it does not hold up other requests.
-    pub(crate) fn compute<R>(&self, work: impl FnOnce(&Decoder) -> R) -> R {
-        if self.heavy { tokio::task::block_in_place(|| work(&self.decoder)) } else { work(&self.decoder) }
+    /// Whether its arithmetic takes so long that it has a thread of its own, and holds up nothing else.
+    pub(crate) const fn is_heavy(&self) -> bool {
+        self.heavy
     }
 
-    /// Begins what the shared experts of a layer make of rows; it goes on while their routed experts are waited for.
+    /// What the shared experts of a layer make of rows. That of many rows goes on while their routed experts are waited
+    /// for; that of a few is there sooner than another thread would be, and an answer that comes meanwhile waits.
     pub(crate) fn shared(self: &Arc<Self>, layer: u32, normed: &Arc<Rows>) -> Beside {
-        if !self.heavy || self.config().shared.is_none() {
+        if !self.heavy || self.config().shared.is_none() || normed.len() <= FEW_ROWS {
             return Beside::Done(self.decoder.shared(layer, normed));
         }
         let (engine, normed) = (Arc::clone(self), Arc::clone(normed));

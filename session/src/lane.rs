@@ -29,7 +29,7 @@ mod answering;
 mod desk;
 mod reader;
 
-use answering::Answering;
+pub use answering::Answering;
 
 pub(crate) use desk::{Desk, Filed};
 pub(crate) use reader::{Reader, RouterParts, fill, first, in_force, take as take_of_node};
@@ -189,11 +189,7 @@ impl RouterLane {
     /// # Errors
     /// [`LaneError::Frame`] where the dispatch is malformed, [`LaneError::Congested`], and from the future
     /// [`LaneError::Closed`] as soon as the lane is gone. Refused segments are in the [`Combine`].
-    pub fn dispatch(
-        &self,
-        token: &ActiveToken,
-        dispatch: &Dispatch,
-    ) -> Result<impl Future<Output = Result<Combine, LaneError>> + Send + use<>, LaneError> {
+    pub fn dispatch(&self, token: &ActiveToken, dispatch: &Dispatch) -> Result<Answering, LaneError> {
         if token.lane != self.shared.connection.stable_id() {
             return Err(self.closed_error());
         }

@@ -340,9 +340,9 @@ impl<'a> Layer<'a> {
         self.out.insert(number, Out { frame, hedge_of, due, owing, hedge: None });
         self.flights.push(Box::pin(async move {
             let landed = match tokio::time::timeout(patience, &mut answer).await {
-                Ok(combine) => {
-                    host.replied(forwards, started.elapsed());
-                    Landed::InTime(combine.map_err(Unserved::from))
+                Ok(result) => {
+                    let result = result.inspect(|_| host.replied(forwards, answer.took()));
+                    Landed::InTime(result.map_err(Unserved::from))
                 }
                 Err(_) => {
                     host.fell_silent();

@@ -46,7 +46,7 @@ pub(super) async fn round(means: &mut Means, taking: &mut Vec<Taking<'_>>) {
         if taking.is_empty() {
             return;
         }
-        let Some(feed) = engine.compute(|decoder| attend(decoder, layer, taking, &mut rows)) else { return };
+        let Some(feed) = attend(engine.decoder(), layer, taking, &mut rows) else { return };
         if let Feed::Experts { normed, routing } = feed {
             let normed = Arc::new(normed);
             let rows_as = engine.rows_as(layer);
@@ -117,7 +117,7 @@ fn each_shared(engine: &Engine, layer: u32, normed: &Rows, taking: &mut [Taking<
     let mut all = Rows::default();
     for (first, one) in firsts.into_iter().zip(taking.iter_mut()) {
         let own = normed.slice(first, first + one.count);
-        let shared = engine.compute(|decoder| decoder.shared(layer, &own));
+        let shared = engine.decoder().shared(layer, &own);
         let shared = shared.map_err(|e| one.member.fail(e)).ok().flatten();
         // All are of one width.
         let _ = all.append(&shared.unwrap_or_else(|| Rows::zeros(one.count, normed.width())));
@@ -142,7 +142,7 @@ fn logits(engine: &Engine, taking: &mut [Taking<'_>], rows: &Rows) {
     if wanted.is_empty() {
         return;
     }
-    let together = rows.gather(&chosen).and_then(|rows| engine.compute(|decoder| decoder.logits(&rows)));
+    let together = rows.gather(&chosen).and_then(|rows| engine.decoder().logits(&rows));
     for (at, first, count) in wanted {
         let Some(one) = taking.get_mut(at) else { continue };
         let own = match &together {
@@ -151,7 +151,7 @@ fn logits(engine: &Engine, taking: &mut [Taking<'_>], rows: &Rows) {
             Err(_) => chosen
                 .get(first..first + count)
                 .map_or(Ok(Rows::default()), |own| rows.gather(own))
-                .and_then(|own| engine.compute(|decoder| decoder.logits(&own))),
+                .and_then(|own| engine.decoder().logits(&own)),
         };
         match own {
             Ok(logits) => one.member.keep(&logits),

@@ -102,7 +102,7 @@ impl Parts {
             return Err(Refusal::SessionOrder);
         }
         match self.desk.poll_answer(seq, &waiting) {
-            Poll::Ready(Some(combine)) => Ok(combine),
+            Poll::Ready(Some((combine, _))) => Ok(combine),
             _ => Err(Refusal::SessionInternal),
         }
     }

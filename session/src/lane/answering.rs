@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use crate::end::{LaneEnd, LaneError};
@@ -10,15 +11,25 @@ use crate::frame::Combine;
 
 /// Brings what came back. Dropped before that, it gives the combine up; the late answer is thrown away.
 #[derive(Debug)]
-pub(super) struct Answering {
+pub struct Answering {
     shared: Arc<Shared>,
     seq: u32,
     done: bool,
+    asked: Instant,
+    took: Duration,
 }
 
 impl Answering {
-    pub(super) const fn new(shared: Arc<Shared>, seq: u32) -> Self {
-        Self { shared, seq, done: false }
+    /// What was just sent.
+    pub(super) fn new(shared: Arc<Shared>, seq: u32) -> Self {
+        Self { shared, seq, done: false, asked: Instant::now(), took: Duration::ZERO }
+    }
+
+    /// How long the combine that this has brought took to come; whoever asks for it may have done something else
+    /// meanwhile. Nothing before it was brought.
+    #[must_use]
+    pub const fn took(&self) -> Duration {
+        self.took
     }
 }
 
@@ -27,9 +38,12 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = self.shared.desk.poll_answer(self.seq, cx);
-        polled.map(|combine| {
+        polled.map(|answer| {
             self.done = true;
-            combine.ok_or_else(|| {
+            if let Some((_, came)) = &answer {
+                self.took = came.saturating_duration_since(self.asked);
+            }
+            answer.map(|(combine, _)| combine).ok_or_else(|| {
                 // The lane's end is noted before those who wait are told.
                 let end = self.shared.ended.borrow().clone();
                 let end = end.unwrap_or_else(|| LaneEnd::Lost("unknown".into()));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use counterfoil_consent::Permit;
 use counterfoil_spec::limits::MAX_OPEN_REQUESTS;
@@ -90,8 +91,8 @@ impl Desk {
         answered.map(|waker| waker.map(Waker::wake)).is_ok()
     }
 
-    /// The combine of a dispatch, or `None` once the lane is over.
-    pub(crate) fn poll_answer(&self, seq: u32, cx: &Context<'_>) -> Poll<Option<Combine>> {
+    /// The combine of a dispatch with when it came, or `None` once the lane is over.
+    pub(crate) fn poll_answer(&self, seq: u32, cx: &Context<'_>) -> Poll<Option<(Combine, Instant)>> {
         self.locked().calls.poll(seq, cx)
     }
 

@@ -21,6 +21,24 @@ async fn rows_come_back_to_the_task_that_sent_them() {
 }
 
 #[tokio::test]
+async fn how_long_a_combine_took_does_not_depend_on_when_it_is_asked_for() {
+    let mut pair = connected().await;
+    let token = consented(&mut pair).await;
+    let started = std::time::Instant::now();
+    let mut answer = pair.router.dispatch(&token, &one_row(1.0)).unwrap();
+    let one = asked(&mut pair.node).await;
+    pair.node.answer(&one, &echo(&one_row(1.0))).unwrap();
+    // What comes after it on the same lane is there, so it is there too.
+    let next = pair.router.dispatch(&token, &one_row(2.0)).unwrap();
+    let two = asked(&mut pair.node).await;
+    pair.node.answer(&two, &echo(&one_row(2.0))).unwrap();
+    next.await.unwrap();
+    let there = started.elapsed();
+    assert_eq!((&mut answer).await.unwrap().values, [1.0, -1.0]);
+    assert!(std::time::Duration::ZERO < answer.took() && answer.took() <= there);
+}
+
+#[tokio::test]
 async fn a_combine_after_the_caller_left_is_thrown_away() {
     let mut pair = connected().await;
     let token = consented(&mut pair).await;

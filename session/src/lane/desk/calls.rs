@@ -2,6 +2,7 @@
 //! call allocates nothing.
 
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use crate::frame::{Combine, Dispatch};
 use crate::lane::MAX_IN_FLIGHT;
@@ -41,8 +42,8 @@ enum State {
     Waiting,
     /// Its caller has left; the combine may still come and is thrown away.
     Left,
-    /// Not yet taken by its caller.
-    Answered(Combine),
+    /// Not yet taken by its caller; with when it came.
+    Answered(Combine, Instant),
     /// The lane is over; its caller has not been told yet.
     Over,
 }
@@ -78,7 +79,7 @@ impl Calls {
         match place.state {
             State::Waiting if combine.answers(&place.asked) => {
                 let next = self.spare.pop().unwrap_or_default();
-                place.state = State::Answered(std::mem::replace(combine, next));
+                place.state = State::Answered(std::mem::replace(combine, next), Instant::now());
                 Ok(place.waker.take())
             }
             State::Left if combine.answers(&place.asked) => {
@@ -89,8 +90,8 @@ impl Calls {
         }
     }
 
-    /// What has become of a dispatch: its combine, or `None` once the lane is over.
-    pub(crate) fn poll(&mut self, seq: u32, cx: &Context<'_>) -> Poll<Option<Combine>> {
+    /// What has become of a dispatch: its combine with when it came, or `None` once the lane is over.
+    pub(crate) fn poll(&mut self, seq: u32, cx: &Context<'_>) -> Poll<Option<(Combine, Instant)>> {
         let Some(place) = self.places.get_mut(place_of(seq)).filter(|p| p.seq == seq) else {
             return Poll::Ready(None);
         };
@@ -102,9 +103,9 @@ impl Calls {
                 }
                 Poll::Pending
             }
-            State::Answered(combine) => {
+            State::Answered(combine, came) => {
                 self.leave_place(seq);
-                Poll::Ready(Some(combine))
+                Poll::Ready(Some((combine, came)))
             }
             State::Over => {
                 self.leave_place(seq);
@@ -125,7 +126,7 @@ impl Calls {
                 place.state = State::Left;
                 place.waker = None;
             }
-            State::Answered(combine) => {
+            State::Answered(combine, _) => {
                 self.leave_place(seq);
                 self.restore(combine);
             }
@@ -161,7 +162,7 @@ impl Calls {
                     let seq = place.seq;
                     self.leave_place(seq);
                 }
-                State::Free | State::Answered(_) | State::Over => {}
+                State::Free | State::Answered(..) | State::Over => {}
             }
         }
         wakers
@@ -196,7 +197,7 @@ mod tests {
     }
 
     fn poll(calls: &mut Calls, seq: u32) -> Poll<Option<Combine>> {
-        calls.poll(seq, &Context::from_waker(Waker::noop()))
+        calls.poll(seq, &Context::from_waker(Waker::noop())).map(|answer| answer.map(|(combine, _)| combine))
     }
 
     #[test]
