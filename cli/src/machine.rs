@@ -36,7 +36,7 @@ pub(crate) fn share_of_memory(nodes: u32) -> Result<ByteSize, Failure> {
 }
 
 /// Memory that programs can have without swapping, within the limit of this process's control group.
-fn available_memory() -> Option<u64> {
+pub(crate) fn available_memory() -> Option<u64> {
     let available = if cfg!(target_os = "macos") {
         let said = std::process::Command::new("vm_stat").output().ok()?;
         of_vm_stat(&String::from_utf8_lossy(&said.stdout))?

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
-use counterfoil_model::Threads;
+use counterfoil_model::{Residence, Threads};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
@@ -38,6 +38,10 @@ fn main() -> ExitCode {
     if let Some(threads) = cli.threads {
         // Nothing was computed yet, so this is the first choice.
         Threads::choose(threads);
+    }
+    if let Some(available) = machine::available_memory() {
+        // Nor was anything loaded.
+        Residence::choose(residence(&cli.command, available));
     }
     if let Some(file) = &cli.passphrase_file {
         keys::choose(file.clone());
@@ -62,6 +66,20 @@ fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
         builder.worker_threads(1);
     }
     builder.enable_all().build()
+}
+
+/// How much of the memory that is available now a command may copy weights into. Where it starts others, or was started
+/// beside others, all of them together leave some.
+fn residence(command: &Command, available: u64) -> u64 {
+    match command {
+        Command::Router(_) => available / 4,
+        Command::Serve(args) => {
+            let most = args.max_memory.map_or(available / 2, |most| most.0).min(available / 4 * 3);
+            if args.supervised { most / 2 } else { most }
+        }
+        Command::Model(_) | Command::Bench(_) => available / 2,
+        _ => 0,
+    }
 }
 
 /// Reads flags, variables and the home's `config.toml`, in that order of precedence.

@@ -14,6 +14,7 @@ use crate::layout::Laid;
 use crate::mapping::Span;
 use crate::matrix::{Matrix, Operand};
 use crate::names::{Role, Tensor};
+use crate::resident::Residence;
 use crate::rows::Rows;
 
 /// Whoever has experts' weights: the files of a checkpoint, or a store of shards.
@@ -103,7 +104,9 @@ impl FeedForward {
         layer: u32,
         expert: u16,
     ) -> Result<Self, LoadError> {
-        let [gate, up, down] = source.expert(layer, expert)?;
+        let [mut gate, mut up, mut down] = source.expert(layer, expert)?;
+        let spans = [gate.bytes, up.bytes, down.bytes];
+        [gate.bytes, up.bytes, down.bytes] = Residence::of_process().settle(spans);
         let computing = source.computing();
         let load = |part| Matrix::load_part(part, &computing);
         Ok(Self { gate: load(&gate)?, up: load(&up)?, down: load(&down)? })

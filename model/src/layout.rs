@@ -13,6 +13,7 @@ use crate::kernel::{self, Path};
 use crate::mapping::Span;
 use crate::names::Cut;
 use crate::quant;
+use crate::resident::Residence;
 use crate::weights::{Located, Stored, malformed};
 
 /// Rows that lie one after the other.
@@ -45,20 +46,25 @@ pub(crate) fn lay(found: &Located<'_>) -> Result<Laid, LoadError> {
     if !inside || wanted.checked_mul(width) != outputs.checked_mul(inner) {
         return Err(wrong("has other rows than are wanted of it"));
     }
-    for (first, count) in &pieces {
-        if let Some(span) = stored.span(first * row, (first + count) * row) {
-            span.warm();
-        }
-        let bytes = &stored.bytes[first * row..(first + count) * row];
-        if let Some(at) = quant::first_non_finite(stored.dtype, bytes) {
-            return Err(not_finite(stored, first * width + at));
-        }
-    }
-    let bytes = match pieces[..] {
-        [(first, count)] => stored.span(first * row, (first + count) * row),
-        _ => Some(Span::owned(gathered(stored, &pieces, row))),
+    let ends = || wrong("ends before its rows");
+    let piece = |first: usize, count: usize| stored.span(first * row, (first + count) * row).ok_or_else(ends);
+    let finite = |bytes: &Span, first: usize| match quant::first_non_finite(stored.dtype, bytes.bytes()) {
+        None => Ok(()),
+        Some(at) => Err(not_finite(stored, first * width + at)),
     };
-    let bytes = bytes.ok_or_else(|| wrong("ends before its rows"))?;
+    let bytes = if let [(first, count)] = pieces[..] {
+        let [bytes] = Residence::of_process().settle([piece(first, count)?]);
+        bytes.warm();
+        finite(&bytes, first)?;
+        bytes
+    } else {
+        for (first, count) in &pieces {
+            let bytes = piece(*first, *count)?;
+            bytes.warm();
+            finite(&bytes, *first)?;
+        }
+        Span::owned(gathered(stored, &pieces, row))
+    };
     if found.place.transposed {
         let laid = Laid { dtype: stored.dtype, shape: [wanted, width], bytes };
         let laid = laid.turned(pieces.first().map_or(0, |(_, count)| *count));

@@ -40,6 +40,7 @@ mod names;
 mod norm;
 pub mod quant;
 pub mod reference;
+mod resident;
 mod rope;
 mod routing;
 mod rows;
@@ -78,6 +79,7 @@ pub use manifest::{
     ExpertRecord, FileRecord, KeptManifests, MANIFEST_VERSION, Manifest, PartRecord, Progress,
 };
 pub use names::Role;
+pub use resident::Residence;
 pub use routing::{Part, Pick, Routing, Share};
 pub use rows::Rows;
 pub use sampler::{Sampler, SamplerError, argmax};

@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 use crate::error::LoadError;
+use crate::resident::Resident;
 
 /// A file's bytes; copies share them.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub(crate) enum Mapping {
     Embedded(&'static [u8]),
     /// Bytes that were laid out anew.
     Owned(Arc<Vec<u8>>),
+    /// Bytes that were copied out of a file.
+    Resident(Arc<Resident>),
 }
 
 impl Mapping {
@@ -38,6 +41,7 @@ impl Mapping {
             Self::File(map) => map,
             Self::Embedded(bytes) => bytes,
             Self::Owned(bytes) => bytes,
+            Self::Resident(copied) => copied.bytes(),
         }
     }
 
@@ -78,6 +82,24 @@ impl Span {
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.mapping.bytes().get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// Whether they are a file's, mapped.
+    pub(crate) const fn is_of_file(&self) -> bool {
+        matches!(self.mapping, Mapping::File(_))
+    }
+
+    /// Lets this process's hold of a file's pages go; they come back when they are looked at.
+    pub(crate) fn let_go(&self) {
+        #[cfg(target_os = "linux")]
+        if let Mapping::File(map) = &self.mapping {
+            let Range { start, end } = self.range;
+            // SAFETY: the map is of a file and never written, so the same bytes are read from the file again.
+            #[expect(unsafe_code, reason = "a mapping of a file cannot be told to forget pages otherwise")]
+            let told = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+            // Where it is not done, the system does it when memory is short.
+            let _ = told;
+        }
     }
 
     /// Brings a file's pages into memory and into this process's page table in one call. Where the system has none, or this

@@ -94,6 +94,12 @@ impl Weights {
         self.files.iter().map(|(path, mapping)| (path.as_path(), mapping.bytes().len()))
     }
 
+    /// Lets this process's hold of all files' pages go.
+    pub(crate) fn let_go(&self) {
+        let all = |mapping: &Mapping| mapping.span(0..mapping.bytes().len());
+        self.files.iter().filter_map(|(_, mapping)| all(mapping)).for_each(|span| span.let_go());
+    }
+
     /// The file that lists the tensors.
     pub(crate) fn listing(&self) -> &Path {
         &self.listing

@@ -48,6 +48,8 @@ impl Manifest {
             #[expect(clippy::expect_used, reason = "it does not panic; if it did, so does this")]
             (experts, dense.join().expect("the thread that hashes dense weights"))
         });
+        // All was read once; what is computed with is fetched when it is loaded.
+        checkpoint.weights().let_go();
         Self { config, vocabulary: checkpoint.vocabulary_files().hash(), dense, files, experts }
     }
 }
