@@ -16,8 +16,10 @@ mod client;
 mod memory;
 mod message;
 mod proof;
+mod proved;
 mod recovery;
 mod server;
+mod store;
 mod token;
 
 #[cfg(test)]
@@ -26,6 +28,8 @@ mod tests;
 pub use client::{EnrolClient, Joined, Proving};
 pub use memory::MemoryTokens;
 pub use message::{Challenge, ClientMessage, Enrolled, Hello, Proof, Recover, ServerMessage};
+pub use proved::{Finish, NodeFacts, Proved};
 pub use recovery::{RecoveryAt, recovery_hash};
-pub use server::{Claim, Consumed, EnrolOffer, EnrolServer, Finish, Finished, NodeFacts, TokenStore};
+pub use server::{EnrolOffer, EnrolServer};
+pub use store::{Claim, Consumed, TokenStore};
 pub use token::{JoinToken, TokenFacts, TokenSyntax};

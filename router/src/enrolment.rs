@@ -1,19 +1,22 @@
 //! The enrolment endpoint: whoever holds a join token and an identity key becomes a member, and the log says so
-//! before the answer leaves.
+//! before the answer leaves. Whoever is refused after it proved who it is, is in the log too.
 
 mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use counterfoil_audit::NoteVerifier;
 use counterfoil_identity::enrol::{
-    Claim, Consumed, EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, Proof,
+    Claim, Consumed, EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, NodeFacts, Proof, Proved,
+    TokenFacts, TokenStore,
 };
-use counterfoil_identity::enrol::{NodeFacts, TokenFacts, TokenStore};
 use counterfoil_identity::{Refused, VerifyKey};
 use counterfoil_session::enrol::{EnrolEndpoint, Visitor};
-use counterfoil_spec::ids::Serial;
-use counterfoil_spec::payload::NodeEnrolled;
+use counterfoil_spec::ids::{NodeId, Serial};
+use counterfoil_spec::limits::MAX_ENROL_REFUSALS;
+use counterfoil_spec::payload::{NodeEnrolled, RefusalSeen};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 
@@ -49,6 +52,10 @@ impl TokenStore for Tokens<'_> {
 
     fn answered(&self, claim: &Claim, answer: &Enrolled) {
         self.memory.answered(claim, answer);
+    }
+
+    fn release(&self, claim: &Claim) {
+        self.memory.release(claim);
     }
 }
 
@@ -92,7 +99,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
             };
             let decided = applicant
                 .run(offer, &tokens, now, |server, proof, exporter| {
-                    decide(&desk, &tokens, (server, proof), exporter, now)
+                    decide(&desk, &memory, (server, proof), exporter)
                 })
                 .await;
             if let Err(e) = decided {
@@ -105,37 +112,71 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
     }
 }
 
+/// What this router decides of a proof, on a thread that may wait for the log.
 async fn decide(
-    desk: &Desk,
-    tokens: &Tokens<'_>,
+    desk: &Arc<Desk>,
+    memory: &Arc<MemoryTokens>,
     (server, proof): (EnrolServer, Proof),
     exporter: [u8; 32],
-    now: Seconds,
 ) -> Result<Enrolled, Refused> {
-    check_log_name(&server)?;
-    if desk.office.denied().borrow().names.denies_node(&server.node()) {
+    let (desk, memory) = (Arc::clone(desk), Arc::clone(memory));
+    let decided = tokio::task::spawn_blocking(move || {
+        check_log_name(&server)?;
+        let proved = server.prove(&proof, &exporter, desk.office.now().seconds())?;
+        // From here on somebody is known, so the log says of both ends whose they were.
+        let (node, token_id) = (proved.facts().node, proved.facts().token_id);
+        admit(&desk, &memory, proved).inspect_err(|refused| {
+            if memory.count_refusal(&token_id) < MAX_ENROL_REFUSALS {
+                log_refusal(&desk, node, refused.refusal);
+            }
+        })
+    });
+    decided.await.unwrap_or_else(|e| Err(internal(e.to_string())))
+}
+
+/// Makes a member of whoever proved its keys. Nobody else decides meanwhile, so what the books say stays true until the
+/// log has the entry: of two claims to one token, of two certificates of one generation, and of a node that is denied
+/// at this moment.
+fn admit(desk: &Desk, memory: &MemoryTokens, proved: Proved) -> Result<Enrolled, Refused> {
+    let _alone = desk.office.decide();
+    let now = desk.office.now().seconds();
+    if desk.office.books().roster.denied().names.denies_node(&proved.facts().node) {
         let detail = "this node is on the deny list".to_owned();
         return Err(Refused { refusal: Refusal::CertDenied, detail });
     }
-    let collides = |key: &VerifyKey| {
-        let books = desk.office.books();
-        let taken = books.roster.members().any(|(id, m)| m.key.kid() == key.kid() && *id != key.node_id());
-        taken || key.kid() == desk.office.identity().public().kid()
-    };
-    let finished = server.finish(
-        &proof,
-        &Finish { exporter: &exporter, ca: desk.home.ca(), tokens, collides: &collides, min_epoch: 1, now },
-    )?;
-    if let Some(facts) = finished.facts {
+    let tokens = Tokens { office: &desk.office, memory };
+    let collides = |facts: &NodeFacts| collides(desk, facts);
+    let record = |facts: NodeFacts| {
         let token_id = facts.token_id;
-        if let Err(e) = desk.office.append(vec![entry(enrolled(facts))]).await {
+        desk.office.append_blocking(vec![entry(enrolled(facts))]).map(drop).map_err(|e| {
             tracing::error!(error = %e, %token_id, "an enrolment could not be logged");
-            let detail =
-                "the router cannot write its log now; try again later with a new join token".to_owned();
-            return Err(Refused { refusal: Refusal::SessionInternal, detail });
-        }
+            internal("the router cannot write its log now; try again later".to_owned())
+        })
+    };
+    let (ca, collides, record) = (desk.home.ca(), &collides, &record);
+    proved.enrol(&Finish { ca, tokens: &tokens, collides, record, min_epoch: 1, now })
+}
+
+/// Whether the key's id stands in the log for another key, or the node has a certificate of this generation already.
+fn collides(desk: &Desk, facts: &NodeFacts) -> bool {
+    let (books, kid) = (desk.office.books(), facts.key.kid());
+    let own = [desk.office.identity().public().kid(), desk.home.root_key().public().kid()];
+    own.contains(&kid)
+        || books.roster.members().any(|(id, member)| {
+            if *id == facts.node { member.generation >= facts.generation } else { member.key.kid() == kid }
+        })
+}
+
+/// A step that failed is an entry too.
+fn log_refusal(desk: &Desk, node: NodeId, refusal: Refusal) {
+    let seen = RefusalSeen { refusal, node: Some(node), by: desk.home.router_id() };
+    if let Err(e) = desk.office.append_blocking(vec![entry(seen)]) {
+        tracing::error!(error = %e, %node, %refusal, "a refusal could not be logged");
     }
-    Ok(finished.enrolled)
+}
+
+fn internal(detail: String) -> Refused {
+    Refused { refusal: Refusal::SessionInternal, detail }
 }
 
 /// A node's log bears the node's own name, so that no note of it can pass for another's.

@@ -320,4 +320,4 @@ fn unpublished(id: &ManifestId) -> No {
 const CHUNK: u64 = SHARD_CHUNK_BYTES as u64;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -305,7 +305,7 @@ pub(crate) fn open(
 }
 
 /// A certificate for this run; its TLS key never touches the disk.
-fn own_credentials(desk: &Desk) -> Result<Credentials, StartError> {
+pub(crate) fn own_credentials(desk: &Desk) -> Result<Credentials, StartError> {
     let now = desk.office.now().seconds();
     let (ca, tls) = (desk.home.ca(), TlsKey::generate());
     let facts = (now.0, ca.latest_leaf_end(now));

@@ -7,6 +7,8 @@
 //! What is proved and decided is in `identity::enrol`; here bytes only travel.
 
 mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -173,7 +175,7 @@ impl Applicant {
     }
 
     /// Runs the rest of the exchange. `decide` gets the state, the proof and the TLS exporter; it calls
-    /// [`EnrolServer::finish`], logs what is new, and only then gives the answer.
+    /// [`EnrolServer::prove`] and then `Proved::enrol`, which logs what is new before there is an answer.
     ///
     /// # Errors
     /// [`ConnectError`], among them every refusal; the peer has been told.

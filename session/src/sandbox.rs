@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use counterfoil_consent::{Expectation, Issuance, Permit, Policy, Refused, check_token, issue, sign_open};
-use counterfoil_identity::enrol::{EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens};
+use counterfoil_identity::enrol::{EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, NodeFacts};
 use counterfoil_identity::{
     ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, Root, SecretKey, Signer, TlsFault, TlsKey,
-    TrustDomain, VerifyKey, client_config, enrol_server_config, random, server_config, sign_deny_list,
+    TrustDomain, client_config, enrol_server_config, random, server_config, sign_deny_list,
 };
 use counterfoil_spec::claims::{Purposes, Range};
 use counterfoil_spec::deny::{DenyNames, SignedDenyList};
@@ -138,9 +138,9 @@ impl Sandbox {
             generation: 1,
         };
         let decide = |server: EnrolServer, proof, exporter| async move {
-            let (ca, collides) = (&self.ca, |_: &VerifyKey| false);
-            let with = Finish { exporter: &exporter, ca, tokens, collides: &collides, min_epoch: 1, now };
-            server.finish(&proof, &with).map(|finished| finished.enrolled)
+            let (ca, collides, record) = (&self.ca, |_: &NodeFacts| false, |_: NodeFacts| Ok(()));
+            let with = Finish { ca, tokens, collides: &collides, record: &record, min_epoch: 1, now };
+            server.prove(&proof, &exporter, now)?.enrol(&with)
         };
         Box::pin(applicant.run(offer, tokens, now, decide)).await
     }

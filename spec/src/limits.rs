@@ -120,6 +120,8 @@ pub const MAX_VKEY_BYTES: usize = 320;
 pub const JOIN_TOKEN_LIFE_S: u64 = 3600;
 /// For how long a join token gives the same node the same answer again, in seconds.
 pub const ENROL_REPEAT_S: u64 = 600;
+/// Refusals of one join token that a router logs.
+pub const MAX_ENROL_REFUSALS: u32 = 16;
 /// Orders that a node remembers so that none is worked twice.
 pub const MAX_REMEMBERED_OPENS: usize = 65_536;
 /// How old an order may be when it arrives, in milliseconds.

@@ -9,7 +9,7 @@ use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 
 use super::message::Enrolled;
-use super::server::{Claim, Consumed, TokenStore};
+use super::store::{Claim, Consumed, TokenStore};
 use super::token::TokenFacts;
 
 /// Join tokens of one process; which of them were used is in the log, and [`Self::mark_used`] brings it back.
@@ -23,6 +23,7 @@ pub struct MemoryTokens {
 struct Slot {
     facts: TokenFacts,
     used: Option<Used>,
+    refusals: u32,
 }
 
 #[derive(Debug)]
@@ -41,28 +42,28 @@ impl MemoryTokens {
     /// Adds a token.
     pub fn add(&self, facts: TokenFacts) {
         self.with(|tokens| {
-            tokens.entry(facts.token_id).or_insert(Slot { facts, used: None });
+            tokens.entry(facts.token_id).or_insert(Slot { facts, used: None, refusals: 0 });
         });
     }
 
-    /// Marks a token as used by an enrolment that the log records.
+    /// Marks a token as used by an enrolment that the log records. One whose claim is known here keeps its answer.
     pub fn mark_used(&self, token_id: &Serial) {
         self.with(|tokens| {
             if let Some(slot) = tokens.get_mut(token_id) {
-                slot.used = Some(Used { by: None, answer: None });
+                slot.used.get_or_insert(Used { by: None, answer: None });
             }
         });
     }
 
-    /// Gives a token back whose enrolment did not reach the log.
-    pub fn release(&self, claim: &Claim) {
+    /// Counts one more refusal of somebody who proved that they hold this token, and says how many there were before.
+    pub fn count_refusal(&self, token_id: &Serial) -> u32 {
         self.with(|tokens| {
-            if let Some(slot) = tokens.get_mut(&claim.token_id)
-                && matches!(&slot.used, Some(Used { by: Some((by, _)), .. }) if by == claim)
-            {
-                slot.used = None;
-            }
-        });
+            tokens.get_mut(token_id).map_or(u32::MAX, |slot| {
+                let before = slot.refusals;
+                slot.refusals = before.saturating_add(1);
+                before
+            })
+        })
     }
 
     /// Forgets tokens that expired.
@@ -103,6 +104,16 @@ impl TokenStore for MemoryTokens {
         self.with(|tokens| {
             if let Some(Slot { used: Some(used), .. }) = tokens.get_mut(&claim.token_id) {
                 used.answer = Some(answer.clone());
+            }
+        });
+    }
+
+    fn release(&self, claim: &Claim) {
+        self.with(|tokens| {
+            if let Some(slot) = tokens.get_mut(&claim.token_id)
+                && matches!(&slot.used, Some(Used { by: Some((by, _)), .. }) if by == claim)
+            {
+                slot.used = None;
             }
         });
     }

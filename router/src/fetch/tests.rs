@@ -100,7 +100,7 @@ impl Scene {
     }
 }
 
-fn desk(folder: &Path, checkpoint: &Arc<Checkpoint>, now: Now) -> Desk {
+pub(crate) fn desk(folder: &Path, checkpoint: &Arc<Checkpoint>, now: Now) -> Desk {
     let home =
         RouterHome::open_or_create(&folder.join("router"), &Keyring::default(), now().seconds()).unwrap();
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));

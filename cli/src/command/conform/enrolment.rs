@@ -1,9 +1,10 @@
 //! Join tokens, and a router's answers to the messages of enrolment.
 
 use counterfoil_identity::enrol::{
-    ClientMessage, EnrolOffer, EnrolServer, Finish, Finished, JoinToken, MemoryTokens, RecoveryAt, TokenFacts,
+    ClientMessage, EnrolOffer, EnrolServer, Enrolled, Finish, JoinToken, MemoryTokens, NodeFacts, RecoveryAt,
+    TokenFacts,
 };
-use counterfoil_identity::{Directory, IssuingCa, Refused, SecretKey, TrustDomain, VerifyKey, verify_chain};
+use counterfoil_identity::{Directory, IssuingCa, Refused, SecretKey, TrustDomain, verify_chain};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, Kid, NetId, NodeId, PublicKey, RouterId, Serial};
 use counterfoil_spec::refusal::Refusal;
@@ -119,23 +120,20 @@ impl Router {
             return Err(no(Refusal::SessionOrder, "a second hello"));
         };
         let now = self.finish_at.unwrap_or(attempt.now);
-        let finished = server.finish(
-            &proof,
-            &Finish {
-                exporter: &self.exporter,
-                ca: &self.ca,
-                tokens: &self.tokens,
-                collides: &|key: &VerifyKey| self.enrolled.contains(&key.kid()),
-                min_epoch: 1,
-                now,
-            },
-        )?;
-        self.is_a_good_certificate(finished, now)
+        let enrolled = server.prove(&proof, &self.exporter, now)?.enrol(&Finish {
+            ca: &self.ca,
+            tokens: &self.tokens,
+            collides: &|facts: &NodeFacts| self.enrolled.contains(&facts.key.kid()),
+            record: &|_| Ok(()),
+            min_epoch: 1,
+            now,
+        })?;
+        self.is_a_good_certificate(enrolled, now)
     }
 
     /// What was issued is what a peer accepts.
-    fn is_a_good_certificate(&self, finished: Finished, now: Seconds) -> Result<(), Refused> {
-        let chain = [finished.enrolled.leaf.into(), finished.enrolled.ca.into()];
+    fn is_a_good_certificate(&self, enrolled: Enrolled, now: Seconds) -> Result<(), Refused> {
+        let chain = [enrolled.leaf.into(), enrolled.ca.into()];
         verify_chain(&chain, self.ca.domain(), Role::Node, now, &Anybody).map(drop)
     }
 }
