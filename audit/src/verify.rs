@@ -1,6 +1,6 @@
 //! Judges a log by its bytes: every file under the log's folder, from the first entry to the signed head.
 //!
-//! One pass over the segments; memory does not grow with the log, but for keys and at most
+//! One pass over the segments; memory does not grow with the log, but for keys, join tokens and at most
 //! [`MAX_SERIALS_HELD`] serials. Entries are decoded and signatures checked on several threads; chains, tree and
 //! rules are followed in order on the caller's. Nothing here imports what writes a log.
 
@@ -15,6 +15,7 @@ mod peers;
 mod pool;
 mod serials;
 mod strays;
+mod tokens;
 mod tree;
 
 use std::path::PathBuf;

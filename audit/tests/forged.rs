@@ -17,14 +17,14 @@ use counterfoil_audit::merkle::{Head, leaf_hash};
 use counterfoil_audit::verify::{VerifyOptions, verify, verify_plain};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, PublicKey};
-use counterfoil_spec::payload::{Genesis, NodeEnrolled, Payload, PeerAnchor};
+use counterfoil_spec::payload::{Genesis, JoinToken, NodeEnrolled, Payload, PeerAnchor};
 use counterfoil_spec::rule::FaultKind::{
     self, AuthorSeqGap, BadEntrySignature, BadLogSignature, ClockRegression, DuplicateSerial, MalformedNote,
     NoTrustedSignature, NonCanonical, OriginNotPinned, PrevMismatch, Rollback, TileMismatch, UnknownKey,
     WeakKey, WrongParty,
 };
 use counterfoil_spec::rule::{Fault, Rule, Seen};
-use counterfoil_spec::time::Millis;
+use counterfoil_spec::time::{Millis, Seconds};
 use support::forge::{Forge, ROUTER, genesis, named, revoked};
 use support::{ORIGIN, key, serial, signer};
 
@@ -146,19 +146,42 @@ fn enrolled(seed: u8) -> NodeEnrolled {
     }
 }
 
+/// The join token of [`enrolled`].
+fn join_token() -> JoinToken {
+    JoinToken { token_id: serial(1), public_key: key(60).public().wire(), expires: Seconds(10) }
+}
+
+#[test]
+fn enrolment_names_a_join_token_that_was_made_and_no_other_names_it() {
+    let mut forge = Forge::good(0);
+    forge.push(enrolled(40).into(), ROUTER, |_| {});
+    assert_eq!(forge.faults(), [(UnknownKey, Some(1))]);
+    let mut forge = Forge::good(0);
+    forge.push(join_token().into(), ROUTER, |_| {});
+    forge.push(enrolled(40).into(), ROUTER, |_| {});
+    assert_eq!(forge.faults(), []);
+    forge.push(enrolled(41).into(), ROUTER, |_| {});
+    let report = verify_plain(&forge.options()).unwrap();
+    assert_eq!(named(&report), [(DuplicateSerial, Some(3))]);
+    let first = key(40).public().node_id().to_string();
+    assert!(report.faults[0].detail.contains(&first), "{}", report.faults[0].detail);
+}
+
 #[test]
 fn node_signs_once_it_is_enrolled() {
     let mut forge = Forge::good(1);
     let node = &[(Role::Router, 2), (Role::Node, 40)];
+    forge.push(join_token().into(), ROUTER, |_| {});
     forge.push(revoked(5), node, |_| {});
     forge.push(enrolled(40).into(), ROUTER, |_| {});
     forge.push(revoked(6), node, |_| {});
-    assert_eq!(forge.faults(), [(UnknownKey, Some(2))]);
+    assert_eq!(forge.faults(), [(UnknownKey, Some(3))]);
 }
 
 #[test]
 fn node_does_not_author_what_only_the_router_may() {
     let mut forge = Forge::good(0);
+    forge.push(join_token().into(), ROUTER, |_| {});
     forge.push(enrolled(40).into(), ROUTER, |_| {});
     let own = |body: &mut counterfoil_spec::entry::Body| {
         body.author = key(40).public().kid();
@@ -166,7 +189,7 @@ fn node_does_not_author_what_only_the_router_may() {
         body.prev = Hash::from_bytes([0; 32]);
     };
     forge.push(revoked(5), &[(Role::Node, 40)], own);
-    assert_eq!(forge.faults(), [(WrongParty, Some(2))]);
+    assert_eq!(forge.faults(), [(WrongParty, Some(3))]);
 }
 
 #[test]
@@ -175,15 +198,16 @@ fn enrolment_is_held_to_its_key() {
         let mut forge = Forge::good(0);
         let mut facts = enrolled(40);
         change(&mut facts);
+        forge.push(join_token().into(), ROUTER, |_| {});
         forge.push(facts.into(), ROUTER, |_| {});
         forge.faults()
     };
     assert_eq!(with(|_| {}), []);
-    assert_eq!(with(|e| e.node = key(2).public().node_id()), [(WrongParty, Some(1))]);
-    assert_eq!(with(|e| e.identity_key = PublicKey::from_bytes([0; 32])), [(WeakKey, Some(1))]);
-    assert_eq!(with(|e| e.log_vkey = "x".to_owned()), [(MalformedNote, Some(1))]);
+    assert_eq!(with(|e| e.node = key(2).public().node_id()), [(WrongParty, Some(2))]);
+    assert_eq!(with(|e| e.identity_key = PublicKey::from_bytes([0; 32])), [(WeakKey, Some(2))]);
+    assert_eq!(with(|e| e.log_vkey = "x".to_owned()), [(MalformedNote, Some(2))]);
     // The router's own key cannot come back as a node's.
-    assert_eq!(with(|e| e.identity_key = key(2).public().wire()), [(WrongParty, Some(1))]);
+    assert_eq!(with(|e| e.identity_key = key(2).public().wire()), [(WrongParty, Some(2))]);
 }
 
 #[test]
@@ -196,6 +220,7 @@ fn anchored_checkpoint_of_a_node_may_not_go_back() {
         })
     };
     let mut forge = Forge::good(0);
+    forge.push(join_token().into(), ROUTER, |_| {});
     forge.push(enrolled(40).into(), ROUTER, |_| {});
     forge.push(note(5, 140), ROUTER, |_| {});
     forge.push(note(4, 140), ROUTER, |_| {});
@@ -203,7 +228,7 @@ fn anchored_checkpoint_of_a_node_may_not_go_back() {
     forge.push(PeerAnchor { note: "none".to_owned() }.into(), ROUTER, |_| {});
     assert_eq!(
         forge.faults(),
-        [(Rollback, Some(3)), (NoTrustedSignature, Some(4)), (MalformedNote, Some(5))]
+        [(Rollback, Some(4)), (NoTrustedSignature, Some(5)), (MalformedNote, Some(6))]
     );
 }
 

@@ -13,6 +13,7 @@ use super::decode::{Check, Parsed};
 use super::findings::Findings;
 use super::heads::note_fault;
 use super::peers::Peers;
+use super::tokens::Tokens;
 use crate::kinds::may_author;
 use crate::note::NoteVerifier;
 
@@ -34,6 +35,7 @@ pub(super) struct EntryCheck {
     chains: HashMap<Kid, (u64, Hash)>,
     time: Millis,
     peers: Peers,
+    tokens: Tokens,
     /// Some entry could not be read: what it introduced and which chains it continued is unknown.
     pub(super) lost: bool,
 }
@@ -51,6 +53,7 @@ impl EntryCheck {
             chains: HashMap::new(),
             time: Millis(0),
             peers: Peers::default(),
+            tokens: Tokens::default(),
             lost: false,
         }
     }
@@ -87,6 +90,10 @@ impl EntryCheck {
         self.time = self.time.max(body.time);
         self.signatures(index, parsed, signatures, checks, findings);
         let learnt = match &body.payload {
+            Payload::JoinToken(made) => {
+                self.tokens.make(made.token_id);
+                Ok(())
+            }
             Payload::NodeEnrolled(enrolled) => self.enrol(enrolled),
             Payload::PeerAnchor(anchor) => self.peers.anchor(&anchor.note),
             _ => Ok(()),
@@ -163,6 +170,7 @@ impl EntryCheck {
         if key.node_id() != enrolled.node {
             return Err((FaultKind::WrongParty, "the node id is not that of the identity key".to_owned()));
         }
+        self.tokens.consume(enrolled.token_id, enrolled.node, self.lost)?;
         self.peers.enrol(&enrolled.log_vkey)
     }
 
