@@ -19,6 +19,8 @@ mod sentences;
 mod shape;
 #[path = "tidy/tables.rs"]
 mod tables;
+#[path = "tidy/threats.rs"]
+mod threats;
 #[path = "tidy/tree.rs"]
 mod tree;
 #[path = "tidy/words.rs"]
