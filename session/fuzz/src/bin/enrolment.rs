@@ -7,9 +7,11 @@
 //! ```
 #![no_main]
 
+use std::cell::Cell;
+
 use counterfoil_identity::digest::{context, derive};
 use counterfoil_identity::enrol::{
-    ClientMessage, EnrolOffer, EnrolServer, Finish, Finished, Hello, MemoryTokens, Proof, Recover,
+    ClientMessage, EnrolOffer, EnrolServer, Enrolled, Finish, Hello, MemoryTokens, NodeFacts, Proof, Recover,
     RecoveryAt, ServerMessage, TokenFacts, recovery_hash,
 };
 use counterfoil_identity::{IssuingCa, Refused, binding_input, verify_chain};
@@ -58,8 +60,7 @@ fn server_message(bytes: &[u8]) {
 /// What is issued is for the keys of the hello, once, on this connection, and for no other proof.
 fn hold(hello: &Hello, proof: &Proof) {
     let router = Router::new();
-    let Ok(done) = router.answer(hello, proof) else { return };
-    let enrolled = done.enrolled;
+    let Ok((enrolled, logged)) = router.answer(hello, proof) else { return };
     server_message(&ServerMessage::Enrolled(enrolled.clone()).to_bytes());
     let chain = [enrolled.leaf.clone().into(), enrolled.ca.clone().into()];
     let peer =
@@ -70,10 +71,10 @@ fn hold(hello: &Hello, proof: &Proof) {
         derive(context::TLS_SPKI, &[&[SPKI, hello.tls_key.as_bytes()].concat()])
     );
     assert_eq!((peer.not_after(), peer.generation()), (router.offer.not_after, router.offer.generation));
-    assert_eq!(done.facts.map(|facts| facts.node), Some(peer.id()));
+    assert_eq!(logged.map(|facts| facts.node), Some(peer.id()));
 
     let again = router.answer(hello, proof).expect("the same claim again");
-    assert_eq!((again.enrolled, again.facts), (enrolled, None));
+    assert_eq!(again, (enrolled, None));
     let bytes = ClientMessage::Proof(proof.clone()).to_bytes();
     let bit = mark(&bytes) % (bytes.len() * 8);
     if let Ok(ClientMessage::Proof(changed)) = ClientMessage::from_bytes(&flipped(&bytes, bit)) {
@@ -169,20 +170,27 @@ impl Router {
         Ok(server)
     }
 
-    fn answer(&self, hello: &Hello, proof: &Proof) -> Result<Finished, Refused> {
+    /// The answer, and what was logged before it.
+    fn answer(&self, hello: &Hello, proof: &Proof) -> Result<(Enrolled, Option<NodeFacts>), Refused> {
+        let logged = Cell::new(None);
+        let record = |facts| {
+            logged.set(Some(facts));
+            Ok(())
+        };
         let with = Finish {
-            exporter: &self.exporter,
             ca: &self.ca,
             tokens: &self.tokens,
             collides: &|_| false,
+            record: &record,
             min_epoch: 1,
             now: PRESENT,
         };
-        self.begin(hello)?.finish(proof, &with)
+        let enrolled = self.begin(hello)?.prove(proof, &self.exporter, PRESENT)?.enrol(&with)?;
+        Ok((enrolled, logged.take()))
     }
 }
 
-fn refusal(answer: Result<Finished, Refused>) -> Option<Refusal> {
+fn refusal<T>(answer: Result<T, Refused>) -> Option<Refusal> {
     answer.map_err(|refused| refused.refusal).err()
 }
 
