@@ -196,7 +196,7 @@ pub(crate) struct ServeArgs {
     /// Accept the notice that `counterfoil consent notice` prints; nothing is served before
     #[arg(long, env = "COUNTERFOIL_ACCEPT_NOTICE")]
     pub(crate) accept_notice: bool,
-    /// What this node allows, as `counterfoil consent init` explains it [default: consent.toml in the home, if there is one]
+    /// What this node allows, as `counterfoil consent init` explains it [default: consent.toml in the home, which may come later]
     #[arg(long, env = "COUNTERFOIL_CONSENT_FILE", value_name = "FILE")]
     pub(crate) consent_file: Option<PathBuf>,
     /// Where manifests of models are kept [default: in the home]

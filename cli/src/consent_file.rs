@@ -62,12 +62,9 @@ pub(crate) fn load(path: &Path, flags: &Flags) -> Result<(Policy, String), Failu
     }
 }
 
-/// The file that a node follows: the one that was named, else the one in its home, if there is one.
-pub(crate) fn locate(home: &Path, named: Option<&Path>) -> Option<PathBuf> {
-    match named {
-        Some(path) => Some(path.to_owned()),
-        None => Some(home.join(NAME)).filter(|path| path.exists()),
-    }
+/// The file that a node follows: the one that was named, else the one in its home, which need not be there yet.
+pub(crate) fn locate(home: &Path, named: Option<&Path>) -> PathBuf {
+    named.map_or_else(|| home.join(NAME), Path::to_owned)
 }
 
 /// Reads a policy; the error names the line, the key, and what to write.
@@ -124,6 +121,36 @@ pub(crate) fn parse(text: &str, flags: &Flags) -> Result<Policy, String> {
         bytes_per_s: keys.bytes_per_s.unwrap_or(u64::MAX),
     };
     Ok(policy)
+}
+
+/// A file as a running node follows it.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    flags: Flags,
+    /// What is in force; nothing where there is no file.
+    taken: String,
+    /// What was read at the last look, where it is something else.
+    seen: Option<String>,
+}
+
+impl Followed {
+    /// A file whose text is in force.
+    pub(crate) const fn new(flags: Flags, taken: String) -> Self {
+        Self { flags, taken, seen: None }
+    }
+
+    /// Looks at what is there now. A text is taken up where two looks in a row find it, because an editor may have
+    /// written a part of it at the first. A file that is not there changes nothing: an editor may be about to put it
+    /// there, and whoever means to forbid says so in it.
+    pub(crate) fn look(&mut self, read: std::io::Result<String>) -> Option<Result<Policy, String>> {
+        let now = read.ok().filter(|now| *now != self.taken);
+        if now.is_none() || now != self.seen {
+            self.seen = now;
+            return None;
+        }
+        self.taken = self.seen.take()?;
+        Some(parse(&self.taken, &self.flags))
+    }
 }
 
 fn purposes(names: &[String]) -> Result<Purposes, String> {
@@ -183,6 +210,29 @@ mod tests {
         assert_eq!((quota.tokens_per_day.0, quota.tokens_per_request.0), (2_000_000, 8192));
         assert_eq!((quota.concurrent, quota.requests_per_s, quota.bytes_per_s), (2, 5, 10_000_000));
         assert_eq!(policy.purposes.names(), ["chat", "code", "verification"]);
+    }
+
+    #[test]
+    fn what_is_half_written_or_gone_is_not_taken_up() {
+        let missing = || Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+        let read = |text: &str| Ok(text.to_owned());
+        let mut file = Followed::new(flags(), String::new());
+        assert_eq!(file.look(missing()), None);
+        assert_eq!(file.look(read("ask = tr")), None);
+        assert_eq!(file.look(read("ask = true")), None);
+        let asking = Policy { ask: true, ..parse("", &flags()).unwrap() };
+        assert_eq!(file.look(read("ask = true")), Some(Ok(asking)));
+        assert_eq!(file.look(read("ask = true")), None);
+        // Some programs empty a file before they write it, or put another in its place.
+        for half in [read(""), missing(), read("as")] {
+            assert_eq!(file.look(half), None);
+            assert_eq!(file.look(read("ask = true")), None);
+        }
+        assert_eq!(file.look(missing()), None);
+        assert_eq!(file.look(missing()), None);
+        assert_eq!(file.look(read("ask = 3")), None);
+        assert!(matches!(file.look(read("ask = 3")), Some(Err(_))));
+        assert_eq!(file.look(read("ask = 3")), None, "it is said once");
     }
 
     #[test]

@@ -148,9 +148,10 @@ impl Policy {
         if self.any_model { None } else { Some(self.models.clone()) }
     }
 
-    /// Whether it allows all that a consent token for a model says, as after the policy was changed.
+    /// Whether it allows all that a consent token says, as after the policy was changed. The model's name is that of the
+    /// words whose hash the token carries.
     #[must_use]
-    pub fn still_allows(&self, claims: &Claims, name: &str) -> bool {
+    pub fn still_allows(&self, claims: &Claims) -> bool {
         let quota = |claims: &Quota, own: &Quota| {
             claims.tokens_per_day <= own.tokens_per_day
                 && claims.concurrent <= own.concurrent
@@ -158,7 +159,8 @@ impl Policy {
                 && claims.requests_per_s <= own.requests_per_s
                 && claims.bytes_per_s <= own.bytes_per_s
         };
-        let named = self.any_model || self.models.iter().any(|model| model == name);
+        let said = |model: &String| notice_hash(&notice(claims, model)) == claims.notice_hash;
+        let named = self.any_model || self.models.iter().any(said);
         let inside = |range: &Range| self.parts.iter().any(|part| part.of(range) == Some(*range));
         let countries = &claims.callers.countries;
         let callers = self.countries.is_empty()

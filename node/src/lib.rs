@@ -18,6 +18,7 @@ mod log;
 mod node;
 mod obey;
 mod orders;
+mod outstanding;
 mod service;
 mod sharing;
 mod status;

@@ -10,11 +10,13 @@ use counterfoil_audit::{
 use counterfoil_consent::claimed;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{ManifestId, NodeId, Serial};
+use counterfoil_spec::limits::{MAX_CLOCK_SKEW_S, MAX_CONSENT_LIFE_S};
 use counterfoil_spec::payload::Payload;
 use counterfoil_spec::time::{Millis, Seconds};
 use tokio::sync::watch;
 
 use crate::config::{NodeConfig, NodeError};
+use crate::outstanding::Outstanding;
 
 /// The origin of a node's log, which is the name of its log key.
 #[must_use]
@@ -33,6 +35,14 @@ impl OwnLog {
     /// Appends and waits until the entry is durable. Blocks.
     pub(crate) fn append(&self, entry: NewEntry) -> Result<(), LogError> {
         self.writer.append(vec![entry]).map(drop).inspect_err(|error| self.lose(error))
+    }
+
+    /// Appends several and waits until they are durable. Blocks.
+    pub(crate) fn append_all(&self, entries: Vec<NewEntry>) -> Result<(), LogError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.writer.append(entries).map(drop).inspect_err(|error| self.lose(error))
     }
 
     /// Appends without waiting; `done` runs on the log's own thread once the entry is durable.
@@ -96,12 +106,7 @@ pub(crate) fn leased(home: &Path, now: Millis) -> Result<BTreeMap<u64, u64>, Nod
     const DAY_MS: u64 = 86_400_000;
     let reader = LogReader::open(&home.join("log"))?;
     let since = (now.0 / DAY_MS).saturating_sub(1).saturating_mul(DAY_MS);
-    let mut back = LAST_ENTRIES;
-    let mut from = reader.size().saturating_sub(back);
-    while from > 0 && reader.entry(from)?.1.time.0 >= since {
-        back = back.saturating_mul(4);
-        from = reader.size().saturating_sub(back);
-    }
+    let from = first_since(&reader, Millis(since))?;
     let mut orders = BTreeMap::new();
     reader.for_each(from, |_, _, body| {
         if let Payload::QuotaLease(lease) = &body.payload
@@ -117,6 +122,34 @@ pub(crate) fn leased(home: &Path, now: Millis) -> Result<BTreeMap<u64, u64>, Nod
         *total = total.saturating_add(tokens);
     }
     Ok(days)
+}
+
+/// An entry before which all are older than an instant.
+fn first_since(reader: &LogReader, since: Millis) -> Result<u64, NodeError> {
+    let mut back = LAST_ENTRIES;
+    let mut from = reader.size().saturating_sub(back);
+    while from > 0 && reader.entry(from)?.1.time >= since {
+        back = back.saturating_mul(4);
+        from = reader.size().saturating_sub(back);
+    }
+    Ok(from)
+}
+
+/// The consent tokens that are neither over nor withdrawn.
+pub(crate) fn outstanding(home: &Path, now: Seconds) -> Result<Outstanding, NodeError> {
+    let reader = LogReader::open(&home.join("log"))?;
+    // A token that is older than any may become is over.
+    let since = Seconds(now.0.saturating_sub(MAX_CONSENT_LIFE_S + MAX_CLOCK_SKEW_S)).millis();
+    let mut outstanding = Outstanding::default();
+    reader.for_each(first_since(&reader, since)?, |_, _, body| match &body.payload {
+        // The node signed it itself.
+        Payload::ConsentGranted(granted) => {
+            claimed(&granted.token).into_iter().for_each(|claims| outstanding.add(claims, now));
+        }
+        Payload::ConsentRevoked(revoked) => drop(outstanding.remove(&revoked.cti)),
+        _ => {}
+    })?;
+    Ok(outstanding)
 }
 
 /// A consent token as the node's own log has it.

@@ -9,6 +9,7 @@ use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{NodeHello, SESSION_VERSION};
 use counterfoil_spec::refusal::Refusal;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::config::{NodeConfig, NodeError};
@@ -18,14 +19,15 @@ use crate::hub::Hub;
 use crate::journal::Journal;
 use crate::log::{self, OwnLog};
 use crate::orders::{self, Withheld};
+use crate::outstanding::Outstanding;
 use crate::service::{Left, Service};
 use crate::status::{Stage, Status};
 use crate::store::Store;
 use crate::unsettled::Unsettled;
 use crate::work::Work;
 
-/// Commands that may wait.
-const MAX_COMMANDS: usize = 64;
+/// Withdrawals that may wait.
+const MAX_REVOKED: usize = 64;
 
 /// A node that is set up and not connected yet.
 pub struct Node {
@@ -36,26 +38,24 @@ pub struct Node {
     pub(crate) work: Work,
     pub(crate) journal: Journal,
     pub(crate) withheld: Withheld,
+    pub(crate) outstanding: Outstanding,
+    /// Consent tokens that were withdrawn while there was no lane to say so.
+    pub(crate) untold: Vec<Serial>,
     pub(crate) denials: KeptDenials,
     pub(crate) store: Arc<Store>,
     pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) status: watch::Sender<Status>,
-    pub(crate) commands: mpsc::Receiver<Command>,
-}
-
-/// What a node's operator may ask of it while it runs.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Withdraw a consent token.
-    Revoke(Serial),
-    /// Allow what another policy does, from now on.
-    Policy(Box<Policy>),
+    /// What the operator allows by now; the configuration has what is in force.
+    pub(crate) policy: watch::Receiver<Policy>,
+    /// Consent tokens that the operator takes back.
+    pub(crate) revoked: mpsc::Receiver<Serial>,
 }
 
 /// The operator's handle on a running node.
 #[derive(Debug, Clone)]
 pub struct NodeHandle {
-    commands: mpsc::Sender<Command>,
+    policy: watch::Sender<Policy>,
+    revoked: mpsc::Sender<Serial>,
     status: watch::Receiver<Status>,
 }
 
@@ -63,13 +63,14 @@ impl NodeHandle {
     /// Withdraws a consent token: logged, told to the router, and effective for the next frame. Gives false where the
     /// node has stopped.
     pub async fn revoke(&self, cti: Serial) -> bool {
-        self.commands.send(Command::Revoke(cti)).await.is_ok()
+        self.revoked.send(cti).await.is_ok()
     }
 
-    /// Puts another policy into force: consent tokens that it does not allow are withdrawn, and what it allows is signed
-    /// anew. Gives false where the node has stopped.
-    pub async fn change_policy(&self, policy: Policy) -> bool {
-        self.commands.send(Command::Policy(Box::new(policy))).await.is_ok()
+    /// Puts another policy into force, on a lane or while there is none: consent tokens that it does not allow are
+    /// withdrawn, and what it allows is signed anew. Gives false where the node has stopped.
+    #[must_use]
+    pub fn change_policy(&self, policy: Policy) -> bool {
+        self.policy.send(policy).is_ok()
     }
 
     /// What the node is doing, now and from now on.
@@ -96,7 +97,7 @@ impl Node {
     /// [`NodeError`].
     pub fn open(mut config: NodeConfig) -> Result<(Self, NodeHandle), NodeError> {
         let kept = |source| NodeError::Io { path: config.home.clone(), source };
-        let withheld = Withheld::open(&config.home, config.policy.ask).map_err(kept)?;
+        let withheld = Withheld::open(&config.home).map_err(kept)?;
         let epoch = orders::epoch(&config.home).map_err(kept)?;
         let denials = KeptDenials::open(&config.home)
             .map_err(|source| NodeError::Io { path: config.home.join("deny"), source })?;
@@ -120,8 +121,10 @@ impl Node {
         let journal = Journal::open(&config.home, now, &log::leased(&config.home, now)?, &mut usage)?;
         let work = Work::new(config.identity.key.public().node_id(), usage, denials.fresh());
         let (status, watching) = watch::channel(Status::default());
-        let (sender, commands) = mpsc::channel(MAX_COMMANDS);
-        let handle = NodeHandle { commands: sender, status: watching };
+        let (taking_back, revoked) = mpsc::channel(MAX_REVOKED);
+        let (changing, policy) = watch::channel(config.policy.clone());
+        let handle = NodeHandle { policy: changing, revoked: taking_back, status: watching };
+        let outstanding = log::outstanding(&config.home, now.seconds())?;
         let mut node = Self {
             config,
             log,
@@ -130,14 +133,19 @@ impl Node {
             work,
             journal,
             withheld,
+            outstanding,
+            untold: Vec::new(),
             denials,
             store,
             hub,
             status,
-            commands,
+            policy,
+            revoked,
         };
-        // Before anything else: what was taken back while it did not run. The router hears of it when it is there.
+        // Before anything else: what was taken back while it did not run, and what a policy that was changed meanwhile
+        // does not allow. The router hears of it when it is there.
         node.obey()?;
+        node.withdraw_untold()?;
         Ok((node, handle))
     }
 
@@ -150,6 +158,7 @@ impl Node {
         let endpoint = NodeEndpoint::towards(self.config.router)?;
         let mut backoff = Backoff::default();
         loop {
+            self.follow()?;
             let left = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
@@ -178,14 +187,29 @@ impl Node {
                 status.consents.clear();
                 status.fetches.clear();
             });
+            let again = Instant::now() + wait;
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                () = tokio::time::sleep(wait) => {}
+                idle = self.idle(again) => idle?,
             }
         }
         endpoint.wait_idle().await;
         Ok(self.log.close()?)
+    }
+
+    /// Waits without a lane, and carries out what the operator asks meanwhile.
+    async fn idle(&mut self, until: Instant) -> Result<(), NodeError> {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                Ok(()) = self.policy.changed() => self.follow()?,
+                Some(cti) = self.revoked.recv() => {
+                    let stood = self.log_withdrawals(vec![cti])?;
+                    self.untold.extend(stood);
+                }
+            }
+        }
     }
 
     async fn connect(

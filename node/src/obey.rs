@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use counterfoil_audit::NewEntry;
 use counterfoil_identity::random;
-use counterfoil_spec::ids::Serial;
+use counterfoil_spec::claims::{Claims, Range};
+use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::message::Terms;
 use counterfoil_spec::payload::ConsentRevoked;
 
@@ -69,18 +70,66 @@ impl Node {
         Ok(obeyed)
     }
 
+    /// Puts the policy into force that the operator has by now, while there is no lane.
+    pub(crate) fn follow(&mut self) -> Result<(), NodeError> {
+        let policy = self.policy.borrow_and_update().clone();
+        if policy == self.config.policy {
+            return Ok(());
+        }
+        self.config.policy = policy;
+        self.withdraw_untold()
+    }
+
+    /// Withdraws what the policy does not allow; the router hears of it when it is there.
+    pub(crate) fn withdraw_untold(&mut self) -> Result<(), NodeError> {
+        let withdrawn = self.withdraw_not_allowed()?;
+        self.untold.extend(withdrawn);
+        Ok(())
+    }
+
+    //= spec/consent.md#policy
+    //# A node whose policy changes MUST withdraw the consent tokens that the new one does not allow, and signs anew for the others.
+    /// Withdraws in the node's own log what the policy does not allow, on whichever lane it was given. Blocks while the
+    /// log is written, which is rare.
+    pub(crate) fn withdraw_not_allowed(&mut self) -> Result<Vec<Serial>, NodeError> {
+        let over = self.outstanding.not(|claims| self.allows(claims));
+        self.log_withdrawals(over)
+    }
+
+    /// Whether what a consent token says is still allowed: by the policy, and by what the operator said of its models.
+    pub(crate) fn allows(&self, claims: &Claims) -> bool {
+        let withheld = |range: &Range| self.withholds(&range.manifest);
+        self.config.policy.still_allows(claims) && !claims.ranges.iter().any(withheld)
+    }
+
+    /// Whether nothing may be signed for a model before the operator says yes.
+    pub(crate) fn withholds(&self, manifest: &ManifestId) -> bool {
+        self.withheld.has(manifest, self.config.policy.ask)
+    }
+
+    /// Logs that consent tokens were withdrawn; gives those that stood. Blocks.
+    pub(crate) fn log_withdrawals(&mut self, mut tokens: Vec<Serial>) -> Result<Vec<Serial>, NodeError> {
+        tokens.retain(|cti| self.outstanding.remove(cti));
+        self.log.append_all(tokens.iter().map(|cti| self.withdrawal(*cti)).collect())?;
+        Ok(tokens)
+    }
+
+    fn withdrawal(&self, cti: Serial) -> NewEntry {
+        let node = self.config.identity.key.public().node_id();
+        NewEntry::new(random::serial(), ConsentRevoked { node, cti, min_epoch: self.config.epoch })
+    }
+
     /// What the router is told of what this node's operator allows.
     pub(crate) fn terms(&self) -> Terms {
         let policy = &self.config.policy;
         Terms { min_epoch: self.config.epoch, wants: policy.wants(), concurrent: policy.quota.concurrent }
     }
 
-    fn withdraw(&self, cti: Serial, token: &Given) -> Result<(), NodeError> {
+    fn withdraw(&mut self, cti: Serial, token: &Given) -> Result<(), NodeError> {
+        self.outstanding.remove(&cti);
         if token.withdrawn {
             return Ok(());
         }
-        let node = self.config.identity.key.public().node_id();
-        let entry = ConsentRevoked { node, cti, min_epoch: self.config.epoch };
-        Ok(self.log.append(NewEntry::new(random::serial(), entry))?)
+        Ok(self.log.append(self.withdrawal(cti))?)
     }
 }

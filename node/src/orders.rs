@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! orders/<serial>    canonical CBOR of [kind, [fields…]]: 1 revoke [consent id], 2 revoke all [], 3 allow [manifest]
-//! withheld           models for which nothing is signed, one manifest id a line; after a line `all`, those that are
-//!                    allowed
+//! withheld           what was said of models, a line each: a manifest id for which nothing is signed, or `yes` and one
+//!                    that is allowed; `all`, where nothing is signed for any other
 //! notices/<hash>     the words that a consent token was signed with, by the hash that it carries of them
 //! asked/<manifest>   canonical CBOR of the last proposal that waits for the operator's yes
 //! epoch              the consent epoch, decimal; only ever rising
@@ -13,7 +13,7 @@
 //! node that runs looks several times a second, one that starts looks before anything else. Who can write into the
 //! folder is who can read the node's keys.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -85,47 +85,43 @@ pub(crate) fn done(path: &Path) {
     }
 }
 
-/// The models for which nothing is signed.
+/// What the operator said of models.
 #[derive(Debug)]
 pub(crate) struct Withheld {
     path: PathBuf,
+    /// Whether nothing is signed for models of which nothing else was said.
     all: bool,
-    /// These, or all but these.
-    models: BTreeSet<ManifestId>,
+    /// Whether the operator said yes.
+    models: BTreeMap<ManifestId, bool>,
 }
 
 impl Withheld {
-    /// Reads what was withheld; where nothing was said yet, `ask` tells whether the operator must be asked first.
-    pub(crate) fn open(home: &Path, ask: bool) -> io::Result<Self> {
+    /// Reads what was said.
+    pub(crate) fn open(home: &Path) -> io::Result<Self> {
         let path = home.join("withheld");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { path, all: ask, models: BTreeSet::new() });
-            }
-            Err(e) => return Err(e),
-        };
-        let (mut all, mut models) = (ask, BTreeSet::new());
+        let text = read_if_there(&path)?;
+        let (mut all, mut models) = (false, BTreeMap::new());
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            match line.parse() {
+            let (yes, name) = line.strip_prefix("yes ").map_or((false, line), |name| (true, name));
+            match name.parse() {
                 _ if line == "all" => all = true,
-                Ok(model) => drop(models.insert(model)),
+                Ok(model) => drop(models.insert(model, yes)),
                 // What cannot be read is no permission.
-                Err(_) => return Ok(Self { path, all: true, models: BTreeSet::new() }),
+                Err(_) => return Ok(Self { path, all: true, models: BTreeMap::new() }),
             }
         }
         Ok(Self { path, all, models })
     }
 
-    pub(crate) fn has(&self, manifest: &ManifestId) -> bool {
-        self.all != self.models.contains(manifest)
+    /// Whether nothing may be signed for a model; `ask` is whether the operator must be asked before.
+    pub(crate) fn has(&self, manifest: &ManifestId, ask: bool) -> bool {
+        let yes = self.models.get(manifest).copied();
+        !yes.unwrap_or(!self.all && !ask)
     }
 
     pub(crate) fn add(&mut self, models: &[ManifestId]) -> io::Result<()> {
-        for model in models {
-            let _ = if self.all { self.models.remove(model) } else { self.models.insert(*model) };
-        }
-        if !self.all && self.models.len() > MAX_WITHHELD {
+        self.models.extend(models.iter().map(|model| (*model, false)));
+        if self.models.values().filter(|yes| !**yes).count() > MAX_WITHHELD {
             return self.add_all();
         }
         self.write()
@@ -138,14 +134,17 @@ impl Withheld {
     }
 
     pub(crate) fn allow(&mut self, model: ManifestId) -> io::Result<()> {
-        let _ = if self.all { self.models.insert(model) } else { self.models.remove(&model) };
+        self.models.insert(model, true);
         self.write()
     }
 
     fn write(&self) -> io::Result<()> {
         let first = if self.all { "all\n" } else { "" };
-        let text = self.models.iter().map(|model| format!("{model}\n"));
-        write_whole(&self.path, std::iter::once(first.to_owned()).chain(text).collect::<String>().as_bytes())
+        let line = |(model, yes): (&ManifestId, &bool)| {
+            if *yes { format!("yes {model}\n") } else { format!("{model}\n") }
+        };
+        let text = std::iter::once(first.to_owned()).chain(self.models.iter().map(line)).collect::<String>();
+        write_whole(&self.path, text.as_bytes())
     }
 }
 

@@ -31,7 +31,7 @@ use crate::compute::{answer, compute};
 use crate::config::NodeError;
 use crate::fetch::Courier;
 use crate::hosting::{Hosted, Pending};
-use crate::node::{Command, Node};
+use crate::node::Node;
 use crate::sharing::Sharing;
 use crate::status::Stage;
 use crate::work::permit_for;
@@ -161,6 +161,12 @@ impl<'a> Service<'a> {
             self.obey()?;
             self.keep_hours()?;
         }
+        if self.node.policy.has_changed().unwrap_or(false) {
+            self.change_policy()?;
+        }
+        while let Ok(cti) = self.node.revoked.try_recv() {
+            self.revoke(&cti)?;
+        }
         let look = self.look;
         let release = self.next_release();
         tokio::select! {
@@ -187,10 +193,8 @@ impl<'a> Service<'a> {
                 self.node.store.settle();
                 Ok(())
             }
-            Some(command) = self.node.commands.recv() => match command {
-                Command::Revoke(cti) => self.revoke(&cti),
-                Command::Policy(policy) => self.change_policy(*policy),
-            },
+            Some(cti) = self.node.revoked.recv() => self.revoke(&cti),
+            Ok(()) = self.node.policy.changed() => self.change_policy(),
             () = until(renewal), if renewal.is_some() => self.renew(),
             () = until(release), if release.is_some() => {
                 self.release();
@@ -208,6 +212,10 @@ impl<'a> Service<'a> {
             self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
         }
         self.obey()?;
+        for cti in &self.node.untold {
+            self.lane.send(&NodeMessage::Revoke(*cti))?;
+        }
+        self.node.untold.clear();
         self.resend()
     }
 

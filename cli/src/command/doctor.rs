@@ -160,7 +160,8 @@ fn consent_check(home: &Path) -> Finding {
         0 => String::new(),
         some => format!("; {some} proposals wait for you: `counterfoil consent list --pending`"),
     };
-    match consent_file::locate(home, None).map(|path| consent_file::load(&path, &flags)) {
+    let file = consent_file::locate(home, None);
+    match file.exists().then(|| consent_file::load(&file, &flags)) {
         None => Finding {
             what,
             ok: true,

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::args::{FetchingArgs, ServeArgs, Switch};
 use crate::command::router::checkpoint;
-use crate::consent_file::{self, Flags};
+use crate::consent_file::{self, Flags, Followed};
 use crate::exit::{Failure, Outcome};
 use crate::hashing::{self, Watcher};
 use crate::keys::keyring;
@@ -32,8 +32,8 @@ use crate::supervise::{follow_parent, interrupted};
 const RENEW_BELOW_S: u64 = 12 * 3600;
 /// How long before its certificate's end a node leaves in good order.
 const LEAVE_BEFORE_S: u64 = 3600;
-/// How often the consent file is looked at.
-const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+/// How often the consent file is looked at; a change is taken up after two looks.
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs until it is interrupted or its certificate nears its end.
 pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
@@ -49,9 +49,10 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
     let file = consent_file::locate(home, args.consent_file.as_deref());
     let (names, models) = models(&args.model)?;
     let flags = Flags { accept_notice: args.accept_notice, models: names, concurrent: args.concurrent };
-    let (policy, text) = match &file {
-        Some(path) => consent_file::load(path, &flags)?,
-        None => (consent_file::parse("", &flags).map_err(Failure::wrong_use)?, String::new()),
+    let (policy, text) = if args.consent_file.is_some() || file.exists() {
+        consent_file::load(&file, &flags)?
+    } else {
+        (consent_file::parse("", &flags).map_err(Failure::wrong_use)?, String::new())
     };
     if !policy.accepted_notice {
         return Err(Failure::wrong_use(
@@ -91,11 +92,11 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         };
         output::line(&format!("holds at most {max_memory} of weights ({} bytes){half}", max_memory.0));
     }
-    let followed = file.map(|path| tokio::spawn(follow(handle.clone(), path, (flags, text))));
+    let followed = tokio::spawn(follow(handle.clone(), file, Followed::new(flags, text)));
     let told = tokio::spawn(tell(handle, (node_id.to_string(), max_memory), json));
     let ran = Box::pin(node.run(leave(end, stop))).await;
     told.abort();
-    followed.iter().for_each(tokio::task::JoinHandle::abort);
+    followed.abort();
     ran.map_err(|e| match e {
         NodeError::Denied(_) => Failure::refused(e),
         e => Failure::store(e),
@@ -172,26 +173,22 @@ fn hub(args: &FetchingArgs) -> Option<HubConfig> {
     (args.hub == Switch::On).then_some(HubConfig { endpoint, token, allow_branch: args.hub_allow_branch })
 }
 
-/// Takes up what becomes of the consent file. One that cannot be read changes nothing.
-async fn follow(handle: NodeHandle, path: PathBuf, (flags, mut text): (Flags, String)) {
+/// Takes up what becomes of the consent file, whether it is there yet or not. One that cannot be read changes nothing.
+async fn follow(handle: NodeHandle, path: PathBuf, mut file: Followed) {
     loop {
         tokio::time::sleep(FOLLOW_EVERY).await;
-        let Ok(now) = std::fs::read_to_string(&path) else { continue };
-        if now == text {
-            continue;
-        }
-        match consent_file::parse(&now, &flags) {
-            Ok(policy) => {
+        match file.look(std::fs::read_to_string(&path)) {
+            None => {}
+            Some(Ok(policy)) => {
                 tracing::info!(file = %path.display(), "the consent file has changed");
-                if !handle.change_policy(policy).await {
+                if !handle.change_policy(policy) {
                     return;
                 }
             }
-            Err(e) => {
+            Some(Err(e)) => {
                 tracing::warn!(file = %path.display(), error = e, "not taken up; what was allowed before holds")
             }
         }
-        text = now;
     }
 }
 

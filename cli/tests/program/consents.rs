@@ -1,4 +1,5 @@
-//! `counterfoil consent verify`: a token held offline against its node's certificate or key.
+//! `counterfoil consent verify`: a token held offline against its node's certificate or key; and `consent.toml`, which a
+//! node follows that runs.
 
 use std::fs;
 use std::io::Write;
@@ -7,7 +8,11 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::harness::{Ended, Home, ask, command, repository, text};
+use crate::harness::{Ended, Home, Program, ask, command, repository, text};
+use crate::http::fetch;
+
+/// How often to look before giving up; each look is a process or a round trip.
+const MAX_LOOKS: u32 = 100_000;
 
 /// What a token alone does not show: the log, the deny list and what is published decide it.
 const NOT_IN_THE_BYTES: [&str; 4] = ["T_STALE", "T_REVOKED", "T_EPOCH", "T_MODEL"];
@@ -174,4 +179,43 @@ fn what_a_token_cannot_be_held_against_is_said_with_what_to_give() {
     let root = home.path().join("identity/root.der").display().to_string();
     let (code, words) = said(&[token, "--certificate", &chain, "--root", &root]);
     assert!(code == 1 && words.contains("chain.pem"), "{words}");
+}
+
+/// Waits until the router has some node to ask, or none.
+fn wait_for_nodes(program: &Program, some: bool) {
+    let looks = |_| fetch(program.address(), "/health").json()["nodes"].as_array().unwrap().is_empty() != some;
+    assert!((0..MAX_LOOKS).any(looks), "{:?}", fetch(program.address(), "/health"));
+}
+
+#[test]
+fn a_consent_file_that_comes_while_the_node_runs_is_followed_and_its_operator_asked() {
+    let home = Home::new();
+    let program = home.run(&["--nodes", "1"]);
+    let node = home.path().join("nodes/1");
+    let own = |args: &[&str]| {
+        let home = node.display().to_string();
+        let ended = ask(&[args, &["--json", "--home", &home]].concat());
+        assert_eq!(ended.code, 0, "{args:?}: {ended:?}");
+        serde_json::from_str::<Value>(&ended.out).unwrap()
+    };
+    assert!(!node.join("consent.toml").exists());
+    own(&["consent", "init"]);
+    let file = node.join("consent.toml");
+    let explained = fs::read_to_string(&file).unwrap();
+    fs::write(&file, explained.replace("#ask = true", "ask = true")).unwrap();
+    wait_for_nodes(&program, false);
+    let waits = |_| own(&["consent", "list", "--pending"]).as_array().unwrap().len() == 1;
+    assert!((0..MAX_LOOKS).any(waits));
+    assert_eq!(own(&["consent", "issue", "guide"])["done"], true);
+    wait_for_nodes(&program, true);
+    let in_force = own(&["consent", "list"]);
+    let in_force = in_force.as_array().unwrap().iter().filter(|c| c["state"]["in_force"] == true);
+    assert_eq!(in_force.count(), 1, "the one before was withdrawn");
+
+    fs::write(&file, "models = [\"another\"]\n").unwrap();
+    wait_for_nodes(&program, false);
+    fs::write(&file, "models = \"any\"\n").unwrap();
+    wait_for_nodes(&program, true);
+    program.stop();
+    home.assert_logs_verify();
 }

@@ -144,13 +144,15 @@ fn a_changed_policy_still_allows_what_is_no_wider() {
     let allows = |change: &dyn Fn(&mut Policy)| {
         let mut policy = policy();
         change(&mut policy);
-        policy.still_allows(old.claims(), "guide")
+        policy.still_allows(old.claims())
     };
     assert!(allows(&|_| ()));
     assert!(allows(&|p| p.quota.concurrent = 3));
     assert!(!allows(&|p| p.quota.concurrent = 1));
     assert!(!allows(&|p| p.quota.tokens_per_day = TokenCount(5)));
     assert!(!allows(&|p| p.models = vec!["other".to_owned()]));
+    assert!(allows(&|p| p.models = vec!["other".to_owned(), "guide".to_owned()]));
+    assert!(allows(&|p| (p.any_model, p.models) = (true, Vec::new())));
     assert!(!allows(&|p| p.price_floor_micro_per_1k = 1));
     assert!(!allows(&|p| p.purposes = Purposes::CHAT));
     assert!(!allows(&|p| p.countries = vec!["DE".to_owned()]));

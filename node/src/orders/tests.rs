@@ -21,8 +21,8 @@ fn orders_wait_until_they_are_done_and_what_is_none_is_left_alone() {
 #[test]
 fn what_is_withheld_outlives_the_process_and_a_model_can_be_allowed_again() {
     let home = tempfile::tempdir().unwrap();
-    let open = || Withheld::open(home.path(), false).unwrap();
-    let has = || (open().has(&A), open().has(&B));
+    let open = || Withheld::open(home.path()).unwrap();
+    let has = || (open().has(&A, false), open().has(&B, false));
     assert_eq!(has(), (false, false));
     open().add(&[A]).unwrap();
     assert_eq!(has(), (true, false));
@@ -39,12 +39,16 @@ fn what_is_withheld_outlives_the_process_and_a_model_can_be_allowed_again() {
 #[test]
 fn where_the_operator_must_be_asked_everything_waits_for_a_yes() {
     let home = tempfile::tempdir().unwrap();
-    let mut withheld = Withheld::open(home.path(), true).unwrap();
-    assert!(withheld.has(&A));
-    withheld.allow(A).unwrap();
-    assert_eq!((withheld.has(&A), withheld.has(&B)), (false, true));
-    let withheld = Withheld::open(home.path(), true).unwrap();
-    assert_eq!((withheld.has(&A), withheld.has(&B)), (false, true));
+    let open = || Withheld::open(home.path()).unwrap();
+    let has = |ask| (open().has(&A, ask), open().has(&B, ask));
+    assert_eq!((has(true), has(false)), ((true, true), (false, false)));
+    open().allow(A).unwrap();
+    assert_eq!((has(true), has(false)), ((false, true), (false, false)));
+    // What was taken back stays so, whether there is asking or not.
+    open().add(&[A]).unwrap();
+    assert_eq!((has(true), has(false)), ((true, true), (true, false)));
+    open().allow(B).unwrap();
+    assert_eq!((has(true), has(false)), ((true, false), (true, false)));
 }
 
 #[test]

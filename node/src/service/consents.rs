@@ -12,6 +12,7 @@ use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::message::{NodeMessage, Proposal, Welcome};
 use counterfoil_spec::payload::{ConsentGranted, ConsentRevoked};
 use counterfoil_spec::refusal::Refusal;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{LOOK, Service, Step};
@@ -31,7 +32,7 @@ impl Service<'_> {
         if proposal.ranges.is_empty() {
             return self.let_model_go(&proposal.manifest);
         }
-        if self.node.withheld.has(&proposal.manifest) {
+        if self.node.withholds(&proposal.manifest) {
             return self.ask(&proposal);
         }
         if self.is_worth_fetching(&proposal) {
@@ -70,7 +71,6 @@ impl Service<'_> {
             return Err(self.lane.shut(Refusal::SessionOrder, "a welcome for no consent token of ours"));
         };
         let Pending { permit, proposal } = self.pending.remove(at);
-        let manifest = proposal.manifest;
         self.lane.activate(&permit)?;
         let Some(model) = self.node.shelf.model(&proposal.manifest).cloned() else {
             return Err(self.lane.shut(Refusal::SessionInternal, "the weights are gone"));
@@ -79,22 +79,24 @@ impl Service<'_> {
         self.renewals.push((Instant::now() + Duration::from_millis(wait), welcome.cti));
         self.renewals.sort();
         let ranges = proposal.ranges.clone();
-        let (log, loaded) = (self.node.log.clone(), self.node.shelf.bank(&ranges));
+        let loaded = self.node.shelf.bank(&ranges);
         let gauge = Gauge::new(proposal.manifest, self.node.status.clone());
         let courier = self.courier.clone();
         let (cti, node) = (welcome.cti, self.node.config.identity.key.public().node_id());
         let granted = ConsentGranted { node, cti, token: permit.token_bytes().to_vec() };
         let (hidden, expert_bytes) = (model.config().hidden, model.expert_bytes());
+        // Begun here, so that a withdrawal of it can only be logged after it.
+        let (logged, durable) = oneshot::channel();
+        self.node.log.append_then(NewEntry::new(cti, granted), move || drop(logged.send(())));
         let loading = self.loading.spawn(async move {
-            let entry = move || log.append(NewEntry::new(cti, granted)).map_err(|e| e.to_string());
-            let logged = tokio::task::spawn_blocking(entry).await.unwrap_or_else(|e| Err(e.to_string()));
-            let bank = match (logged, loaded) {
-                (Err(error), _) => Err(error),
+            let bank = match (durable.await, loaded) {
+                (Err(_), _) => Err("the consent token could not be logged".to_owned()),
                 (Ok(()), Some(bank)) => Ok(bank),
                 (Ok(()), None) => model.load(&ranges, &courier, &gauge).await.map(Arc::new),
             };
             (cti, bank)
         });
+        self.node.outstanding.add(permit.claims().clone(), (self.node.config.now)().seconds());
         let hosted = Hosted {
             permit,
             proposal,
@@ -108,9 +110,12 @@ impl Service<'_> {
         self.hosted.push(hosted);
         self.report_soon();
         self.show();
-        let void = |h: &Hosted| self.node.denials.names().is_some_and(|names| names.voids(h.permit.claims()));
-        if self.node.withheld.has(&manifest) || self.hosted.last().is_some_and(void) {
-            // It was taken back, or denied, while the router looked at it.
+        let void = |h: &Hosted| {
+            let claims = h.permit.claims();
+            self.node.denials.names().is_some_and(|names| names.voids(claims)) || !self.node.allows(claims)
+        };
+        if self.hosted.last().is_some_and(void) {
+            // It was taken back, or denied, or the policy has changed, while the router looked at it.
             return self.revoke(&welcome.cti);
         }
         Ok(())
@@ -187,7 +192,8 @@ impl Service<'_> {
     }
 
     pub(super) fn revoke(&mut self, cti: &Serial) -> Step {
-        if !self.stop_serving(cti) {
+        let stood = self.node.outstanding.remove(cti);
+        if !self.stop_serving(cti) && !stood {
             return Ok(());
         }
         let min_epoch = self.node.config.epoch;
@@ -197,9 +203,11 @@ impl Service<'_> {
         self.lane.send(&NodeMessage::Revoke(*cti))
     }
 
-    /// Nothing is computed under a token any more. False where it is not one of this lane.
-    fn stop_serving(&mut self, cti: &Serial) -> bool {
-        let Some(hosted) = by_cti(&mut self.hosted, cti) else { return false };
+    /// Nothing is computed under a token any more. False where it is not one of this lane, or was withdrawn before.
+    pub(super) fn stop_serving(&mut self, cti: &Serial) -> bool {
+        let Some(hosted) = by_cti(&mut self.hosted, cti).filter(|hosted| !hosted.withdrawn) else {
+            return false;
+        };
         hosted.withdrawn = true;
         hosted.loading.abort();
         hosted.let_go = Some(Instant::now() + GRACE);

@@ -1,8 +1,8 @@
 //! The operator's policy on a lane: its hours, and what becomes of consent tokens when it changes.
 
-use counterfoil_consent::Policy;
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{NodeMessage, Proposal};
+use counterfoil_spec::refusal::Refusal;
 
 use super::{Service, Step};
 
@@ -22,21 +22,21 @@ impl Service<'_> {
         live.iter().try_for_each(|cti| self.revoke(cti))
     }
 
-    //= spec/consent.md#policy
-    //# A node whose policy changes MUST withdraw the consent tokens that the new one does not allow, and signs anew for the others.
-    pub(super) fn change_policy(&mut self, policy: Policy) -> Step {
-        let live: Vec<(Serial, Proposal)> = self.live().collect();
-        let mut kept = Vec::new();
-        for (cti, proposal) in live {
-            let claims = self.hosted.iter().map(|h| h.permit.claims()).find(|claims| claims.cti == cti);
-            if claims.is_some_and(|claims| policy.still_allows(claims, &proposal.name)) {
-                kept.push(proposal);
-            } else {
-                self.revoke(&cti)?;
-            }
+    /// Puts the policy into force that the operator has by now.
+    pub(super) fn change_policy(&mut self) -> Step {
+        let policy = self.node.policy.borrow_and_update().clone();
+        if policy == self.node.config.policy {
+            return Ok(());
         }
         self.node.config.policy = policy;
+        let withdrawn = self.node.withdraw_not_allowed();
+        let withdrawn = withdrawn.map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))?;
+        for cti in &withdrawn {
+            self.stop_serving(cti);
+            self.lane.send(&NodeMessage::Revoke(*cti))?;
+        }
         self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
+        let kept: Vec<Proposal> = self.live().map(|(_, proposal)| proposal).collect();
         kept.into_iter().try_for_each(|proposal| self.proposed(proposal))
     }
 
