@@ -12,7 +12,7 @@ use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_identity::random;
 use counterfoil_model::{Checkpoint, Threads};
-use counterfoil_node::{Node, NodeConfig, NodeError, NodeIdentity, enrol};
+use counterfoil_node::{Node, NodeConfig, NodeError, NodeIdentity, enrol, fdatasync};
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{CURRENCY, Dealing, Hedging, RouterConfig, RowsAs, RunningRouter, clock};
@@ -217,6 +217,7 @@ impl Within {
             hub: None,
             currency: CURRENCY.to_owned(),
             now: clock::system(),
+            sync: fdatasync(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,5 +1,7 @@
 //! What a node is told, and why it may not start.
 
+use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +44,17 @@ pub struct NodeConfig {
     pub currency: String,
     /// The present.
     pub now: Now,
+    /// Makes the bytes of a file durable.
+    pub sync: SyncFile,
+}
+
+/// Makes the bytes of a file durable: [`fdatasync`], but where a test puts a disk that fails in its place.
+pub type SyncFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
+
+/// What the machine has for it.
+#[must_use]
+pub fn fdatasync() -> SyncFile {
+    Arc::new(File::sync_data)
 }
 
 /// Why a node did not start or had to stop.
@@ -76,6 +89,6 @@ pub enum NodeError {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
 }

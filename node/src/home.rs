@@ -25,6 +25,7 @@ use counterfoil_spec::ids::{IdSyntax, RouterId};
 use counterfoil_spec::time::Now;
 
 use crate::log::log_origin;
+use crate::orders::write_whole;
 
 /// Who a node is and whom it trusts.
 #[derive(Clone)]
@@ -135,11 +136,8 @@ pub async fn enrol(
 
 fn store(folder: &Path, joined: &Joined) -> Result<(), HomeError> {
     let write = |name: &str, bytes: &[u8]| {
-        let (path, part) = (folder.join(name), folder.join(format!("{name}.part")));
-        fs::write(&part, bytes)
-            .and_then(|()| fs::File::open(&part)?.sync_all())
-            .and_then(|()| fs::rename(&part, &path))
-            .map_err(|source| HomeError::Io { path, source })
+        let path = folder.join(name);
+        write_whole(&path, bytes).map_err(|source| HomeError::Io { path, source })
     };
     write("root.der", joined.domain.root_der())?;
     write("router", format!("{}\n", joined.router).as_bytes())?;

@@ -8,22 +8,25 @@
 //! kind 3   all orders of a UTC day that no other record names; serial 0, ms within the day
 //! ```
 //!
-//! The last record of an order holds. A record is written in one call before the work that it allows is answered; it
-//! is not synced, so it survives the end of the process, not of the machine's power. What a failing machine loses, the
-//! `quota-lease` entries of the node's log bring back, which are synced. An order that was open when the process ended
-//! counts with all that it had reserved. What is cut short at the end is left out.
+//! The last record of an order holds. A record of kind 1 is durable before the work that it allows is answered: it is
+//! synced while that work is computed, one `fdatasync` for all records until then. Records of kind 2 go with the next
+//! such sync: without them an order counts with all that it had reserved, as one does that was open when the process
+//! ended. What is cut short at the end is left out. After an error of a sync nothing more is kept, and the node stops.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use counterfoil_consent::{Booking, REMEMBER_MS, Usage};
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::limits::MAX_REMEMBERED_OPENS;
 use counterfoil_spec::time::Millis;
+use tokio::task::JoinHandle;
 
-use crate::config::NodeError;
+use crate::config::{NodeError, SyncFile};
+use crate::orders::write_whole;
 
 const RECORD_BYTES: usize = 33;
 const OPEN: u8 = 1;
@@ -36,9 +39,20 @@ const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     bytes: u64,
     said: Said,
+    disk: Disk,
+}
+
+/// What of the file is on its disk.
+struct Disk {
+    sync: SyncFile,
+    /// Whether records were written, since the last sync began, that work waits for.
+    behind: bool,
+    running: Option<JoinHandle<io::Result<()>>>,
+    /// In words, why nothing more is kept.
+    lost: Option<String>,
 }
 
 /// What records say, folded.
@@ -67,6 +81,7 @@ impl Journal {
         now: Millis,
         logged: &BTreeMap<u64, u64>,
         usage: &mut Usage,
+        sync: SyncFile,
     ) -> Result<Self, NodeError> {
         let path = home.join("usage");
         let fault = |source| NodeError::Io { path: path.clone(), source };
@@ -86,11 +101,13 @@ impl Journal {
             usage.restore(*day, *tokens);
         }
         let (file, bytes) = said.write(&path, now).map_err(fault)?;
-        Ok(Self { path, file, bytes, said })
+        let disk = Disk { sync, behind: false, running: None, lost: None };
+        Ok(Self { path, file: Arc::new(file), bytes, said, disk })
     }
 
-    /// Writes what was booked.
+    /// Writes what was booked; whoever answers for it waits until it is [durable](Self::durable).
     pub(crate) fn keep(&mut self, booked: &[Booking], now: Millis) -> io::Result<()> {
+        self.disk.stands()?;
         let mut out = Vec::with_capacity(booked.len() * RECORD_BYTES);
         for booking in booked {
             let (kind, tokens) = booking.used.map_or((OPEN, booking.leased), |used| (OVER, used));
@@ -98,12 +115,64 @@ impl Journal {
             self.said.take(record);
             out.extend_from_slice(&record.to_bytes());
         }
-        self.file.write_all(&out)?;
+        (&*self.file).write_all(&out)?;
+        self.disk.behind |= booked.iter().any(|booking| booking.used.is_none());
         self.bytes = self.bytes.saturating_add(u64::try_from(out.len()).unwrap_or(u64::MAX));
         if self.bytes > MAX_FILE_BYTES {
-            (self.file, self.bytes) = self.said.write(&self.path, now)?;
+            let (file, bytes) = self.said.write(&self.path, now)?;
+            (self.file, self.bytes) = (Arc::new(file), bytes);
+            // The whole file is durable as it was written.
+            (self.disk.behind, self.disk.running) = (false, None);
         }
         Ok(())
+    }
+
+    /// Begins to make durable what work waits for, on a thread of its own.
+    pub(crate) fn begin_sync(&mut self) {
+        if self.disk.behind && self.disk.running.is_none() && self.disk.lost.is_none() {
+            let (sync, file) = (Arc::clone(&self.disk.sync), Arc::clone(&self.file));
+            self.disk.behind = false;
+            self.disk.running = Some(tokio::task::spawn_blocking(move || sync(&file)));
+        }
+    }
+
+    /// Resolves when what work waits for is on the disk. May be given up and asked again.
+    pub(crate) async fn durable(&mut self) -> io::Result<()> {
+        loop {
+            self.disk.stands()?;
+            if let Some(running) = &mut self.disk.running {
+                let synced = running.await.unwrap_or_else(|e| Err(io::Error::other(e)));
+                self.disk.running = None;
+                if let Err(error) = synced {
+                    // What the system thinks of the file is not known any more, so a second try would prove nothing.
+                    self.disk.lost = Some(error.to_string());
+                }
+            } else if self.disk.behind {
+                self.begin_sync();
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Why nothing more is kept, if that is so.
+    pub(crate) fn lost(&self) -> Option<NodeError> {
+        self.disk.stands().err().map(|source| NodeError::Io { path: self.path.clone(), source })
+    }
+}
+
+impl Disk {
+    fn stands(&self) -> io::Result<()> {
+        match &self.lost {
+            None => Ok(()),
+            Some(why) => Err(io::Error::other(format!("what orders took could not be made durable: {why}"))),
+        }
+    }
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("behind", &self.behind).field("lost", &self.lost).finish_non_exhaustive()
     }
 }
 
@@ -183,10 +252,7 @@ impl Said {
             old.map(|(order, (at, tokens))| Record { kind: OPEN, order: *order, at: *at, tokens: *tokens });
         let records = self.days.iter().map(day).chain(old).chain(self.recent.iter().map(recent));
         let out: Vec<u8> = records.flat_map(Record::to_bytes).collect();
-        let part = path.with_extension("part");
-        fs::write(&part, &out)?;
-        File::open(&part)?.sync_all()?;
-        fs::rename(&part, path)?;
+        write_whole(path, &out)?;
         let file = OpenOptions::new().append(true).open(path)?;
         Ok((file, u64::try_from(out.len()).unwrap_or(u64::MAX)))
     }
@@ -225,79 +291,4 @@ const fn day_of(at: Millis) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Millis = Millis(20_000 * DAY_MS + 5000);
-
-    fn booking(n: u8, opened: Millis, leased: u64, used: Option<u64>) -> Booking {
-        let order = Serial::from_bytes([n; 16]);
-        Booking { order, cti: Serial::from_bytes([99; 16]), opened, leased, used, limited: true }
-    }
-
-    fn reopened(home: &Path, now: Millis) -> (Journal, Usage) {
-        let mut usage = Usage::new();
-        let journal = Journal::open(home, now, &BTreeMap::new(), &mut usage).unwrap();
-        (journal, usage)
-    }
-
-    #[test]
-    fn what_was_open_counts_with_its_lease_and_what_was_over_with_what_it_used() {
-        let home = tempfile::tempdir().unwrap();
-        let (mut journal, usage) = reopened(home.path(), NOW);
-        assert_eq!(usage.tokens_in_day(NOW), 0);
-        let booked = [
-            booking(1, NOW, 256, None),
-            booking(2, NOW, 256, None),
-            booking(1, NOW, 256, Some(7)),
-            booking(2, NOW, 512, None),
-        ];
-        journal.keep(&booked, NOW).unwrap();
-        // As after kill -9: nothing was closed.
-        for _ in 0..2 {
-            let (_, usage) = reopened(home.path(), NOW);
-            assert_eq!(usage.tokens_in_day(NOW), 7 + 512);
-            assert_eq!(usage.tokens_in_day(Millis(NOW.0 - DAY_MS)), 0);
-        }
-    }
-
-    #[test]
-    fn orders_are_remembered_as_long_as_they_could_come_again() {
-        let home = tempfile::tempdir().unwrap();
-        let (mut journal, _) = reopened(home.path(), NOW);
-        journal.keep(&[booking(1, NOW, 256, None), booking(1, NOW, 256, Some(0))], NOW).unwrap();
-        journal.keep(&[booking(2, NOW, 256, None)], NOW).unwrap();
-        let recent = |now| reopened(home.path(), now).0.said.recent.len();
-        assert_eq!(recent(NOW.plus(REMEMBER_MS)), 2);
-        assert_eq!(recent(NOW.plus(REMEMBER_MS + 1)), 0);
-        assert_eq!(reopened(home.path(), NOW).1.tokens_in_day(NOW), 256, "only its name is forgotten");
-    }
-
-    #[test]
-    fn what_was_cut_short_is_left_out_and_what_the_log_knows_holds_as_well() {
-        let home = tempfile::tempdir().unwrap();
-        let (mut journal, _) = reopened(home.path(), NOW);
-        journal.keep(&[booking(1, NOW, 256, None), booking(2, NOW, 100, None)], NOW).unwrap();
-        let path = home.path().join("usage");
-        let bytes = fs::read(&path).unwrap();
-        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        for (logged, want) in [(0, 256), (256, 256), (356, 356)] {
-            let mut usage = Usage::new();
-            let logged = BTreeMap::from([(day_of(NOW), logged)]);
-            Journal::open(home.path(), NOW, &logged, &mut usage).unwrap();
-            assert_eq!(usage.tokens_in_day(NOW), want);
-        }
-    }
-
-    #[test]
-    fn a_file_that_grew_is_written_anew_and_says_the_same() {
-        let home = tempfile::tempdir().unwrap();
-        let (mut journal, _) = reopened(home.path(), NOW);
-        journal.keep(&[booking(1, NOW, 512, None)], NOW).unwrap();
-        journal.bytes = MAX_FILE_BYTES;
-        journal.keep(&[booking(2, NOW, 256, Some(9))], NOW).unwrap();
-        assert_eq!(fs::metadata(home.path().join("usage")).unwrap().len(), 3 * 33);
-        journal.keep(&[booking(1, NOW, 512, Some(300))], NOW).unwrap();
-        assert_eq!(reopened(home.path(), NOW).1.tokens_in_day(NOW), 309);
-    }
-}
+mod tests;

@@ -26,7 +26,7 @@ mod store;
 mod unsettled;
 mod work;
 
-pub use config::{NodeConfig, NodeError};
+pub use config::{NodeConfig, NodeError, SyncFile, fdatasync};
 pub use home::{EnrolError, HomeError, NodeIdentity, enrol};
 pub use hub::{HUB_ENDPOINT, HubConfig, HubError};
 pub use log::log_origin;

@@ -118,7 +118,13 @@ impl Node {
         let hub = config.hub.as_ref().map(Hub::new).transpose()?.map(Arc::new);
         let now = (config.now)();
         let mut usage = Usage::new();
-        let journal = Journal::open(&config.home, now, &log::leased(&config.home, now)?, &mut usage)?;
+        let journal = Journal::open(
+            &config.home,
+            now,
+            &log::leased(&config.home, now)?,
+            &mut usage,
+            Arc::clone(&config.sync),
+        )?;
         let work = Work::new(config.identity.key.public().node_id(), usage, denials.fresh());
         let (status, watching) = watch::channel(Status::default());
         let (taking_back, revoked) = mpsc::channel(MAX_REVOKED);
@@ -171,6 +177,12 @@ impl Node {
                     Err(error) => Left::from(error),
                 },
             };
+            //= spec/consent.md#quotas
+            //# A node that cannot MUST answer nothing more and stop.
+            if let Some(error) = self.journal.lost() {
+                self.log.close()?;
+                return Err(error);
+            }
             let reason = match left {
                 Left::Done => break,
                 Left::Broken(reason) => reason,

@@ -114,7 +114,8 @@ impl Node {
         Ok(tokens)
     }
 
-    fn withdrawal(&self, cti: Serial) -> NewEntry {
+    /// What the log says of a consent token that is withdrawn.
+    pub(crate) fn withdrawal(&self, cti: Serial) -> NewEntry {
         let node = self.config.identity.key.public().node_id();
         NewEntry::new(random::serial(), ConsentRevoked { node, cti, min_epoch: self.config.epoch })
     }

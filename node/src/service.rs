@@ -286,6 +286,8 @@ impl<'a> Service<'a> {
                 }
             }
         };
+        let kept = self.node.journal.durable().await;
+        kept.map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))?;
         self.lane.answer(asked, &combine)?;
         // The answer leaves while the books are kept.
         tokio::task::yield_now().await;
@@ -344,15 +346,16 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Keeps what orders have taken of their day's quota by now.
+/// Keeps what orders have taken of their day's quota by now, and begins to make it durable.
 //= spec/consent.md#quotas
-//# A node MUST keep what an order has taken before it answers a dispatch under it, so that it survives the end of its process.
+//# A node MUST have on its disk what an order has taken before it answers a dispatch under it, so that it survives the end of its process and of its machine's power.
 fn book(node: &mut Node, now: Millis) -> std::io::Result<()> {
     let booked = node.work.take_booked();
     if booked.is_empty() {
         return Ok(());
     }
     evidence(|| node.journal.keep(&booked, now))?;
+    node.journal.begin_sync();
     for booking in booked.iter().filter(|booking| booking.limited) {
         let Booking { order, cti, opened, leased, used, .. } = *booking;
         let (leased, used) = (TokenCount(leased), used.map(TokenCount));

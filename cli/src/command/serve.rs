@@ -10,7 +10,7 @@ use counterfoil_identity::enrol::JoinToken;
 use counterfoil_model::Checkpoint;
 use counterfoil_node::{
     EnrolError, FetchStatus, HomeError, HubConfig, Node, NodeConfig, NodeError, NodeHandle, NodeIdentity,
-    Stage, Status, enrol,
+    Stage, Status, enrol, fdatasync,
 };
 use counterfoil_router::{CURRENCY, clock};
 use counterfoil_session::ConnectError;
@@ -81,6 +81,7 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         hub: hub(&args.fetching),
         currency: CURRENCY.to_owned(),
         now: clock::system(),
+        sync: fdatasync(),
     };
     let (node, handle) = Node::open(config).map_err(Failure::store)?;
     if !json {

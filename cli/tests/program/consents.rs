@@ -183,7 +183,8 @@ fn what_a_token_cannot_be_held_against_is_said_with_what_to_give() {
 
 /// Waits until the router has some node to ask, or none.
 fn wait_for_nodes(program: &Program, some: bool) {
-    let looks = |_| fetch(program.address(), "/health").json()["nodes"].as_array().unwrap().is_empty() != some;
+    let looks =
+        |_| fetch(program.address(), "/health").json()["nodes"].as_array().unwrap().is_empty() != some;
     assert!((0..MAX_LOOKS).any(looks), "{:?}", fetch(program.address(), "/health"));
 }
 

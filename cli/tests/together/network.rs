@@ -7,7 +7,7 @@ use std::thread;
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_model::Checkpoint;
-use counterfoil_node::{Node, NodeConfig, NodeError, NodeIdentity, enrol};
+use counterfoil_node::{Node, NodeConfig, NodeError, NodeIdentity, enrol, fdatasync};
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{
@@ -107,6 +107,7 @@ impl Network {
             hub: None,
             currency: CURRENCY.to_owned(),
             now: clock::system(),
+            sync: fdatasync(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use counterfoil_audit::NewEntry;
 use counterfoil_consent::notice;
-use counterfoil_identity::random;
 use counterfoil_model::ExpertBank;
 use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::message::{NodeMessage, Proposal, Welcome};
-use counterfoil_spec::payload::{ConsentGranted, ConsentRevoked};
+use counterfoil_spec::payload::ConsentGranted;
 use counterfoil_spec::refusal::Refusal;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -196,10 +195,10 @@ impl Service<'_> {
         if !self.stop_serving(cti) && !stood {
             return Ok(());
         }
-        let min_epoch = self.node.config.epoch;
-        let node = self.node.config.identity.key.public().node_id();
-        let entry = NewEntry::new(random::serial(), ConsentRevoked { node, cti: *cti, min_epoch });
-        self.node.log.append_then(entry, || {});
+        //= spec/consent.md#withdrawal
+        //# A node MUST have a `consent-revoked` in its own log before it tells the router.
+        let logged = self.node.log.append(self.node.withdrawal(*cti));
+        logged.map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))?;
         self.lane.send(&NodeMessage::Revoke(*cti))
     }
 

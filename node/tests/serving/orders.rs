@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::fixture::Scene;
 use super::refused;
 use counterfoil_session::LaneError;
@@ -101,4 +103,20 @@ async fn a_crash_gives_no_quota_back_and_takes_no_order_twice() {
     last.grant.max_tokens = 256;
     lane.lane.open(scene.again(&last, 3)).unwrap();
     assert_eq!(refusal_of(4, scene.again(&anew, 4)).await, Some(Refusal::Quota));
+}
+
+//= spec/consent.md#quotas
+//= type=test
+//# A node that cannot MUST answer nothing more and stop.
+#[tokio::test]
+async fn an_order_that_the_disk_does_not_keep_is_not_answered() {
+    let mut scene =
+        Scene::with(|config| config.sync = Arc::new(|_| Err(std::io::Error::other("the disk is ill"))));
+    let mut lane = scene.lane().await;
+    let (token, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    lane.lane.open(order).unwrap();
+    let asked = lane.lane.dispatch(&token, &scene.rows(1, 0, 1, Form::Summed)).unwrap();
+    assert!(matches!(asked.await, Err(LaneError::Closed { .. })));
+    let said = scene.gave_up().await.to_string();
+    assert!(said.ends_with("could not be made durable: the disk is ill"), "{said}");
 }
