@@ -19,6 +19,7 @@ mod node;
 mod obey;
 mod orders;
 mod outstanding;
+mod present;
 mod service;
 mod sharing;
 mod status;

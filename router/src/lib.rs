@@ -22,6 +22,7 @@ mod keep;
 mod latency;
 mod member;
 pub mod office;
+mod order;
 pub mod placement;
 mod plans;
 mod projection;

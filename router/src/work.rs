@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_audit::cost::evidence;
-use counterfoil_consent::{Usage, grant_hash, open_hash, sign_open};
+use counterfoil_consent::{grant_hash, open_hash, sign_open};
 use counterfoil_identity::{SignFault, random};
 use counterfoil_model::{ComputeError, Part, Routing};
 use counterfoil_session::LaneError;
@@ -355,10 +355,8 @@ fn open(desk: &Desk, engine: &Engine, host: &Host, bounds: Bounds) -> Result<Ord
     };
     let order = sign_open(open, grant, desk.office.identity(), &desk.home.net_id())?;
     let (serial, open_hash) = (order.open.serial, open_hash(&order.open));
-    //= spec/consent.md#orders-and-grants
-    //# A router MUST make the same before it dispatches, but for those that the node's books decide: the day's rest in 7, 8, 10 and 11.
     let own = desk.office.identity().public();
-    let checked = host.permit.check_open(&order, &own, &desk.home.net_id(), now, &Usage::new());
+    let checked = crate::order::check(&host.permit, &order, &own, &desk.home.net_id(), now);
     checked.map_err(|refused| {
         tracing::warn!(node = %host.node(), refusal = %refused.refusal, detail = refused.detail, "an order is not sent");
         Unserved::Unordered(refused.refusal)

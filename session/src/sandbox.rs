@@ -1,5 +1,7 @@
 //! A throwaway network in memory: a root, a router and nodes with certificates, for benchmarks and tests.
 
+pub mod rows;
+
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

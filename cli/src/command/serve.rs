@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use counterfoil_consent::Policy;
 use counterfoil_identity::certificate_end;
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_model::Checkpoint;
@@ -49,16 +50,7 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
     let file = consent_file::locate(home, args.consent_file.as_deref());
     let (names, models) = models(&args.model)?;
     let flags = Flags { accept_notice: args.accept_notice, models: names, concurrent: args.concurrent };
-    let (policy, text) = if args.consent_file.is_some() || file.exists() {
-        consent_file::load(&file, &flags)?
-    } else {
-        (consent_file::parse("", &flags).map_err(Failure::wrong_use)?, String::new())
-    };
-    if !policy.accepted_notice {
-        return Err(Failure::wrong_use(
-            "nothing is served before you accept the notice; read it with `counterfoil consent notice` and add --accept-notice",
-        ));
-    }
+    let (policy, text) = allowed(&file, &args, &flags)?;
     let max_memory = args.max_memory.map_or_else(|| share_of_memory(1), Ok)?;
     let manifests = args.manifests.clone().unwrap_or_else(|| hashing::folder(home));
     tokio::select! {
@@ -106,6 +98,21 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         output::line("This node's certificate ends within the hour: start it again with a new join token.");
     }
     Ok(())
+}
+
+/// What the operator allows at the start, and the text of the file that says so.
+fn allowed(file: &Path, args: &ServeArgs, flags: &Flags) -> Result<(Policy, String), Failure> {
+    let (policy, text) = if args.consent_file.is_some() || file.exists() {
+        consent_file::load(file, flags)?
+    } else {
+        (consent_file::parse("", flags).map_err(Failure::wrong_use)?, String::new())
+    };
+    if !policy.accepted_notice {
+        return Err(Failure::wrong_use(
+            "nothing is served before you accept the notice; read it with `counterfoil consent notice` and add --accept-notice",
+        ));
+    }
+    Ok((policy, text))
 }
 
 /// Whether a node's home holds no certificate that is worth connecting with.

@@ -12,3 +12,4 @@ mod denials;
 mod hedging;
 mod network;
 mod scripted;
+mod tokens;

@@ -168,7 +168,8 @@ impl Network {
         panic!("the nodes did not come");
     }
 
-    async fn enrolled(&mut self) -> (NodeIdentity, std::path::PathBuf) {
+    /// A node that is let in, and its home.
+    pub(crate) async fn enrolled(&mut self) -> (NodeIdentity, std::path::PathBuf) {
         let reply = self.operate(AdminCommand::JoinToken { expires_s: 600 });
         let token: JoinToken = reply.get("join_token").and_then(Value::as_str).unwrap().parse().unwrap();
         let own = self.folder.path().join(format!("node-{}", self.nodes));

@@ -99,6 +99,13 @@ pub(crate) async fn serve(
     seen: Seen,
 ) {
     let bank = ExpertBank::load(&*model, model.config().all_experts()).unwrap();
+    let (endpoint, lane) = Box::pin(connected(&identity, router)).await;
+    let _ = on_lane(lane, &identity, &bank, script, &seen).await;
+    endpoint.wait_idle().await;
+}
+
+/// A node's lane on which nothing was said but Hello.
+pub(crate) async fn connected(identity: &NodeIdentity, router: SocketAddr) -> (NodeEndpoint, NodeLane) {
     let now = clock::system();
     let (pin, domain) = (Some(identity.router), identity.domain.clone());
     let tls = client_config(&identity.credentials, &domain, pin, Arc::clone(&now)).unwrap();
@@ -107,8 +114,7 @@ pub(crate) async fn serve(
     let mut greeting = hello(now());
     greeting.max_weight_bytes = 1 << 40;
     let lane = Box::pin(endpoint.connect(&target, tls, greeting)).await.unwrap();
-    let _ = on_lane(lane, &identity, &bank, script, &seen).await;
-    endpoint.wait_idle().await;
+    (endpoint, lane)
 }
 
 async fn on_lane(

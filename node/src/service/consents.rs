@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_audit::NewEntry;
-use counterfoil_consent::notice;
+use counterfoil_consent::{Refused, notice};
 use counterfoil_model::ExpertBank;
 use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::message::{NodeMessage, Proposal, Welcome};
@@ -18,6 +18,7 @@ use super::{LOOK, Service, Step};
 use crate::gauge::Gauge;
 use crate::hosting::{Hosted, MAX_PENDING_CONSENTS, Pending, Promised, Signer, Standing, by_cti};
 use crate::orders;
+use crate::present::{Presenting, hosts};
 use crate::status::{ConsentStatus, Stage};
 
 /// How long orders under a token may still come after the router was told that it has had its time.
@@ -51,6 +52,9 @@ impl Service<'_> {
         let considered = self.node.shelf.consider(&proposal, &signer, self.lane.router(), &standing);
         match considered {
             Ok((token, permit)) => {
+                if let Err(refused) = self.presenting(&token) {
+                    return self.decline(&proposal, format!("its router would refuse it: {refused}"));
+                }
                 let claims = permit.claims();
                 let words = notice(claims, &proposal.name);
                 if let Err(e) = orders::keep_words(&self.node.config.home, &claims.notice_hash, &words) {
@@ -62,6 +66,23 @@ impl Service<'_> {
             }
             Err(reason) => self.decline(&proposal, reason),
         }
+    }
+
+    /// Whether a token of this node holds as its router will check it.
+    fn presenting(&self, token: &[u8]) -> Result<(), Refused> {
+        let (node, router, names) = (&self.node, self.lane.router(), self.node.denials.names());
+        let own = node.config.identity.key.public();
+        let denied_below = names.map_or(0, |names| names.min_epoch(&own.node_id()));
+        let presenting = Presenting {
+            net_id: router.net_id(),
+            router: router.id().as_router(),
+            own,
+            now: (node.config.now)().seconds(),
+            min_epoch: node.config.epoch.max(denied_below),
+            denied: &|cti| names.is_some_and(|names| names.denies_consent(cti)),
+            hosts: &|range| hosts(&node.shelf, range),
+        };
+        presenting.check(token).map(drop)
     }
 
     pub(super) fn welcomed(&mut self, welcome: &Welcome) -> Step {
@@ -86,7 +107,10 @@ impl Service<'_> {
         let (hidden, expert_bytes) = (model.config().hidden, model.expert_bytes());
         // Begun here, so that a withdrawal of it can only be logged after it.
         let (logged, durable) = oneshot::channel();
-        self.node.log.append_then(NewEntry::new(cti, granted), move || drop(logged.send(())));
+        self.node.log.append_then(NewEntry::new(cti, granted), move || {
+            // Nobody waits where the token was withdrawn meanwhile.
+            let _ = logged.send(());
+        });
         let loading = self.loading.spawn(async move {
             let bank = match (durable.await, loaded) {
                 (Err(_), _) => Err("the consent token could not be logged".to_owned()),
@@ -109,15 +133,24 @@ impl Service<'_> {
         self.hosted.push(hosted);
         self.report_soon();
         self.show();
-        let void = |h: &Hosted| {
-            let claims = h.permit.claims();
-            self.node.denials.names().is_some_and(|names| names.voids(claims)) || !self.node.allows(claims)
-        };
-        if self.hosted.last().is_some_and(void) {
-            // It was taken back, or denied, or the policy has changed, while the router looked at it.
-            return self.revoke(&welcome.cti);
+        self.keep_or_revoke(&welcome.cti)
+    }
+
+    /// Withdraws a token that was taken back or denied, or that a changed policy does not allow, while the router looked at
+    /// it.
+    fn keep_or_revoke(&mut self, cti: &Serial) -> Step {
+        let Some(hosted) = by_cti(&mut self.hosted, cti) else { return Ok(()) };
+        let (claims, manifest) = (hosted.permit.claims(), hosted.proposal.manifest);
+        let denied = self.node.denials.names().is_some_and(|names| names.voids(claims));
+        if !denied && self.node.allows(claims) {
+            return Ok(());
         }
-        Ok(())
+        self.revoke(cti)?;
+        if denied || self.node.withholds(&manifest) {
+            return Ok(());
+        }
+        // The router is to ask again, under the policy of now.
+        self.lane.send(&NodeMessage::Terms(self.node.terms()))
     }
 
     /// Carries out what the operator asked by commands, and tells the router.

@@ -1,11 +1,14 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::fixture::Scene;
+use super::fixture::{Lane, Scene};
 use super::refused;
 use counterfoil_session::LaneError;
 use counterfoil_session::frame::Form;
+use counterfoil_session::sandbox::rows::{Before, LIFE_S, ORDERS, order, policy, serial};
 use counterfoil_spec::amount::TokenCount;
 use counterfoil_spec::claims::{ALL, Range};
+use counterfoil_spec::limits::MAX_UNSETTLED_RECEIPTS;
 use counterfoil_spec::message::{NodeMessage, SignedOpen};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -119,4 +122,55 @@ async fn an_order_that_the_disk_does_not_keep_is_not_answered() {
     assert!(matches!(asked.await, Err(LaneError::Closed { .. })));
     let said = scene.gave_up().await.to_string();
     assert!(said.ends_with("could not be made durable: the disk is ill"), "{said}");
+}
+
+/// What a slot's close says of its order: nothing where it was taken.
+async fn refusal_of(lane: &Lane, slot: u32) -> Option<Refusal> {
+    match lane.close(slot, 0).await {
+        Ok(_) => None,
+        Err(LaneError::Refused { refusal, .. }) => Some(refusal),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+//= spec/consent.md#orders-and-grants
+//= type=test
+//# A node MUST make these checks before it works, in this order, and MUST refuse at the first that fails.
+#[tokio::test]
+async fn every_row_that_a_router_does_not_send_is_refused_with_the_same_code() {
+    for row in &ORDERS {
+        let scene = Scene::with(|config| config.policy = policy("guide"));
+        let mut lane = scene.lane().await;
+        let (_, permit) = scene.permitted(&mut lane, &scene.proposal()).await;
+        let (first, mut slots) = (serial(), 1..);
+        let mut opened = |serial| {
+            let slot = slots.next().unwrap();
+            lane.lane.open(order(&scene.net, &permit, (slot, serial))).unwrap();
+            slot
+        };
+        match row.before {
+            Before::Nothing | Before::Withdrawn => {}
+            Before::Over => {
+                scene.skew.store((LIFE_S + 61) * 1000, Ordering::SeqCst);
+                lane.lane.deny(&scene.net.nothing_denied()).unwrap();
+            }
+            Before::Full => {
+                opened(serial());
+                opened(serial());
+            }
+            Before::Closed => {
+                let slot = opened(first);
+                let receipt = lane.close(slot, 0).await.unwrap();
+                lane.lane.ack(scene.half(&receipt, first).1).unwrap();
+            }
+            Before::Owed => {
+                for _ in 0..=MAX_UNSETTLED_RECEIPTS {
+                    let slot = opened(serial());
+                    assert_eq!(refusal_of(&lane, slot).await, None, "{}", row.what);
+                }
+            }
+        }
+        lane.lane.open(row.order(&scene.net, &permit, (1000, first))).unwrap();
+        assert_eq!(refusal_of(&lane, 1000).await, Some(row.refusal), "{}", row.what);
+    }
 }

@@ -153,6 +153,22 @@ async fn a_policy_that_changes_while_there_is_no_lane_holds_for_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_policy_that_changes_while_the_router_looks_at_a_token_holds_for_that_token() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    lane.lane.propose(scene.proposal()).unwrap();
+    let NodeMessage::Consent(token) = lane.event().await else { panic!("not signed") };
+    let permit = scene.net.check(&token, &scene.member).unwrap();
+    let mut policy = counterfoil_session::sandbox::open_policy(scene.model.name());
+    policy.price_floor_micro_per_1k = 7000;
+    assert!(scene.node.change_policy(policy));
+    assert_eq!(lane.event().await, terms(&scene, 1));
+    lane.lane.welcome(&permit, 0, Seconds(u64::MAX)).unwrap();
+    assert_eq!(lane.event().await, NodeMessage::Revoke(permit.claims().cti));
+    assert_eq!(lane.event().await, terms(&scene, 1));
+}
+
+#[tokio::test]
 async fn what_a_handle_takes_back_while_there_is_no_lane_is_logged_and_told_on_the_next_one() {
     let scene = Scene::new();
     let old = served_and_lost(&scene).await;
