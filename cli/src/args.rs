@@ -188,6 +188,10 @@ pub(crate) struct ServeArgs {
     /// Weights to hold at most, such as 8GB, 7.5GiB or a number of bytes [default: half of the available memory]
     #[arg(long, env = "COUNTERFOIL_MAX_MEMORY", value_name = "SIZE")]
     pub(crate) max_memory: Option<ByteSize>,
+    /// Of these, weights to copy into memory with large pages, which is faster; the others are mapped from their files. 0 for
+    /// none [default: all, and three quarters of the available memory at most]
+    #[arg(long, env = "COUNTERFOIL_COPY_WEIGHTS", value_name = "SIZE")]
+    pub(crate) copy_weights: Option<ByteSize>,
     #[command(flatten)]
     pub(crate) fetching: FetchingArgs,
     /// Requests to work on at one time

@@ -71,6 +71,11 @@ impl Failure {
         Self { code, cause: anyhow::Error::new(Told) }
     }
 
+    /// The same, with what else went wrong behind it.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        Self { code: self.code, cause: anyhow::anyhow!("{self}; {other}") }
+    }
+
     /// The exit code.
     pub(crate) const fn code(&self) -> u8 {
         self.code

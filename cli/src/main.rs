@@ -39,9 +39,9 @@ fn main() -> ExitCode {
         // Nothing was computed yet, so this is the first choice.
         Threads::choose(threads);
     }
-    if let Some(available) = machine::available_memory() {
+    if let Some(bytes) = copied_weights(&cli.command) {
         // Nor was anything loaded.
-        Residence::choose(residence(&cli.command, available));
+        Residence::choose(bytes);
     }
     if let Some(file) = &cli.passphrase_file {
         keys::choose(file.clone());
@@ -68,17 +68,18 @@ fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
     builder.enable_all().build()
 }
 
-/// How much of the memory that is available now a command may copy weights into. Where it starts others, or was started
-/// beside others, all of them together leave some.
-fn residence(command: &Command, available: u64) -> u64 {
+/// How many bytes of weights a command may copy. What starts local nodes tells them a quarter for all of them, and takes a
+/// quarter itself.
+fn copied_weights(command: &Command) -> Option<u64> {
     match command {
-        Command::Router(_) => available / 4,
-        Command::Serve(args) => {
-            let most = args.max_memory.map_or(available / 2, |most| most.0).min(available / 4 * 3);
-            if args.supervised { most / 2 } else { most }
+        Command::Router(_) | Command::Model(_) | Command::Bench(_) => {
+            machine::available_memory().map(|all| all / 4)
         }
-        Command::Model(_) | Command::Bench(_) => available / 2,
-        _ => 0,
+        Command::Serve(args) => args.copy_weights.map(|bytes| bytes.0).or_else(|| {
+            let all = machine::available_memory()?;
+            Some(args.max_memory.map_or(all / 2, |most| most.0).min(all / 4 * 3))
+        }),
+        _ => None,
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::consent_file::{self, Flags};
 use crate::exit::{Failure, Outcome};
+use crate::machine::available_memory;
 use crate::supervise::interrupted;
 
 /// The most nodes of one network.
@@ -64,27 +65,43 @@ impl Throwaway {
         layout: Layout,
         work: impl AsyncFnOnce(&Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let interrupted = interrupted();
-        let mut network = Self::empty(checkpoint, layout).await?;
+        let mut first = Box::pin(interrupted());
+        let folder = Scratch::new()?;
+        let path = folder.0.clone();
+        let empty = Self::empty(folder, checkpoint, layout);
+        let mut network = tokio::select! {
+            biased;
+            () = &mut first => return Err(Failure::interrupted("interrupted; nothing is kept")),
+            network = empty => network?,
+        };
         let done = tokio::select! {
             biased;
-            () = interrupted => Err(Failure::interrupted("interrupted; nothing is kept")),
+            () = &mut first => Err(Failure::interrupted("interrupted; nothing is kept")),
             done = async {
                 network.populate(dir, checkpoint, layout).await?;
                 work(&network).await
             } => done,
         };
-        let stopped = network.stop().await;
-        let done = done?;
-        stopped.map(|()| done)
+        let second = interrupted();
+        let stopped = tokio::select! {
+            stopped = network.stop() => stopped,
+            () = second => Err(Failure::interrupted(format!(
+                "interrupted again; remove {} yourself if it is still there: it holds keys", path.display()
+            ))),
+        };
+        match (done, stopped) {
+            (Ok(done), Ok(())) => Ok(done),
+            (Ok(_), Err(e)) | (Err(e), Ok(())) => Err(e),
+            (Err(e), Err(also)) => Err(e.and(&also)),
+        }
     }
 
     /// A router without nodes.
     async fn empty(
+        folder: Scratch,
         checkpoint: &Arc<Checkpoint>,
         Layout { nodes, by_expert, rtt, within: _ }: Layout,
     ) -> Result<Self, Failure> {
-        let folder = Scratch::new()?;
         let path = folder.0.join("router");
         let home = RouterHome::open_or_create(&path, &Keyring::default(), clock::now().seconds())
             .map_err(Failure::store)?;
@@ -122,7 +139,8 @@ impl Throwaway {
             if layout.within {
                 self.within.push(Within::start(home, checkpoint, addrs, &token).await?);
             } else {
-                self.nodes.push(start_node(&home, dir, addrs, &token)?);
+                let copied = available_memory().unwrap_or(0) / 4 / u64::from(layout.nodes);
+                self.nodes.push(start_node(&home, dir, addrs, (&token, copied))?);
             }
         }
         self.hosted().await
@@ -256,7 +274,7 @@ fn start_node(
     home: &Path,
     dir: Option<&Path>,
     (nodes, enrol): (SocketAddr, SocketAddr),
-    token: &str,
+    (token, copied): (&str, u64),
 ) -> Result<Child, Failure> {
     std::fs::create_dir_all(home)?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -268,6 +286,7 @@ fn start_node(
     }
     let child = command
         .args(["--router", &nodes.to_string(), "--enrol", &enrol.to_string()])
+        .args(["--copy-weights", &copied.to_string()])
         .env("COUNTERFOIL_JOIN_TOKEN", token)
         .env("COUNTERFOIL_THREADS", Threads::of_process().count().to_string())
         .stdin(Stdio::null())

@@ -101,8 +101,9 @@ impl Decoder {
             })
         };
         let matrix = |tensor| Matrix::load(&checkpoint.locate(tensor)?, checkpoint.computing());
+        let table = |tensor| Matrix::load_table(&checkpoint.locate(tensor)?, checkpoint.computing());
         Ok(Self {
-            embedding: matrix(Tensor::Embedding)?,
+            embedding: if config.tied { matrix(Tensor::Embedding)? } else { table(Tensor::Embedding)? },
             layers: (0..config.layers).map(layer).collect::<Result<_, _>>()?,
             norm: norm(Tensor::Norm)?,
             head: if config.tied { None } else { Some(matrix(Tensor::Head)?) },

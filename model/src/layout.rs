@@ -13,7 +13,6 @@ use crate::kernel::{self, Path};
 use crate::mapping::Span;
 use crate::names::Cut;
 use crate::quant;
-use crate::resident::Residence;
 use crate::weights::{Located, Stored, malformed};
 
 /// Rows that lie one after the other.
@@ -53,7 +52,7 @@ pub(crate) fn lay(found: &Located<'_>) -> Result<Laid, LoadError> {
         Some(at) => Err(not_finite(stored, first * width + at)),
     };
     let bytes = if let [(first, count)] = pieces[..] {
-        let [bytes] = Residence::of_process().settle([piece(first, count)?]);
+        let bytes = piece(first, count)?;
         bytes.warm();
         finite(&bytes, first)?;
         bytes

@@ -30,7 +30,7 @@ impl Mapping {
         let file = open_regular(&path).map_err(io)?;
         // SAFETY: the map is only ever read, as bytes, which have no invalid values. Weights are written once and
         // then named by their hash; whoever cuts the file short under a running program ends that program.
-        #[expect(unsafe_code, reason = "weights are larger than memory should be copied into")]
+        #[expect(unsafe_code, reason = "weights may be more than memory holds")]
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         Ok(Self::File(Arc::new(map)))
     }

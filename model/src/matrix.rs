@@ -16,6 +16,7 @@ use crate::kernel::{
 };
 use crate::layout::{Laid, lay};
 use crate::mapping::Span;
+use crate::resident::Residence;
 use crate::rows::Rows;
 use crate::threads::Threads;
 use crate::weights::Located;
@@ -52,6 +53,15 @@ enum Values {
 impl Matrix {
     /// Takes a tensor, if all its values are finite.
     pub(crate) fn load(found: &Located<'_>, computing: &Computing) -> Result<Self, LoadError> {
+        let mut laid = lay(found)?;
+        if !is_widened(laid.dtype, laid.shape[0] * laid.shape[1]) {
+            [laid.bytes] = Residence::of_process().settle([laid.bytes]);
+        }
+        Ok(Self::of(laid, computing))
+    }
+
+    /// The same of one whose rows are only looked up, so that it stays in its file.
+    pub(crate) fn load_table(found: &Located<'_>, computing: &Computing) -> Result<Self, LoadError> {
         Ok(Self::of(lay(found)?, computing))
     }
 

@@ -121,18 +121,28 @@ impl Resident {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// Three spans of a file, all of it together more than a large page, and not at its beginning.
-    fn spans() -> ([Span; 3], Vec<u8>) {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("weights");
+    fn spans(folder: &Path) -> ([Span; 3], Vec<u8>) {
+        let file = folder.join("weights");
         let bytes: Vec<u8> =
             (0..3 * 1024 * 1024_u32).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
         std::fs::write(&file, &bytes).unwrap();
         let mapping = Mapping::open(file).unwrap();
         let spans = [5..1_000_001, 1_000_001..1_000_002, 1_000_002..3_100_000];
         (spans.map(|range| mapping.span(range).unwrap()), bytes)
+    }
+
+    /// How much of the file in a folder this process holds.
+    #[cfg(target_os = "linux")]
+    fn mapped_kib(folder: &Path) -> u64 {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let own = maps.split_once(&folder.join("weights").display().to_string()).unwrap().1;
+        let rss = own.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        rss.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap()
     }
 
     fn left(residence: &Residence) -> u64 {
@@ -142,9 +152,14 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn what_is_copied_has_the_same_bytes_and_gives_its_budget_back() {
-        let (spans, bytes) = spans();
+        let folder = tempfile::tempdir().unwrap();
+        let (spans, bytes) = spans(folder.path());
+        spans.iter().for_each(Span::warm);
+        assert!(mapped_kib(folder.path()) >= 3_000);
         let residence = Arc::new(Residence::new(4_000_000));
         let settled = residence.settle(spans.clone());
+        // The rest of the file was not asked for; the system may have brought some of it along.
+        assert!(mapped_kib(folder.path()) <= 100, "{}", mapped_kib(folder.path()));
         assert_eq!(settled.each_ref().map(Span::is_of_file), [false; 3]);
         let want = [&bytes[5..1_000_001], &bytes[1_000_001..1_000_002], &bytes[1_000_002..3_100_000]];
         assert_eq!(settled.each_ref().map(Span::bytes), want);
@@ -164,7 +179,8 @@ mod tests {
 
     #[test]
     fn beyond_the_budget_or_below_a_page_all_stays_where_it_is() {
-        let (spans, bytes) = spans();
+        let folder = tempfile::tempdir().unwrap();
+        let (spans, bytes) = spans(folder.path());
         let residence = Arc::new(Residence::new(3_000_000));
         let stayed = residence.settle(spans);
         assert_eq!(stayed.each_ref().map(Span::is_of_file), [true; 3]);

@@ -23,6 +23,8 @@ use counterfoil_spec::message::{CloseSlot, NodeMessage, Proposal, RouterMessage,
 use counterfoil_spec::payload::QuotaLease;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -270,7 +272,12 @@ impl<'a> Service<'a> {
             }
             // Workers carry the transport meanwhile, and no other thread has to wake up.
             Some(bank) if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread => {
-                tokio::task::block_in_place(|| compute(&bank, &mut dispatch, &judged))
+                let work = AssertUnwindSafe(|| compute(&bank, &mut dispatch, &judged));
+                // A fault in arithmetic ends the lane that it came with, as it does on a thread of its own.
+                match tokio::task::block_in_place(|| catch_unwind(work)) {
+                    Ok(combine) => combine,
+                    Err(_) => return Err(self.lane.shut(Refusal::SessionInternal, "the arithmetic failed")),
+                }
             }
             Some(bank) => {
                 let done = tokio::task::spawn_blocking(move || {

@@ -240,9 +240,9 @@ fn commitment(salt: &Hash, what: &[u8], text: &str) -> Hash {
 }
 
 /// A receipt that no request waits for. One that is in the log is answered with the countersignature that stands
-/// there; one that was not waited for to the end is checked as it would have been, and logged; one of an order that is
-/// still open is left to its request; any other was not ordered on this lane and is not countersigned, because nobody
-/// here could check what it claims.
+/// there; one that is not waited for any more is checked as it would have been, and logged; one that still is, is left to
+/// its request; any other was not ordered on this lane and is not countersigned, because nobody here could check what it
+/// claims.
 pub(crate) async fn late_receipt(
     desk: &Desk,
     lane: &RouterLane,

@@ -17,11 +17,12 @@ mod round;
 mod share;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use counterfoil_model::{Rows, Sequence};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::budget::Budget;
 use self::round::Means;
@@ -36,6 +37,15 @@ const MAX_AT_DOOR: usize = 512;
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     door: mpsc::Sender<Entrant>,
+    own: Option<Arc<OwnThread>>,
+}
+
+/// The thread of a conductor that has one.
+#[derive(Debug)]
+struct OwnThread {
+    stop: watch::Sender<bool>,
+    /// Taken by whoever ends it. The lock is held for that.
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// A request's place in its model's batch.
@@ -113,17 +123,46 @@ struct Turn {
 
 impl Batch {
     /// Starts a model's conductor: among the router's other tasks, or on a thread of its own where its arithmetic would
-    /// hold those up. There it ends with the process at the latest.
-    pub(crate) fn start(engine: Arc<Engine>, metrics: Arc<Metrics>, hedging: Hedging) -> Self {
+    /// hold those up.
+    ///
+    /// # Errors
+    /// What the system says where it gives no thread.
+    pub(crate) fn start(
+        engine: Arc<Engine>,
+        metrics: Arc<Metrics>,
+        hedging: Hedging,
+    ) -> std::io::Result<Self> {
         let (door, entrants) = mpsc::channel(MAX_AT_DOOR);
+        let heavy = engine.is_heavy();
         let means = Means { engine, metrics, budget: Budget::new(hedging) };
-        if means.engine.is_heavy() {
-            let runtime = Handle::current();
-            std::thread::spawn(move || runtime.block_on(conductor::conduct(means, entrants)));
-        } else {
+        if !heavy {
             tokio::spawn(conductor::conduct(means, entrants));
+            return Ok(Self { door, own: None });
         }
-        Self { door }
+        let (stop, mut stopped) = watch::channel(false);
+        let runtime = Handle::current();
+        let conduct = move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = conductor::conduct(means, entrants) => {}
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("rounds".to_owned()).spawn(conduct)?;
+        Ok(Self { door, own: Some(Arc::new(OwnThread { stop, thread: Mutex::new(Some(thread)) })) })
+    }
+
+    /// Ends the thread that the conductor has, if it has one: it must not outlive the runtime whose clock it uses. What it
+    /// has under way ends with it.
+    pub(crate) async fn end(&self) {
+        let Some(own) = &self.own else { return };
+        own.stop.send_replace(true);
+        let thread = own.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // One that panicked has said so.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
     }
 
     /// A place for one request.

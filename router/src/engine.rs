@@ -191,8 +191,12 @@ impl Beside {
     pub(crate) async fn take(self) -> Result<Option<Rows>, ComputeError> {
         match self {
             Self::Done(done) => done,
-            // Only a runtime that is going away drops its tasks.
-            Self::Running(task) => task.await.unwrap_or(Ok(None)),
+            Self::Running(task) => match task.await {
+                Ok(done) => done,
+                Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+                // Only a runtime that is going away drops its tasks.
+                Err(_) => Ok(None),
+            },
         }
     }
 }

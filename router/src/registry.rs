@@ -19,7 +19,7 @@ use crate::uptime::UptimeMeter;
 
 mod quiet;
 
-use quiet::Quiet;
+pub(crate) use quiet::Sent;
 
 /// The weight of what is known against one new reply.
 const SMOOTHING: u64 = 8;
@@ -32,8 +32,8 @@ const PATIENCE_LEAST: Duration = Duration::from_secs(1);
 /// The most patience with any node.
 pub(crate) const PATIENCE_MOST: Duration = Duration::from_secs(20);
 
-/// How long nothing may come from a node that owes the answer to a hedged frame; a node that lives acknowledges within
-/// 25 ms and a round trip (RFC 9000 §18.2, max_ack_delay).
+/// How long nothing may come from a node that owes the answer to a hedged frame; one that lives acknowledges what it is
+/// sent within 25 ms and a round trip (RFC 9000 §18.2, max_ack_delay).
 const QUIET_BEHIND: Duration = Duration::from_millis(200);
 /// The same of a node that owes nothing but its receipt.
 const QUIET: Duration = Duration::from_secs(1);
@@ -55,8 +55,8 @@ pub(crate) struct LaneState {
     paces: Mutex<BTreeMap<ManifestId, Arc<Pace>>>,
     /// Hedged frames that it has not answered.
     owed: AtomicU32,
-    /// Since when nothing has come from it.
-    quiet: Quiet,
+    /// When a frame of it was hedged while it owed none. The lock guards that alone.
+    hedged: Mutex<Option<Sent>>,
     /// Its receipts that were not waited for.
     pub(crate) overdue: Overdue,
 }
@@ -93,7 +93,7 @@ impl LaneState {
             silent: AtomicBool::new(false),
             paces: Mutex::default(),
             owed: AtomicU32::new(0),
-            quiet: Quiet::new(Instant::now()),
+            hedged: Mutex::new(None),
             overdue: Overdue::default(),
         }
     }
@@ -115,6 +115,10 @@ impl LaneState {
     pub(crate) fn next(&self) -> (u32, u64) {
         let slot = self.slot.fetch_add(1, Ordering::Relaxed) & (u32::MAX >> 1);
         (slot, self.seq.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn hedged(&self) -> MutexGuard<'_, Option<Sent>> {
+        self.hedged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pace(&self, manifest: ManifestId) -> Arc<Pace> {
@@ -171,7 +175,7 @@ impl Host {
     /// One of its frames was hedged: until that is answered, others are preferred.
     pub(crate) fn owes(&self) -> Owing {
         if self.shared.owed.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.shared.quiet.begin(self.lane.datagrams(), Instant::now());
+            *self.shared.hedged() = Some(self.sent());
         }
         Owing(Arc::clone(&self.shared))
     }
@@ -181,19 +185,24 @@ impl Host {
         self.shared.owed.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits until nothing at all has come from it for too long: since a frame of it was hedged, or since now.
-    pub(crate) async fn falls_quiet(&self) {
-        let most = if self.is_behind() { QUIET_BEHIND } else { QUIET };
-        if !self.is_behind() {
-            self.shared.quiet.begin(self.lane.datagrams(), Instant::now());
-        }
-        let most = most + 3 * self.lane.rtt();
+    /// It is sent something now.
+    pub(crate) fn sent(&self) -> Sent {
+        Sent::new(self.lane.datagrams(), Instant::now())
+    }
+
+    /// Waits until nothing at all has come from it for too long: since this was sent, or since a frame that it still owes
+    /// was hedged. Never over where anything came.
+    pub(crate) async fn falls_quiet(&self, sent: Sent) {
+        let hedged = if self.is_behind() { *self.shared.hedged() } else { None };
+        let most = 3 * self.lane.rtt() + if hedged.is_some() { QUIET_BEHIND } else { QUIET };
         loop {
-            let left = most.saturating_sub(self.shared.quiet.lasts(self.lane.datagrams(), Instant::now()));
-            if left.is_zero() {
-                return;
+            let (datagrams, now) = (self.lane.datagrams(), Instant::now());
+            let left = hedged.and_then(|sent| sent.left(datagrams, now, most));
+            match left.or_else(|| sent.left(datagrams, now, most)) {
+                Some(Duration::ZERO) => return,
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
             }
-            tokio::time::sleep(left).await;
         }
     }
 

@@ -86,6 +86,9 @@ pub enum StartError {
         "there are two models named {0:?}, and clients ask by name: publish one under another name first (counterfoil model publish --name), or serve one of them"
     )]
     SameName(String),
+    /// No thread for a model's rounds.
+    #[error("no thread for the rounds of a model: {0}; end other programs, or raise the limit of processes")]
+    Thread(#[source] std::io::Error),
     /// No model at all.
     #[error("a router without a model has nothing to answer with")]
     NoModel,
@@ -248,6 +251,9 @@ impl RunningRouter {
             let _ = host.lane.drain();
         }
         crate::keep::write_uptime(&self.desk).await;
+        for batch in self.desk.batches.values() {
+            batch.end().await;
+        }
         self.nodes.close(Refusal::SessionDrain, "the router is going away");
         let _ = tokio::time::timeout(Duration::from_secs(1), self.nodes.wait_idle()).await;
         let _ = tokio::time::timeout(Duration::from_secs(2), self.http).await;
@@ -281,9 +287,10 @@ pub(crate) fn open(
     let started = office.now();
     let left = vault.left_running()?;
     let metrics = Arc::new(Metrics::default());
-    let begin =
-        |e: &Arc<Engine>| (e.manifest(), Batch::start(Arc::clone(e), Arc::clone(&metrics), config.hedging));
-    let batches = engines.iter().map(begin).collect();
+    let begin = |e: &Arc<Engine>| {
+        Ok((e.manifest(), Batch::start(Arc::clone(e), Arc::clone(&metrics), config.hedging)?))
+    };
+    let batches = engines.iter().map(begin).collect::<std::io::Result<_>>().map_err(StartError::Thread)?;
     let desk = Desk {
         office,
         engines,

@@ -6,6 +6,7 @@
 //! it was sent, so that no arithmetic is measured. Rounds of all kinds alternate, so that all see the same machine.
 
 mod echo;
+pub mod flood;
 mod node;
 mod parts;
 pub mod relay;

@@ -81,6 +81,24 @@ pub(crate) enum BenchCommand {
         #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
         lanes: u32,
     },
+    /// What a request keeps of its speed while the router is flooded with first packets of connections
+    Flood {
+        /// Tokens of each request
+        #[arg(long, default_value_t = 400, value_parser = tokens())]
+        tokens: u32,
+        /// Requests with and without a flood, in turn
+        #[arg(long, default_value_t = 15, value_parser = repeats())]
+        repeats: u32,
+        /// Local nodes
+        #[arg(long, default_value_t = 2, value_parser = nodes())]
+        nodes: u32,
+        /// First packets for each frame that the request sends to a node
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        times: u32,
+        /// A checkpoint folder, split folder or GGUF file [default: the embedded model `guide`]
+        #[arg(long, value_name = "PATH")]
+        model: Option<PathBuf>,
+    },
     /// One matrix product of each element type, beside candle's of the same weights
     Kernel {
         /// Rows that are multiplied with the matrix, separated by commas

@@ -4,6 +4,7 @@ mod accounting;
 mod candle;
 mod deny;
 mod dispatch;
+mod flood;
 mod http;
 mod kernel;
 mod table;
@@ -59,6 +60,10 @@ pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
         BenchCommand::Batch { tokens, repeats, nodes, model, rtt } => {
             let layout = Layout { nodes, by_expert: false, rtt, within: false };
             Box::pin(batch(model.as_deref(), (tokens, repeats), layout, json)).await
+        }
+        BenchCommand::Flood { tokens, repeats, nodes, times, model } => {
+            let layout = Layout { nodes, by_expert: false, rtt: None, within: false };
+            Box::pin(flood::run(model.as_deref(), (tokens, repeats), (layout, times), json)).await
         }
         BenchCommand::Kernel { rows, outputs, inner, repeats } => {
             kernel::run(&kernel::Plan { rows, outputs, inner, repeats }, json)

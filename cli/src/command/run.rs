@@ -13,7 +13,7 @@ use crate::exit::{Failure, Outcome};
 use crate::hashing;
 use crate::home::{HomeLock, Running, RunningNode};
 use crate::keys::keyring;
-use crate::machine::share_of_memory;
+use crate::machine::{available_memory, share_of_memory};
 use crate::output;
 use crate::size::ByteSize;
 use crate::supervise::{Process, interrupted};
@@ -173,6 +173,8 @@ impl Fleet {
         flag("--router", self.facts.nodes.clone());
         flag("--concurrent", LOCAL_CONCURRENT.to_string());
         flag("--max-memory", self.max_memory.0.to_string());
+        let copied = available_memory().unwrap_or(0) / 4 / u64::from(self.args.nodes.max(1));
+        flag("--copy-weights", copied.min(self.max_memory.0).to_string());
         // The router has hashed the model already.
         flag("--manifests", hashing::folder(&self.home).display().to_string());
         if let Some(model) = &self.args.model {

@@ -155,6 +155,16 @@ fn decode_prints_the_rows_of_llama_bench() {
 }
 
 #[test]
+fn flood_gives_what_a_request_keeps_of_its_speed() {
+    let found = bench(&["flood", "--tokens", "20", "--repeats", "1", "--nodes", "1", "--times", "2"]);
+    let (calm, flooded) = (number(&found, "tokens_per_s"), number(&found, "flooded_tokens_per_s"));
+    assert!(is_ratio(&found["ratio"], flooded, calm), "{found}");
+    // As many frames as layers for each token, and for the prompt with the first of them.
+    assert!(number(&found, "frames_per_s") > calm, "{found}");
+    assert!(number(&found, "first_packets_per_s") > 0.0, "{found}");
+}
+
+#[test]
 fn deny_measures_the_log_the_push_and_the_close() {
     let found = bench(&["deny", "--rounds", "2", "--nodes", "1", "--lanes", "2"]);
     assert_eq!((&found["rounds"], &found["nodes"], &found["lanes"]), (&json!(2), &json!(1), &json!(2)));
@@ -180,6 +190,7 @@ fn nothing_to_measure_is_wrong_use() {
         ["prefill", "--repeats", "0"],
         ["accounting", "--repeats", "0"],
         ["deny", "--rounds", "0"],
+        ["flood", "--times", "0"],
         ["dispatch", "--rounds", "0"],
         ["dispatch", "--rows", "0"],
         ["dispatch", "--hidden", "0"],
@@ -220,8 +231,10 @@ fn children(of: Pid) -> Vec<Pid> {
     listed.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap()).unwrap()).collect()
 }
 
+/// Whether a process runs; one that has ended and was not waited for does not.
 fn is_there(process: Pid) -> bool {
-    std::fs::exists(format!("/proc/{}", process.as_raw_nonzero())).unwrap()
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    stat.is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
 }
 
 /// Looks before a test gives up: they bound a hang, not a speed.

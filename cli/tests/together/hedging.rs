@@ -72,14 +72,15 @@ fn a_node_that_falls_silent_costs_one_hedge_and_is_not_asked_again_before_it_ans
         let seen = late.frames().len();
         assert_eq!(seen, held.load(Ordering::Relaxed));
         assert!(network.counted("counterfoil_hedges_first_total") >= 1);
-        assert_eq!(late.unused(), 0);
+        // On a busy machine others of its frames may have been too late before.
+        let before = late.unused();
         late.release(Act::Serve);
         while late.frames().len() == seen {
             assert_eq!(asked(&network).await, want);
         }
         // Its answer came too late for any sum, of one row for two experts.
         for _ in 0..MAX_LOOKS {
-            if late.unused() >= 2 {
+            if late.unused() >= before + 2 {
                 return;
             }
             tokio::task::yield_now().await;

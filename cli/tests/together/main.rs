@@ -11,5 +11,6 @@ mod batching;
 mod denials;
 mod hedging;
 mod network;
+mod receipts;
 mod scripted;
 mod tokens;

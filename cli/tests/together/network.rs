@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
+use counterfoil_audit::LogReader;
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_model::Checkpoint;
@@ -15,7 +16,8 @@ use counterfoil_router::{
 };
 use counterfoil_session::sandbox::open_policy;
 use counterfoil_spec::deny::DenyNames;
-use counterfoil_spec::ids::NodeId;
+use counterfoil_spec::ids::{NodeId, Serial};
+use counterfoil_spec::payload::Payload;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -179,6 +181,19 @@ impl Network {
             Box::pin(enrol(&own, &Keyring::default(), token, self.router.enrol_addr(), &clock::system()))
                 .await;
         (identity.unwrap(), own)
+    }
+
+    /// The serials of the work in the router's log.
+    pub(crate) fn works(&self) -> Vec<Serial> {
+        let mut works = Vec::new();
+        let log = LogReader::open(&self.folder.path().join("router/log")).unwrap();
+        log.for_each(0, |_, _, body| {
+            if let Payload::Work(_) = body.payload {
+                works.push(body.serial);
+            }
+        })
+        .unwrap();
+        works
     }
 
     /// A counter of the router.

@@ -1,17 +1,22 @@
 //! A node that computes as one does, and fails when it is told to.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use counterfoil_consent::{Issuance, issue};
+use counterfoil_consent::{Issuance, issue, open_hash, sign_receipt};
 use counterfoil_identity::client_config;
 use counterfoil_model::{Checkpoint, ExpertBank, Pick, Routing, Rows, Share};
 use counterfoil_node::NodeIdentity;
 use counterfoil_router::clock;
 use counterfoil_session::frame::{Combine, Dispatch, Encoding, Form, Outcome, RowVectors, Served};
+use counterfoil_session::lane::EARLIER_LANE;
 use counterfoil_session::sandbox::{hello, open_policy};
 use counterfoil_session::{LaneEnd, NodeEndpoint, NodeLane, RouterFrame, Target};
-use counterfoil_spec::message::{NodeMessage, RouterMessage, SlotRefusal};
+use counterfoil_spec::ids::{Hash, Serial, Signature};
+use counterfoil_spec::message::{NodeMessage, NodeReceipt, RouterMessage, SignedOpen, SlotRefusal};
+use counterfoil_spec::receipt::ReceiptBody;
 use counterfoil_spec::refusal::Refusal;
 use tokio::sync::Notify;
 
@@ -42,6 +47,9 @@ pub(crate) struct Seen {
     encodings: Arc<Mutex<Vec<(u32, Encoding)>>>,
     released: Arc<(Mutex<Option<Act>>, Notify)>,
     unused: Arc<Mutex<u64>>,
+    /// Whether it hands in receipts: each twice, first as if it were one of an earlier lane.
+    twice: Arc<AtomicBool>,
+    acked: Arc<Mutex<Vec<Serial>>>,
 }
 
 pub(crate) type Frame = (u32, Vec<(u32, u16)>);
@@ -60,6 +68,16 @@ impl Seen {
     /// Forwards that the router said entered no sum.
     pub(crate) fn unused(&self) -> u64 {
         *self.unused.lock().unwrap()
+    }
+
+    /// It hands in each receipt twice from here on, and has none before.
+    pub(crate) fn hand_in_twice(&self) {
+        self.twice.store(true, Ordering::Relaxed);
+    }
+
+    /// The receipts that came back countersigned.
+    pub(crate) fn acked(&self) -> Vec<Serial> {
+        self.acked.lock().unwrap().clone()
     }
 
     /// What becomes of the frame that is held.
@@ -125,6 +143,7 @@ async fn on_lane(
     seen: &Seen,
 ) -> Result<(), LaneEnd> {
     let mut permits = Vec::new();
+    let mut orders = HashMap::new();
     let mut held = None;
     loop {
         let frame = tokio::select! {
@@ -150,6 +169,15 @@ async fn on_lane(
                     let permit = permits.iter().find(|p| p.claims().cti == welcome.cti).unwrap();
                     lane.activate(permit)?;
                     lane.send(&NodeMessage::Ready(welcome.cti))?;
+                }
+                RouterMessage::Open(order) => drop(orders.insert(order.grant.slot, order)),
+                RouterMessage::Ack(ack) => seen.acked.lock().unwrap().push(ack.serial),
+                RouterMessage::Close(close) if seen.twice.load(Ordering::Relaxed) => {
+                    let (body, node_sig) = receipt(&orders[&close.slot], close.used, identity);
+                    for slot in [EARLIER_LANE, close.slot] {
+                        let body = body.clone();
+                        lane.send(&NodeMessage::Receipt(NodeReceipt { slot, body, node_sig, last: true }))?;
+                    }
                 }
                 RouterMessage::Close(close) => {
                     // It keeps no books, so there is no receipt: it refuses the order, late, and its close.
@@ -185,6 +213,25 @@ async fn on_lane(
             }
         }
     }
+}
+
+/// The last receipt of an order, for what the router says entered a sum.
+fn receipt(order: &SignedOpen, used: u64, identity: &NodeIdentity) -> (Vec<u8>, Signature) {
+    let body = ReceiptBody {
+        serial: order.open.serial,
+        open_hash: open_hash(&order.open),
+        node: order.open.node,
+        router: order.open.router,
+        manifest: order.grant.manifest,
+        cti: order.grant.cti,
+        forwards: used,
+        made: used,
+        transcript: Hash::from_bytes([7; 32]),
+        opened: order.open.issued,
+        closed: clock::now(),
+        compute_us: 1,
+    };
+    sign_receipt(&body, &identity.key, &identity.domain.net_id()).unwrap()
 }
 
 fn answer(bank: &ExpertBank, dispatch: &Dispatch, act: &Act) -> Combine {

@@ -1,5 +1,6 @@
 //! Orders closed at their nodes, and the receipts that come of them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +14,14 @@ use counterfoil_spec::message::{CloseSlot, NodeReceipt, ReceiptAck};
 use counterfoil_spec::payload::Work as WorkEntry;
 use counterfoil_spec::receipt::{Receipt, ReceiptBody};
 use counterfoil_spec::refusal::Refusal;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Gone;
 use super::overdue::Awaited;
 use crate::desk::Desk;
-use crate::registry::Host;
+use crate::registry::{Host, Sent};
 use crate::work::{Order, Party};
 
 /// A receipt with both halves, and where the second one goes.
@@ -98,55 +100,71 @@ async fn close(
     cancelled: bool,
 ) -> Option<Settled> {
     let (lane, cti) = (&host.lane, host.cti());
-    // Before the node can answer: what comes once nobody waits any more is looked for there.
-    host.shared.overdue.keep(Awaited { request, cti, order: order.clone() });
+    let overdue = &host.shared.overdue;
+    let awaited = || Awaited { request, cti, order: order.clone() };
+    let sent = host.sent();
     let handed = match lane.close(CloseSlot { slot: order.slot, used: order.used, cancelled }) {
-        Ok(answer) => last_receipt(host, answer).await,
+        Ok(answer) => last_receipt(host, order, (sent, answer), || overdue.keep(awaited())).await,
         Err(e) => {
             tracing::warn!(node = %lane.node(), error = %e, "the order could not be closed");
-            Handed::Nothing
+            Handed::Nothing(lane.interim_receipts(order.slot))
         }
     };
-    let may_come = matches!(handed, Handed::NotYet);
-    let halves = match handed {
-        Handed::Last(receipt) => vec![receipt],
-        // A node that died is credited with what it had receipted on the way.
-        Handed::NotYet | Handed::Nothing => lane.interim_receipts(order.slot),
-    };
     lane.forget(order.slot);
+    let (halves, may_come) = match handed {
+        Handed::Last(receipt) => (vec![receipt], false),
+        // A node that died is credited with what it had receipted on the way.
+        Handed::NotYet(interims) => (interims, true),
+        Handed::Nothing(interims) => (interims, false),
+    };
     let settled = halves.iter().find_map(|half| countersigned(desk, lane, cti, order, half));
-    if settled.is_some() || !may_come {
-        host.shared.overdue.take(&order.serial);
-    }
-    settled
+    // Its last receipt may have come meanwhile, and is logged then; one of an order is.
+    settled.filter(|_| !may_come || overdue.take(&order.serial).is_some())
 }
 
 /// What came of waiting for a node's last receipt.
 enum Handed {
     Last(NodeReceipt),
-    NotYet,
-    Nothing,
+    /// It may come later; these came on the way.
+    NotYet(Vec<NodeReceipt>),
+    /// It will not come.
+    Nothing(Vec<NodeReceipt>),
 }
 
-/// Waits for a node's last receipt. An answer does not wait for that of a node that let it wait too long: its last
-/// interim one counts.
-async fn last_receipt(host: &Host, answer: impl Future<Output = Result<NodeReceipt, LaneError>>) -> Handed {
-    let node = host.node();
+/// Waits for a node's last receipt. An answer does not wait for that of a node from which nothing comes, or that let it
+/// wait too long: its last interim one counts. `give_up` is called before a receipt can come that is not brought here.
+async fn last_receipt(
+    host: &Host,
+    order: &Order,
+    (sent, answer): (Sent, impl Future<Output = Result<NodeReceipt, LaneError>>),
+    give_up: impl FnOnce(),
+) -> Handed {
+    let (node, lane) = (host.node(), &host.lane);
+    let mut answer = pin!(answer);
     let missing = tokio::select! {
         biased;
-        came = answer => match came {
+        came = &mut answer => match came {
             Ok(receipt) => return Handed::Last(receipt),
             Err(e) => {
                 tracing::warn!(%node, error = %e, "no receipt");
-                return Handed::Nothing;
+                return Handed::Nothing(lane.interim_receipts(order.slot));
             }
         },
         () = tokio::time::sleep(RECEIPT_TIMEOUT) => "it took too long",
-        () = host.falls_quiet() => "nothing comes from its node",
+        () = host.falls_quiet(sent) => "nothing comes from its node",
         () = silent(host) => "its node has fallen silent",
     };
+    give_up();
+    let interims = lane.interim_receipts(order.slot);
+    lane.forget(order.slot);
+    // One that was handed over before that is here; from then on it is an event of the lane.
+    if let Some(Ok(receipt)) = answer.now_or_never()
+        && host.shared.overdue.take(&order.serial).is_some()
+    {
+        return Handed::Last(receipt);
+    }
     tracing::warn!(%node, why = missing, "a receipt is not waited for");
-    Handed::NotYet
+    Handed::NotYet(interims)
 }
 
 /// Waits until a node has fallen silent, and for its receipt a little longer.

@@ -1,38 +1,28 @@
-//! How long nothing at all has come from a node, not even the acknowledgement of a packet.
+//! Whether nothing at all comes from a node, not even the acknowledgement of a packet.
+//!
+//! A node that is only slow still acknowledges what it is sent: its QUIC runs beside its arithmetic. One from which nothing
+//! comes after something was sent is stopped, or cut off. Only what was sent can be acknowledged, so silence is counted
+//! from then on, and a node from which anything came since is not silent, however long it says no more.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A node that is only slow still acknowledges what it is sent: its QUIC runs beside its arithmetic. One from which
-/// nothing comes is stopped, or cut off.
-#[derive(Debug)]
-pub(crate) struct Quiet {
-    /// How many datagrams had come when that was looked at, and since when it has been as many.
-    seen: Mutex<(u64, Instant)>,
+/// The moment of something that a node is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    /// How many datagrams had come from it by then.
+    datagrams: u64,
+    at: Instant,
 }
 
-impl Quiet {
-    /// Counts from now on.
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { seen: Mutex::new((0, now)) }
+impl Sent {
+    pub(super) const fn new(datagrams: u64, at: Instant) -> Self {
+        Self { datagrams, at }
     }
 
-    /// Something was sent that will be acknowledged: silence begins now at the earliest.
-    pub(crate) fn begin(&self, datagrams: u64, now: Instant) {
-        *self.seen() = (datagrams, now);
-    }
-
-    /// For how long nothing has come.
-    pub(crate) fn lasts(&self, datagrams: u64, now: Instant) -> Duration {
-        let mut seen = self.seen();
-        if seen.0 != datagrams {
-            *seen = (datagrams, now);
-        }
-        now.saturating_duration_since(seen.1)
-    }
-
-    fn seen(&self) -> MutexGuard<'_, (u64, Instant)> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How much longer nothing may come for it to be quiet; nothing where something came.
+    pub(super) fn left(&self, datagrams: u64, now: Instant, most: Duration) -> Option<Duration> {
+        let quiet = now.saturating_duration_since(self.at);
+        (datagrams == self.datagrams).then(|| most.saturating_sub(quiet))
     }
 }
 
@@ -41,16 +31,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_lasts_from_when_it_was_asked_for_until_something_comes() {
+    fn a_node_is_quiet_when_nothing_came_since_it_was_sent_something() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let quiet = Quiet::new(start);
-        // What was quiet before anything was sent is no silence.
-        quiet.begin(7, at(1000));
-        assert_eq!(quiet.lasts(7, at(1000)), Duration::ZERO);
-        assert_eq!(quiet.lasts(7, at(1150)), Duration::from_millis(150));
-        assert_eq!(quiet.lasts(8, at(1200)), Duration::ZERO);
-        assert_eq!(quiet.lasts(8, at(1300)), Duration::from_millis(100));
-        assert_eq!(quiet.lasts(8, at(1100)), Duration::ZERO);
+        let most = Duration::from_millis(200);
+        let sent = Sent::new(7, at(1000));
+        assert_eq!(sent.left(7, at(900), most), Some(most));
+        assert_eq!(sent.left(7, at(1050), most), Some(Duration::from_millis(150)));
+        assert_eq!(sent.left(7, at(1200), most), Some(Duration::ZERO));
+        assert_eq!(sent.left(7, at(5000), most), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn whoever_acknowledged_may_say_nothing_more_for_as_long_as_it_likes() {
+        let start = Instant::now();
+        let sent = Sent::new(7, start);
+        assert_eq!(sent.left(8, start + Duration::from_secs(60), Duration::from_millis(200)), None);
     }
 }

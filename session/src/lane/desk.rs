@@ -183,6 +183,8 @@ impl Desk {
             books.slots.remove(&slot);
         } else if let Some(entry) = books.slots.get_mut(&slot) {
             entry.forgotten = true;
+            // What was handed over stays with whoever waited; what comes from here on is an event.
+            entry.closing = None;
             entry.interims = [None, None];
         }
     }

@@ -22,6 +22,12 @@ pub(super) struct Plan {
 
 /// Measures.
 pub(super) fn run(plan: &Plan, json: bool) -> Outcome {
+    if plan.outputs.saturating_mul(plan.inner) > MAX_WEIGHTS {
+        return Err(Failure::wrong_use(format!(
+            "--outputs {} and --inner {} are more than {MAX_WEIGHTS} weights",
+            plan.outputs, plan.inner
+        )));
+    }
     with_candle_threads(|| measure(plan, json))
 }
 
@@ -99,6 +105,8 @@ fn one(plan: &Plan, dtype: ElementType, rows: usize) -> Result<Value, Failure> {
     }))
 }
 
+/// Weights of one matrix: 1 GiB of f32.
+const MAX_WEIGHTS: usize = 1 << 28;
 /// The process that a person started, in the one that it started: they end together.
 const STARTED_FOR_IT: &str = "COUNTERFOIL_BENCH_SUPERVISED";
 const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";

@@ -23,7 +23,8 @@ pub(super) fn run(model: Option<&Path>, (tokens, repeats): (u32, u32), json: boo
     }
     let found = model.map_or_else(Inventory::guide, Inventory::open).map_err(Failure::store)?;
     let checkpoint = checkpoint(model)?;
-    fits(&checkpoint, PROMPT, tokens)?;
+    fits(&checkpoint, PROMPT, 0)?;
+    fits(&checkpoint, super::PROMPT.len(), tokens)?;
     let decoder = Decoder::load(&checkpoint).map_err(Failure::store)?;
     let bank = ExpertBank::load(&checkpoint, checkpoint.config().all_experts()).map_err(Failure::store)?;
     let first = prompt(checkpoint.config().vocab);
