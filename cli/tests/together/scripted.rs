@@ -172,20 +172,11 @@ async fn on_lane(
                 }
                 RouterMessage::Open(order) => drop(orders.insert(order.grant.slot, order)),
                 RouterMessage::Ack(ack) => seen.acked.lock().unwrap().push(ack.serial),
-                RouterMessage::Close(close) if seen.twice.load(Ordering::Relaxed) => {
-                    let (body, node_sig) = receipt(&orders[&close.slot], close.used, identity);
-                    for slot in [EARLIER_LANE, close.slot] {
-                        let body = body.clone();
-                        lane.send(&NodeMessage::Receipt(NodeReceipt { slot, body, node_sig, last: true }))?;
-                    }
-                }
                 RouterMessage::Close(close) => {
-                    // It keeps no books, so there is no receipt: it refuses the order, late, and its close.
-                    let (refusal, node) = (Refusal::Unsettled, identity.key.public().node_id());
-                    let detail = "as the script says".to_owned();
-                    let refuse = NodeMessage::Refuse(SlotRefusal { slot: close.slot, refusal, detail, node });
-                    lane.send(&refuse)?;
-                    lane.send(&refuse)?;
+                    let order = orders.remove(&close.slot).unwrap();
+                    for message in hand_in(&order, close.used, identity, seen) {
+                        lane.send(&message)?;
+                    }
                 }
                 RouterMessage::Unused(unused) => *seen.unused.lock().unwrap() += unused.forwards,
                 RouterMessage::Ping(nonce) => lane.send(&NodeMessage::Pong(nonce))?,
@@ -213,6 +204,21 @@ async fn on_lane(
             }
         }
     }
+}
+
+/// What it says when an order is closed.
+fn hand_in(order: &SignedOpen, used: u64, identity: &NodeIdentity, seen: &Seen) -> [NodeMessage; 2] {
+    let slot = order.grant.slot;
+    if seen.twice.load(Ordering::Relaxed) {
+        let (body, node_sig) = receipt(order, used, identity);
+        let receipt = |slot| NodeReceipt { slot, body: body.clone(), node_sig, last: true };
+        return [EARLIER_LANE, slot].map(|slot| NodeMessage::Receipt(receipt(slot)));
+    }
+    // It keeps no books, so there is no receipt: it refuses the order, late, and its close.
+    let (refusal, node) = (Refusal::Unsettled, identity.key.public().node_id());
+    let detail = "as the script says".to_owned();
+    let refuse = NodeMessage::Refuse(SlotRefusal { slot, refusal, detail, node });
+    [refuse.clone(), refuse]
 }
 
 /// The last receipt of an order, for what the router says entered a sum.
