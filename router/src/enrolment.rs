@@ -13,6 +13,7 @@ use counterfoil_identity::enrol::{
     TokenFacts, TokenStore,
 };
 use counterfoil_identity::{Refused, VerifyKey};
+use counterfoil_session::ConnectError;
 use counterfoil_session::enrol::{EnrolEndpoint, Visitor};
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::limits::MAX_ENROL_REFUSALS;
@@ -79,7 +80,11 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
                 Err(e) => {
                     desk.metrics.peers_refused.one();
                     desk.metrics.refusals.connection(What::Enrolment, &e);
-                    tracing::warn!(error = %e, "an enrolment did not begin");
+                    if matches!(e, ConnectError::Unreachable { .. }) {
+                        tracing::debug!(error = %e, "a connection came to nothing");
+                    } else {
+                        tracing::warn!(error = %e, "an enrolment did not begin");
+                    }
                     return;
                 }
             };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use counterfoil_consent::{Expectation, Permit, Refused, check_token};
 use counterfoil_identity::Directory;
-use counterfoil_session::{Incoming, RouterEndpoint, RouterLane};
+use counterfoil_session::{ConnectError, Incoming, RouterEndpoint, RouterLane};
 use counterfoil_spec::claims::{ALL, Range};
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::entry::Role;
@@ -67,7 +67,12 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
                 Err(e) => {
                     desk.metrics.peers_refused.one();
                     desk.metrics.refusals.connection(What::Connection, &e);
-                    tracing::warn!(%from, error = %e, "a node was not admitted");
+                    // Anybody can break off a handshake, and often: that is counted, and fills no log.
+                    if matches!(e, ConnectError::Unreachable { .. }) {
+                        tracing::debug!(%from, error = %e, "a connection came to nothing");
+                    } else {
+                        tracing::warn!(%from, error = %e, "a node was not admitted");
+                    }
                 }
             }
         });
