@@ -1,6 +1,7 @@
 //! Text to token ids and back, and conversations to text.
 
 mod gguf;
+mod sound;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use crate::error::LoadError;
 use crate::manifest::wide;
 use crate::stream::TextStream;
 use crate::template::{ChatTemplate, Marks};
+
+use sound::Sound;
 
 pub(crate) use gguf::endings;
 
@@ -122,8 +125,9 @@ impl Vocabulary {
             let file = PathBuf::from("tokenizer.json");
             return Err(LoadError::Io { file, source: std::io::ErrorKind::NotFound.into() });
         };
-        let tokenizer = Tokenizer::from_bytes(bytes)
-            .map_err(|e| LoadError::Malformed { file: file.clone(), reason: e.to_string() })?;
+        let malformed = |reason: String| LoadError::Malformed { file: file.clone(), reason };
+        serde_json::from_slice::<Sound>(bytes).map_err(|e| malformed(e.to_string()))?;
+        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| malformed(e.to_string()))?;
         let settings = files.settings()?;
         for special in [&settings.bos_token, &settings.eos_token].into_iter().flatten().map(Special::text) {
             if tokenizer.token_to_id(&special).is_none() {

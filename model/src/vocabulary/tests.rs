@@ -183,3 +183,19 @@ fn the_marks_of_the_file_are_those_of_its_templates() {
     let settings: Value = serde_json::from_slice(&files.settings.unwrap().1).unwrap();
     assert_eq!(settings, json!({"bos_token": "[user]", "eos_token": "<|end|>"}));
 }
+
+#[test]
+fn a_tokenizer_with_a_part_that_is_no_json_is_refused() {
+    let not_utf8: &[u8] = b"{\"decoder\": {\"type\": \"Byte\xb9\"}}";
+    let half_a_character: &[u8] = br#"{"decoder": {"type": "\ud800"}}"#;
+    let no_number: &[u8] = br#"{"decoder": {"type": 1e999}}"#;
+    let deep = [b"{\"decoder\": ".to_vec(), vec![b'['; 200], vec![b']'; 200], b"}".to_vec()].concat();
+    for bytes in [not_utf8, half_a_character, no_number, &deep] {
+        let files = VocabularyFiles {
+            tokenizer: Some((PathBuf::from("tokenizer.json"), bytes.to_vec())),
+            ..VocabularyFiles::default()
+        };
+        let refused = Vocabulary::load(&files).map(|_| ());
+        assert!(matches!(refused, Err(LoadError::Malformed { .. })), "{refused:?}");
+    }
+}
