@@ -7,14 +7,18 @@
 pub mod bench;
 mod chain;
 pub mod checkpoint;
+pub mod commitment;
 pub mod cost;
 mod error;
 mod glance;
+pub mod growth;
 mod kinds;
 pub mod merkle;
 pub mod note;
 mod owner;
+pub mod policy;
 pub mod proof;
+pub mod proofs;
 mod publish;
 mod reader;
 mod recover;
@@ -25,6 +29,8 @@ pub mod state;
 mod store;
 pub mod tile;
 pub mod verify;
+pub mod witness;
+pub mod witnessed;
 mod writer;
 
 pub use chain::NewEntry;

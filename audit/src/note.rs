@@ -6,6 +6,8 @@
 //! key id = SHA-256(name ‖ 0A ‖ type ‖ public key), its first 4 bytes
 //! ```
 
+mod cosignature;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use counterfoil_spec::limits::MAX_ORIGIN_BYTES;
 use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest, Sha256};
 
+pub use cosignature::{TYPE_COSIGNATURE, WitnessKey, WitnessSigner};
+
 /// The signature type of a log's own key.
 pub const TYPE_LOG: u8 = 0x01;
 /// A whole note, in bytes.
@@ -23,6 +27,8 @@ pub const MAX_NOTE_BYTES: usize = 16 * 1024;
 /// Signatures on one note.
 pub const MAX_NOTE_SIGNATURES: usize = 32;
 const SIGNATURE_PREFIX: &str = "\u{2014} ";
+const BAD_NAME: NoteError =
+    NoteError::MalformedKey("the name is empty, too long, or has a space or a plus sign");
 
 /// Why a note, or a key of one, was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +48,9 @@ pub enum NoteError {
     /// The trusted key's signature does not verify.
     #[error("the signature by {0} does not verify")]
     BadLogSignature(String),
+    /// A line that bears a witness's name and key id is no cosignature of this note by it.
+    #[error("the cosignature by {0} does not verify")]
+    BadCosignature(String),
 }
 
 /// Whether a text can be the name of a key, and so an origin.
@@ -51,13 +60,36 @@ pub fn is_name(name: &str) -> bool {
         && !name.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control())
 }
 
-fn key_id(name: &str, key: &PublicKey) -> [u8; 4] {
+fn key_id(name: &str, kind: u8, key: &PublicKey) -> [u8; 4] {
     let mut h = Sha256::new();
     h.update(name.as_bytes());
-    h.update([b'\n', TYPE_LOG]);
+    h.update([b'\n', kind]);
     h.update(key.as_bytes());
     let [a, b, c, d, ..] = <[u8; 32]>::from(h.finalize());
     [a, b, c, d]
+}
+
+fn write_vkey(f: &mut fmt::Formatter<'_>, name: &str, kind: u8, key: &PublicKey) -> fmt::Result {
+    let typed = [&[kind], key.as_bytes().as_slice()].concat();
+    write!(f, "{name}+{}+{}", HEXLOWER.encode(&key_id(name, kind, key)), BASE64.encode(&typed))
+}
+
+/// Reads a verifier key of one signature type; `other` says what a key of another type is not.
+fn read_vkey<'a>(text: &'a str, kind: u8, other: &'static str) -> Result<(&'a str, VerifyKey), NoteError> {
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(NoteError::MalformedKey("it has the form <name>+<key id>+<base64>"));
+    };
+    let key = BASE64.decode(key.as_bytes()).map_err(|_| NoteError::MalformedKey("the key is not base64"))?;
+    let key = key.strip_prefix(&[kind]).ok_or(NoteError::MalformedKey(other))?;
+    let key = PublicKey::from_slice(key).ok_or(NoteError::MalformedKey("the key is not 32 bytes long"))?;
+    if !is_name(name) {
+        return Err(BAD_NAME);
+    }
+    if HEXLOWER.encode(&key_id(name, kind, &key)) != id {
+        return Err(NoteError::MalformedKey("the key id does not match"));
+    }
+    Ok((name, VerifyKey::from_wire(key).map_err(|_| NoteError::WeakKey)?))
 }
 
 /// The public half of a log's key.
@@ -75,11 +107,9 @@ impl NoteVerifier {
     /// `MalformedKey` where the name cannot be one.
     pub fn new(name: &str, key: VerifyKey) -> Result<Self, NoteError> {
         if !is_name(name) {
-            return Err(NoteError::MalformedKey(
-                "the name is empty, too long, or has a space or a plus sign",
-            ));
+            return Err(BAD_NAME);
         }
-        let id = key_id(name, &key.wire());
+        let id = key_id(name, TYPE_LOG, &key.wire());
         Ok(Self { name: name.to_owned(), id, key })
     }
 
@@ -95,24 +125,31 @@ impl NoteVerifier {
         &self.key
     }
 
+    pub(crate) const fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
     /// Checks this key's signature on a note.
     ///
     /// # Errors
     /// `NoTrustedSignature` where there is none, `BadLogSignature` where it does not verify.
     pub fn verify(&self, note: &Note) -> Result<(), NoteError> {
-        let mine = note.signatures.iter().find(|s| s.name == self.name && s.key_id == self.id);
-        let Some(mine) = mine else { return Err(NoteError::NoTrustedSignature(self.to_string())) };
-        Signature::from_slice(&mine.signature)
-            .and_then(|s| self.key.verify(note.text.as_bytes(), &s).ok())
-            .ok_or_else(|| NoteError::BadLogSignature(self.name.clone()))
+        let mut mine =
+            note.signatures.iter().filter(|s| s.name == self.name && s.key_id == self.id).peekable();
+        if mine.peek().is_none() {
+            return Err(NoteError::NoTrustedSignature(self.to_string()));
+        }
+        let good = |s: &NoteSignature| {
+            Signature::from_slice(&s.signature)
+                .is_some_and(|s| self.key.verify(note.text.as_bytes(), &s).is_ok())
+        };
+        if mine.all(good) { Ok(()) } else { Err(NoteError::BadLogSignature(self.name.clone())) }
     }
 }
 
 impl fmt::Display for NoteVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut key = vec![TYPE_LOG];
-        key.extend_from_slice(self.key.wire().as_bytes());
-        write!(f, "{}+{}+{}", self.name, HEXLOWER.encode(&self.id), BASE64.encode(&key))
+        write_vkey(f, &self.name, TYPE_LOG, &self.key.wire())
     }
 }
 
@@ -120,24 +157,8 @@ impl FromStr for NoteVerifier {
     type Err = NoteError;
 
     fn from_str(text: &str) -> Result<Self, NoteError> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteError::MalformedKey("it has the form <name>+<key id>+<base64>"));
-        };
-        let key =
-            BASE64.decode(key.as_bytes()).map_err(|_| NoteError::MalformedKey("the key is not base64"))?;
-        let Some((&TYPE_LOG, key)) = key.split_first() else {
-            return Err(NoteError::MalformedKey("not an Ed25519 log key (type 01)"));
-        };
-        let key =
-            PublicKey::from_slice(key).ok_or(NoteError::MalformedKey("the key is not 32 bytes long"))?;
-        let key = VerifyKey::from_wire(key).map_err(|_| NoteError::WeakKey)?;
-        let out = Self::new(name, key)?;
-        if HEXLOWER.encode(&out.id) == id {
-            Ok(out)
-        } else {
-            Err(NoteError::MalformedKey("the key id does not match"))
-        }
+        let (name, key) = read_vkey(text, TYPE_LOG, "not an Ed25519 log key (type 01)")?;
+        Self::new(name, key)
     }
 }
 
@@ -181,9 +202,8 @@ impl NoteSigner {
     /// # Errors
     /// [`SignFault`] where the key does not sign.
     pub fn sign(&self, text: &str) -> Result<String, SignFault> {
-        let mut blob = self.verifier.id.to_vec();
-        blob.extend_from_slice(self.key.sign(text.as_bytes())?.as_ref());
-        Ok(format!("{text}\n{SIGNATURE_PREFIX}{} {}\n", self.verifier.name, BASE64.encode(&blob)))
+        let signature = self.key.sign(text.as_bytes())?;
+        Ok(format!("{text}\n{}", signature_line(&self.verifier.name, self.verifier.id, signature.as_ref())))
     }
 }
 
@@ -233,6 +253,18 @@ impl Note {
         }
         Ok(Self { text: text.to_owned(), signatures })
     }
+}
+
+impl Note {
+    /// The signature lines of one key, as they are written.
+    pub(crate) fn lines_of(&self, name: &str, id: [u8; 4]) -> String {
+        let of_key = self.signatures.iter().filter(|s| s.name == name && s.key_id == id);
+        of_key.map(|s| signature_line(&s.name, s.key_id, &s.signature)).collect()
+    }
+}
+
+fn signature_line(name: &str, id: [u8; 4], signature: &[u8]) -> String {
+    format!("{SIGNATURE_PREFIX}{name} {}\n", BASE64.encode(&[&id, signature].concat()))
 }
 
 fn parse_signature(line: &str) -> Option<NoteSignature> {

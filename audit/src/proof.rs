@@ -1,14 +1,18 @@
 //! Proofs that travel: that an entry is in a log (C2SP tlog-proof), and nodes of the tree read from its tiles.
 //!
 //! ```text
-//! c2sp.org/tlog-proof@v1\nindex <i>\n{<base64 hash>\n}\n<checkpoint as a signed note>
+//! c2sp.org/tlog-proof@v1\n{extra <base64 leaf>\n}index <i>\n{<base64 hash>\n}\n<checkpoint as a signed note>
 //! ```
+//!
+//! With the leaf as its extra line a proof needs nothing beside it: whoever verifies it hashes that leaf, so that what
+//! it says is proved and not believed.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use counterfoil_spec::ids::Hash;
+use counterfoil_spec::limits::MAX_LEAF_BYTES;
 use data_encoding::BASE64;
 
 use crate::checkpoint::{self, Checkpoint};
@@ -17,14 +21,17 @@ use crate::merkle::{
     MAX_PROOF_HASHES, ProofError, consistency_path, inclusion_path, leaf_hash, node_hash, verify_inclusion,
 };
 use crate::note::{MAX_NOTE_BYTES, Note, NoteError, NoteVerifier};
-use crate::tile::{
-    MAX_HASH_TILE_BYTES, TILE_WIDTH, TileId, TileKind, hash_at, nodes_at, read_limited, tile_of,
-};
+use crate::tile::{TILE_WIDTH, TileId, TileKind, hash_at, nodes_at, read_limited, read_tile, tile_of};
+use crate::witnessed;
 
 /// The first line of a proof.
 pub const PROOF_HEADER: &str = "c2sp.org/tlog-proof@v1";
 /// A whole proof, in bytes.
-pub const MAX_PROOF_BYTES: usize = MAX_NOTE_BYTES + 64 + MAX_PROOF_HASHES * 45;
+pub const MAX_PROOF_BYTES: usize = MAX_NOTE_BYTES + 128 + MAX_PROOF_HASHES * HASH_LINE_BYTES + EXTRA_BYTES;
+/// One hash in base64 with the end of its line.
+pub(crate) const HASH_LINE_BYTES: usize = 45;
+/// The longest leaf in base64.
+const EXTRA_BYTES: usize = MAX_LEAF_BYTES.div_ceil(3) * 4;
 
 /// That an entry is in a log, for whoever has the entry and trusts the log's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +42,8 @@ pub struct Proof {
     pub path: Vec<Hash>,
     /// The checkpoint, a signed note.
     pub note: String,
+    /// The entry's leaf, where it travels along.
+    pub leaf: Option<Vec<u8>>,
 }
 
 /// Why a proof proves nothing.
@@ -49,11 +58,23 @@ pub enum ProofRefused {
     /// The checkpoint commits to another entry at this index.
     #[error("the checkpoint does not commit to this entry at this index")]
     LeafHashMismatch,
+    /// The tree that was trusted before is no beginning of the checkpoint's.
+    #[error("the checkpoint's tree of {size} entries does not begin with the one of {old} entries")]
+    InconsistentTree {
+        /// The entries of the earlier tree.
+        old: u64,
+        /// Those of the checkpoint's.
+        size: u64,
+    },
 }
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{PROOF_HEADER}\nindex {}", self.index)?;
+        writeln!(f, "{PROOF_HEADER}")?;
+        if let Some(leaf) = &self.leaf {
+            writeln!(f, "extra {}", BASE64.encode(leaf))?;
+        }
+        writeln!(f, "index {}", self.index)?;
         for hash in &self.path {
             writeln!(f, "{}", BASE64.encode(hash.as_bytes()))?;
         }
@@ -77,11 +98,23 @@ impl Proof {
         if lines.next() != Some(PROOF_HEADER) {
             return Err(shape("another first line"));
         }
-        let index = lines.next().and_then(|l| l.strip_prefix("index ")).and_then(|i| i.parse().ok());
+        let mut next = lines.next();
+        let leaf = match next.and_then(|l| l.strip_prefix("extra ")) {
+            Some(extra) => {
+                next = lines.next();
+                let leaf =
+                    BASE64.decode(extra.as_bytes()).map_err(|_| shape("an extra line that is not base64"))?;
+                if leaf.len() > MAX_LEAF_BYTES {
+                    return Err(shape("an extra line longer than an entry"));
+                }
+                Some(leaf)
+            }
+            None => None,
+        };
+        let index = next.and_then(|l| l.strip_prefix("index ")).and_then(|i| i.parse().ok());
         let index = index.ok_or(shape("no index"))?;
-        let hash = |line: &str| BASE64.decode(line.as_bytes()).ok().and_then(|b| Hash::from_slice(&b));
-        let path = lines.map(hash).collect::<Option<Vec<_>>>().ok_or(shape("a hash that is not 32 bytes"))?;
-        let proof = Self { index, path, note: note.to_owned() };
+        let path = hash_lines(lines).ok_or(shape("a hash that is not 32 bytes"))?;
+        let proof = Self { index, path, note: note.to_owned(), leaf };
         if proof.to_string() == text { Ok(proof) } else { Err(shape("not in its one form")) }
     }
 
@@ -102,6 +135,18 @@ impl Proof {
         )?;
         Ok(checkpoint)
     }
+}
+
+/// At most as many hashes as a proof has.
+pub(crate) fn hash_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Vec<Hash>> {
+    let mut path = Vec::new();
+    for line in lines {
+        if path.len() == MAX_PROOF_HASHES {
+            return None;
+        }
+        path.push(Hash::from_slice(&BASE64.decode(line.as_bytes()).ok()?)?);
+    }
+    Some(path)
 }
 
 /// The nodes of a published tree.
@@ -142,15 +187,8 @@ impl TileTree {
 
     fn tile(&mut self, id: TileId) -> Result<&[u8], LogError> {
         if !self.read.contains_key(&id) {
-            let read = |id: TileId| {
-                let path = self.dir.join(id.path());
-                read_limited(&path, MAX_HASH_TILE_BYTES).map_err(LogError::store("read", &path))
-            };
-            // A partial tile is deleted once a wider one is there.
-            let found = match read(id)? {
-                None => read(TileId { width: 256, ..id })?,
-                found => found,
-            };
+            let found =
+                read_tile(&self.dir, id).map_err(LogError::store("read", &self.dir.join(id.path())))?;
             let found = found
                 .ok_or_else(|| LogError::Published { file: id.path(), reason: "not there".to_owned() })?;
             self.read.insert(id, found);
@@ -159,24 +197,47 @@ impl TileTree {
     }
 }
 
-/// Proves entry `index` under the published checkpoint.
+/// Proves entry `index` under the published checkpoint: the last one that witnesses cosigned where that covers the
+/// entry, else the log's newest. The leaf is not added.
 ///
 /// # Errors
 /// `OutOfRange` for an entry that the checkpoint does not cover; `Published` for a checkpoint or tile that is not
 /// there or cannot be read; `Store`.
 pub fn prove(dir: &Path, index: u64) -> Result<Proof, LogError> {
-    let path = dir.join(checkpoint::FILE);
-    let bad = |reason: String| LogError::Published { file: checkpoint::FILE.to_owned(), reason };
-    let note = read_limited(&path, MAX_NOTE_BYTES).map_err(LogError::store("read", &path))?;
-    let note = note.ok_or_else(|| bad("not there".to_owned()))?;
-    let parsed =
-        Note::parse(&note).and_then(|n| Checkpoint::parse(&n.text)).map_err(|e| bad(e.to_string()))?;
-    let size = parsed.head.size;
+    if let Some((note, checkpoint)) = published(dir, witnessed::FILE)?
+        && index < checkpoint.head.size
+    {
+        return prove_under(dir, index, note, &checkpoint);
+    }
+    let missing =
+        || LogError::Published { file: checkpoint::FILE.to_owned(), reason: "not there".to_owned() };
+    let (note, checkpoint) = published(dir, checkpoint::FILE)?.ok_or_else(missing)?;
+    prove_under(dir, index, note, &checkpoint)
+}
+
+fn prove_under(dir: &Path, index: u64, note: String, checkpoint: &Checkpoint) -> Result<Proof, LogError> {
+    let size = checkpoint.head.size;
     let mut tree = TileTree::new(dir, size);
     let path = inclusion_path(index, size, &mut |level, i| tree.node(level, i))?;
     let path = path.ok_or(LogError::OutOfRange { index, size })?;
+    Ok(Proof { index, path, note, leaf: None })
+}
+
+/// A checkpoint that lies in the log's folder, with its note; `None` where there is no such file. No signature is
+/// checked.
+///
+/// # Errors
+/// `Published` where it cannot be read as a checkpoint; `Store`.
+pub fn published(dir: &Path, file: &str) -> Result<Option<(String, Checkpoint)>, LogError> {
+    let path = dir.join(file);
+    let bad = |reason: String| LogError::Published { file: file.to_owned(), reason };
+    let Some(note) = read_limited(&path, MAX_NOTE_BYTES).map_err(LogError::store("read", &path))? else {
+        return Ok(None);
+    };
+    let checkpoint =
+        Note::parse(&note).and_then(|n| Checkpoint::parse(&n.text)).map_err(|e| bad(e.to_string()))?;
     let note = String::from_utf8(note).map_err(|e| bad(e.to_string()))?;
-    Ok(Proof { index, path, note })
+    Ok(Some((note, checkpoint)))
 }
 
 /// Proves that the published tree of `old` leaves is a prefix of the one of `new`.

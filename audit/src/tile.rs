@@ -21,6 +21,9 @@ pub const MAX_HASH_TILE_BYTES: usize = 256 * 32;
 /// A whole tile of leaves, in bytes.
 pub const MAX_ENTRY_TILE_BYTES: usize = 256 * (2 + MAX_LEAF_BYTES);
 
+/// How often a tile is looked for that is replaced by wider ones while it is read.
+const MAX_LOOKS: u32 = 64;
+
 /// What a tile holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TileKind {
@@ -160,6 +163,62 @@ pub fn read_limited(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(out))
 }
 
+/// The bytes of a tile as a tree of some size has it: its own file, or the beginning of a wider one that took its place.
+/// `None` where neither is there.
+///
+/// # Errors
+/// As [`read_limited`].
+pub fn read_tile(dir: &Path, id: TileId) -> io::Result<Option<Vec<u8>>> {
+    let limit = match id.kind {
+        TileKind::Hashes(_) => MAX_HASH_TILE_BYTES,
+        TileKind::Entries => MAX_ENTRY_TILE_BYTES,
+    };
+    for _ in 0..MAX_LOOKS {
+        let wider = wider_partials(dir, id);
+        let gone = !wider.is_empty();
+        for found in wider.into_iter().chain([TileId { width: 256, ..id }]) {
+            if let Some(bytes) = read_limited(&dir.join(found.path()), limit)? {
+                let cut = beginning(id, &bytes).map(<[u8]>::to_vec);
+                return Ok(Some(cut.unwrap_or(bytes)));
+            }
+        }
+        // What was listed and is not there any more was replaced by something wider meanwhile.
+        if !gone {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// The tile itself and its wider partial forms that have a file, narrowest first.
+fn wider_partials(dir: &Path, id: TileId) -> Vec<TileId> {
+    let folder = id.partial_folder();
+    let names = std::fs::read_dir(dir.join(&folder)).into_iter().flatten().flatten();
+    let names = names.filter_map(|e| e.file_name().into_string().ok());
+    let mut found: Vec<TileId> = names
+        .filter_map(|name| TileId::parse(&format!("{folder}/{name}")))
+        .filter(|found| found.width >= id.width)
+        .collect();
+    found.sort_by_key(|found| found.width);
+    found
+}
+
+/// The part of a tile's bytes that a narrower form of it has; `None` where the bytes end before that.
+fn beginning(id: TileId, bytes: &[u8]) -> Option<&[u8]> {
+    match id.kind {
+        TileKind::Hashes(_) => bytes.get(..usize::from(id.width).checked_mul(32)?),
+        TileKind::Entries => {
+            let mut all = leaves(bytes);
+            let (mut count, mut len) = (0, 0_usize);
+            for leaf in all.by_ref().take(usize::from(id.width)) {
+                count += 1;
+                len = len.checked_add(leaf.len())?.checked_add(2)?;
+            }
+            bytes.get(..len).filter(|_| count == id.width)
+        }
+    }
+}
+
 /// Hash number `place` of a tile of hashes.
 #[must_use]
 pub fn hash_at(tile: &[u8], place: u64) -> Option<Hash> {
@@ -228,6 +287,29 @@ mod tests {
             ["tile/0/273.p/112", "tile/1/001.p/17", "tile/2/000.p/1", "tile/entries/273.p/112"]
         );
         assert_eq!(names(0), [""; 0]);
+    }
+
+    #[test]
+    fn narrower_form_of_a_tile_is_the_beginning_of_a_wider_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = |kind, width| TileId { kind, index: 0, width };
+        let put = |at: TileId, bytes: &[u8]| {
+            let path = folder.path().join(at.path());
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        let (hashes, mut entries) = (vec![7; 96], Vec::new());
+        ["a", "", "ccc"].iter().for_each(|leaf| push_leaf(&mut entries, leaf.as_bytes()));
+        put(id(TileKind::Hashes(0), 3), &hashes);
+        put(id(TileKind::Entries, 3), &entries);
+        let read = |kind, width| read_tile(folder.path(), id(kind, width)).unwrap();
+        assert_eq!(read(TileKind::Hashes(0), 3), Some(hashes.clone()));
+        assert_eq!(read(TileKind::Hashes(0), 2), Some(hashes[..64].to_vec()));
+        assert_eq!(read(TileKind::Entries, 2), Some(b"\0\x01a\0\0".to_vec()));
+        assert_eq!(read(TileKind::Hashes(0), 4), None);
+        assert_eq!(read(TileKind::Hashes(1), 1), None);
+        put(id(TileKind::Hashes(0), 256), &[8; 256 * 32]);
+        assert_eq!(read(TileKind::Hashes(0), 4), Some(vec![8; 128]));
     }
 
     #[test]

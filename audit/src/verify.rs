@@ -17,6 +17,7 @@ mod serials;
 mod strays;
 mod tokens;
 mod tree;
+mod witnessed;
 
 use std::path::PathBuf;
 
@@ -25,11 +26,13 @@ use counterfoil_spec::rule::{Fault, Rule};
 use serde::Serialize;
 
 use crate::error::LogError;
-use crate::note::NoteError;
+use crate::note::{NoteError, NoteVerifier};
+use crate::policy::Policy;
 
 pub use check::verify;
 pub use findings::MAX_FAULTS;
 pub use serials::MAX_SERIALS_HELD;
+pub use witnessed::WitnessedHead;
 
 /// What a valid log does not prove; every report ends with it.
 pub const NOT_PROVED: &[&str] = &[
@@ -49,6 +52,8 @@ pub struct VerifyOptions {
     pub net_id: Option<NetId>,
     /// Whether signatures on entries are checked.
     pub signatures: bool,
+    /// Whose cosignatures the log must have.
+    pub policy: Option<Policy>,
     /// Threads that decode and check signatures; 0 for as many as there are cores.
     pub threads: usize,
 }
@@ -57,7 +62,15 @@ impl VerifyOptions {
     /// Everything is checked, nothing is pinned.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), vkey: None, net_id: None, signatures: true, threads: 0 }
+        Self { dir: dir.into(), vkey: None, net_id: None, signatures: true, policy: None, threads: 0 }
+    }
+
+    /// The log that the policy names, where it names one alone.
+    fn only_log(&self) -> Option<NoteVerifier> {
+        match self.policy.as_ref()?.logs() {
+            [one] => Some(one.key.clone()),
+            _ => None,
+        }
     }
 }
 
@@ -74,8 +87,10 @@ pub struct Report {
     pub faults: Vec<Fault>,
     /// Faults beyond [`MAX_FAULTS`].
     pub faults_left_out: u64,
-    /// No quorum of witnesses has cosigned the checkpoint.
+    /// No quorum of witnesses has cosigned a checkpoint of the log, or nobody said whose word counts.
     pub unwitnessed: bool,
+    /// The newest checkpoint that meets the policy.
+    pub witnessed: Option<WitnessedHead>,
     /// Whether the log's key was given.
     pub vkey_pinned: bool,
     /// Whether the network's id was given.

@@ -178,6 +178,12 @@ impl LogWriter {
         self.inner.shared.lock().head
     }
 
+    /// The head of the published checkpoint.
+    #[must_use]
+    pub fn published(&self) -> Head {
+        self.inner.shared.lock().published
+    }
+
     /// The published checkpoint: a signed note. It may be behind [`LogWriter::head`].
     #[must_use]
     pub fn checkpoint(&self) -> String {

@@ -1,5 +1,6 @@
 use super::*;
 use counterfoil_identity::SecretKey;
+use counterfoil_spec::time::Seconds;
 
 const NAME: &str = "a.example/log";
 const TEXT: &str = "a.example/log\n7\nAAAA\n";
@@ -93,4 +94,53 @@ fn names_have_no_space_and_no_plus_sign() {
         assert!(!is_name(name), "{name:?}");
     }
     assert!(is_name(&"a".repeat(200)));
+}
+
+fn witness(seed: u8) -> WitnessSigner {
+    WitnessSigner::new("w.example/1", Arc::new(SecretKey::from_seed([seed; 32]))).unwrap()
+}
+
+#[test]
+fn cosignature_is_of_one_text_one_key_and_one_time() {
+    let cosigned =
+        |line: &str| Note::parse(format!("{}{line}", signer(1).sign(TEXT).unwrap()).as_bytes()).unwrap();
+    let line = witness(5).cosign(TEXT, Seconds(1_800_000_000)).unwrap();
+    let note = cosigned(&line);
+    assert_eq!(witness(5).public().time_of(&note), Ok(Some(Seconds(1_800_000_000))));
+    assert_eq!(signer(1).verifier().verify(&note), Ok(()));
+    assert_eq!(witness(6).public().time_of(&note), Ok(None));
+    assert_eq!(witness(5).public().time_of(&cosigned("")), Ok(None));
+    let bad = Err(NoteError::BadCosignature("w.example/1".to_owned()));
+    for at in [0, 7, 8, 71] {
+        let mut note = note.clone();
+        note.signatures[1].signature[at] ^= 1;
+        assert_eq!(witness(5).public().time_of(&note), bad, "byte {at}");
+    }
+    let mut other = note.clone();
+    other.text = other.text.replace('7', "8");
+    assert_eq!(witness(5).public().time_of(&other), bad);
+    let later = witness(5).cosign(TEXT, Seconds(1_800_000_001)).unwrap();
+    assert_eq!(
+        witness(5).public().time_of(&cosigned(&format!("{later}{line}"))),
+        Ok(Some(Seconds(1_800_000_001)))
+    );
+}
+
+#[test]
+fn keys_of_witnesses_and_logs_are_not_each_others() {
+    let key = witness(5).public().to_string();
+    assert_eq!(key.parse::<WitnessKey>().map(|k| k.to_string()), Ok(key.clone()));
+    let want = NoteError::MalformedKey("not an Ed25519 log key (type 01)");
+    assert_eq!(key.parse::<NoteVerifier>().map(|k| k.to_string()), Err(want));
+    let want = NoteError::MalformedKey("not an Ed25519 witness key (type 04)");
+    assert_eq!(signer(1).vkey().parse::<WitnessKey>().map(|k| k.to_string()), Err(want));
+}
+
+#[test]
+fn each_line_of_a_trusted_key_must_verify() {
+    let good = signer(1).sign(TEXT).unwrap();
+    let other = signer(1).sign("a.example/log\n8\nAAAA\n").unwrap();
+    let wrong = other.split_once("\n\n").unwrap().1;
+    let note = Note::parse(format!("{good}{wrong}").as_bytes()).unwrap();
+    assert_eq!(signer(1).verifier().verify(&note), Err(NoteError::BadLogSignature(NAME.to_owned())));
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use counterfoil_spec::ids::NetId;
 use counterfoil_spec::rule::{Fault, FaultKind, Rule, Seen};
+use counterfoil_spec::time::Millis;
 
 use super::bundles::BundleCheck;
 use super::decode::{Batch, Decoded};
@@ -14,6 +15,7 @@ use super::heads::Heads;
 use super::pool::{Domain, Done, InOrder, Pool};
 use super::serials::{MAX_SERIALS_HELD, Serials};
 use super::tree::TreeCheck;
+use super::witnessed::{Cosigned, dated};
 use super::{NOT_PROVED, Report, VerifyError, VerifyOptions, strays};
 use crate::error::LogError;
 use crate::glance::glance;
@@ -38,8 +40,9 @@ pub fn verify(
         return Err(VerifyError::NoLog(options.dir.display().to_string()));
     }
     let pinned = options.vkey.as_ref().map(|k| k.parse::<NoteVerifier>()).transpose();
-    let pinned = pinned.map_err(VerifyError::BadPin)?;
+    let pinned = pinned.map_err(VerifyError::BadPin)?.or_else(|| options.only_log());
     let mut findings = Findings::default();
+    let cosigned = Cosigned::read(&options.dir, &mut findings)?;
     //= spec/audit-log.md#what-a-verifier-does
     //# A verifier MUST read the checkpoint and `state/signed` before the segments, so that a log can be verified while it grows.
     let heads = Heads::read(&options.dir, &mut findings)?;
@@ -60,6 +63,8 @@ pub fn verify(
         checked: 0,
         rules_saw: 0,
         from_rules: Vec::new(),
+        bound: cosigned.bound(options.policy.as_ref()),
+        cosigned,
         feed,
     };
     pass.run()?;
@@ -84,6 +89,9 @@ struct Pass<'a, 'r> {
     checked: u64,
     rules_saw: u64,
     from_rules: Vec<Fault>,
+    cosigned: Cosigned,
+    /// From which entry on none may be dated before an instant, as witnesses have said.
+    bound: Option<(u64, Millis)>,
 }
 
 impl Pass<'_, '_> {
@@ -230,6 +238,9 @@ impl Pass<'_, '_> {
             last = index + 1;
             if let (true, Ok(parsed)) = (decoded.sound, &decoded.entry) {
                 self.rules_saw += 1;
+                if let Some(detail) = dated(self.bound, index, parsed.body.time) {
+                    self.findings.entry(FaultKind::TimeOutOfBounds, index, detail);
+                }
                 for rule in self.rules.iter_mut() {
                     rule.entry(&Seen { index, body: &parsed.body }, &mut self.from_rules);
                 }
@@ -283,6 +294,8 @@ impl Pass<'_, '_> {
             findings.file(FaultKind::Corrupt, file, detail);
         }
         heads.check(key, &origin, committed.size, findings);
+        let policy = self.options.policy.as_ref();
+        let witnessed = self.cosigned.check(&self.options.dir, heads, (key, &origin, policy), findings);
         let lock = std::fs::metadata(self.options.dir.join(strays::LOCK));
         if lock.is_ok_and(|m| m.len() != 0) {
             findings.file(FaultKind::Corrupt, strays::LOCK, "byte 0: the lock file is not empty");
@@ -300,7 +313,8 @@ impl Pass<'_, '_> {
             root: shown.map_or(verdict.root, |h| h.root),
             faults: std::mem::take(&mut findings.faults),
             faults_left_out: findings.left_out,
-            unwitnessed: true,
+            unwitnessed: witnessed.is_none(),
+            witnessed,
             vkey_pinned: pinned.is_some(),
             net_id_pinned: self.options.net_id.is_some(),
             origin,

@@ -48,6 +48,11 @@ impl Heads {
         Ok(Self { note, checkpoint, state })
     }
 
+    /// The newest checkpoint with its note.
+    pub(super) fn note_and_checkpoint(&self) -> Option<(&Note, &Checkpoint)> {
+        self.note.as_ref().zip(self.checkpoint.as_ref())
+    }
+
     /// The size that tiles must be published for.
     pub(super) fn published(&self) -> u64 {
         self.checkpoint.as_ref().or(self.state.as_ref()).map_or(0, |c| c.head.size)
@@ -112,11 +117,6 @@ fn read_note(dir: &Path, findings: &mut Findings) -> Result<Option<Note>, LogErr
 }
 
 /// Which fault a refused note is.
-pub(super) fn note_fault(e: &NoteError) -> FaultKind {
-    match e {
-        NoteError::MalformedNote(_) | NoteError::MalformedKey(_) => FaultKind::MalformedNote,
-        NoteError::WeakKey => FaultKind::WeakKey,
-        NoteError::NoTrustedSignature(_) => FaultKind::NoTrustedSignature,
-        NoteError::BadLogSignature(_) => FaultKind::BadLogSignature,
-    }
+pub(super) const fn note_fault(e: &NoteError) -> FaultKind {
+    e.fault()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::LogError;
 use crate::segment;
 use crate::tile::{TileId, TileKind, nodes_at, read_limited};
-use crate::{checkpoint, state};
+use crate::{checkpoint, state, witnessed};
 
 /// Names that a report lists.
 const MAX_STRAYS: usize = 100;
@@ -67,7 +67,7 @@ pub(super) fn strays(dir: &Path, size: u64) -> Vec<String> {
 }
 
 fn belongs(name: &str, size: u64) -> bool {
-    if [checkpoint::FILE, state::FILE, LOCK].contains(&name) {
+    if [checkpoint::FILE, state::FILE, witnessed::FILE, LOCK].contains(&name) {
         return true;
     }
     if let Some(first) = name.strip_prefix("seg/").and_then(|n| n.strip_suffix(".log")) {
