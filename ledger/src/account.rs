@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use counterfoil_spec::amount::TokenCount;
 use counterfoil_spec::ids::{AccountId, Serial};
-use counterfoil_spec::payload::LotSource;
+use counterfoil_spec::payload::{KeyScope, LotSource};
 use counterfoil_spec::time::Seconds;
 use serde::Serialize;
 
@@ -68,6 +68,8 @@ pub struct KeyFacts {
     pub revoked: bool,
     /// The first second at which it is no longer valid.
     pub expires: Option<Seconds>,
+    /// What it may be used for; absent for requests.
+    pub scope: Option<KeyScope>,
 }
 
 impl KeyFacts {

@@ -36,7 +36,13 @@ impl Ledger {
         self.key_hashes.insert(key.key_id, key.key_hash);
         self.keys.insert(
             key.key_hash,
-            KeyFacts { key_id: key.key_id, account: key.account, revoked: false, expires: key.expires },
+            KeyFacts {
+                key_id: key.key_id,
+                account: key.account,
+                revoked: false,
+                expires: key.expires,
+                scope: key.scope,
+            },
         );
         Ok(())
     }

@@ -11,7 +11,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use serde::Serialize;
 
 pub use money::{
-    AccountOpened, KeyCreated, KeyRevoked, Lot, LotSource, ModelWeight, Payment, Plan, PoolRule,
+    AccountOpened, KeyCreated, KeyRevoked, KeyScope, Lot, LotSource, ModelWeight, Payment, Plan, PoolRule,
     ProviderRegistered, Refund, Rules, Statement,
 };
 pub use network::{

@@ -1,8 +1,8 @@
 use counterfoil_spec::amount::{Cents, MicroUsd, TokenCount};
 use counterfoil_spec::ids::{Hash, Serial};
 use counterfoil_spec::payload::{
-    AccountOpened, CapacityAttested, KeyCreated, KeyRevoked, Lot, LotSource, ModelWeight, NodeUptime,
-    Payment, Refund, Rules, Uptime,
+    AccountOpened, CapacityAttested, KeyCreated, KeyRevoked, KeyScope, Lot, LotSource, ModelWeight,
+    NodeUptime, Payment, Refund, Rules, Uptime,
 };
 use counterfoil_spec::time::Seconds;
 
@@ -165,11 +165,13 @@ fn keys_are_found_by_hash_until_revoked_or_expired() {
     let hash = Hash::from_bytes([5; 32]);
     let key_id = Serial::from_bytes([6; 16]);
     let end = log.now().plus(10);
-    let key = KeyCreated { key_id, account: account(1), key_hash: hash, expires: Some(end) };
+    let scope = Some(KeyScope::Auditor);
+    let key = KeyCreated { key_id, account: account(1), key_hash: hash, expires: Some(end), scope };
     log.write(key.clone());
     assert_eq!(log.try_write(key), Err(LedgerError::KeyExists(key_id)));
     let found = log.ledger.key(&hash).unwrap();
     assert_eq!((found.key_id, found.account, found.revoked), (key_id, account(1), false));
+    assert_eq!(found.scope, scope);
     assert_eq!((found.in_force(Seconds(end.0 - 1)), found.in_force(end)), (true, false));
     log.write(KeyRevoked { key_id });
     assert!(!log.ledger.key(&hash).unwrap().in_force(log.now()));

@@ -109,6 +109,16 @@ pub struct AccountOpened {
     pub metered: bool,
 }
 
+/// What a key may be used for beyond requests of its account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyScope {
+    /// To read the log's entries, and for nothing else.
+    #[n(1)]
+    Auditor,
+}
+
 /// `key-created`: the hash of an API key with 256 random bits.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[cbor(map)]
@@ -125,6 +135,9 @@ pub struct KeyCreated {
     /// Its end; absent where it has none.
     #[n(4)]
     pub expires: Option<Seconds>,
+    /// What it may be used for; absent for requests.
+    #[n(6)]
+    pub scope: Option<KeyScope>,
 }
 
 /// `key-revoked`.
