@@ -16,6 +16,7 @@ import frames
 import grants
 import keys
 import receipts
+import tlog
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
 FILES = {
@@ -27,6 +28,7 @@ FILES = {
     "grants": (grants, "orders and grants under a consent token, as a node checks them"),
     "frames": (frames, "bytes on a fresh lane, as spec/session.md judges them"),
     "receipts": (receipts, "work receipts with both halves, as spec/consent.md checks them"),
+    "tlog": (tlog, "signed notes, cosignatures, proofs and policies of logs, as spec/audit-log.md and C2SP have them"),
 }
 
 
