@@ -15,6 +15,7 @@ mod bench;
 mod conform;
 mod consent;
 mod model;
+mod prove;
 mod router;
 mod subcommand;
 
@@ -23,6 +24,7 @@ pub(crate) use bench::{Against, BenchCommand, Table};
 pub(crate) use conform::ConformArgs;
 pub(crate) use consent::{ConsentCommand, HeldArgs};
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
+pub(crate) use prove::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
 pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
     AccountCommand, AuditCommand, EarningsCommand, IdentityCommand, KeyCommand, LogArgs, ProviderCommand,
@@ -162,6 +164,12 @@ pub(crate) struct RouterArgs {
     /// How rows travel to nodes
     #[arg(long, env = "COUNTERFOIL_ACTIVATIONS", value_enum, default_value_t = ActivationsAs::Auto)]
     pub(crate) activations: ActivationsAs,
+    /// Whose cosignatures the log's checkpoints are to have: those that have a URL are asked (C2SP tlog-policy)
+    #[arg(long, env = "COUNTERFOIL_WITNESS_POLICY", value_name = "FILE")]
+    pub(crate) witness_policy: Option<PathBuf>,
+    /// How often witnesses are asked
+    #[arg(long, env = "COUNTERFOIL_WITNESS_EVERY", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) witness_every: u64,
     /// Serve callers without a key as the unmetered account `local`; refused unless --listen is a loopback address
     #[arg(long, env = "COUNTERFOIL_KEYLESS")]
     pub(crate) keyless: bool,

@@ -136,7 +136,7 @@ async fn run(cli: Cli, home: PathBuf) -> Outcome {
         Command::Models(args) => command::models::run(&home, &args, json).await,
         Command::Identity(c) => command::identity::run(&home, c, json).await,
         Command::Consent(c) => command::consent::run(&home, c, json),
-        Command::Audit(c) => command::audit::run(&home, c, json),
+        Command::Audit(c) => command::audit::run(&home, c, json).await,
         Command::Account(c) => command::account::run(&home, c, json).await,
         Command::Earnings(c) => command::earnings::run(&home, c, json).await,
         Command::Provider(c) => command::provider::run(&home, c, json).await,

@@ -8,9 +8,9 @@ mod closing;
 mod overdue;
 
 use counterfoil_audit::NewEntry;
+use counterfoil_audit::commitment::{Committed, commitment};
 use counterfoil_audit::cost::evidence;
 use counterfoil_consent::check_node_half;
-use counterfoil_identity::digest;
 use counterfoil_session::RouterLane;
 use counterfoil_spec::amount::TokenCount;
 use counterfoil_spec::ids::{Hash, ManifestId, NodeId, Serial};
@@ -169,8 +169,8 @@ fn inference(
     let credits = counterfoil_ledger::credits(charged, &forwards)
         .map_err(|e| ApiError::internal(format!("the credits cannot be computed: {e}")))?;
     Ok(Inference {
-        prompt_commitment: commitment(&record.salt, b"prompt", record.prompt_text),
-        output_commitment: commitment(&record.salt, b"output", record.output_text),
+        prompt_commitment: commitment(&record.salt, Committed::Prompt, record.prompt_text),
+        output_commitment: commitment(&record.salt, Committed::Output, record.output_text),
         manifest,
         account: record.caller.account,
         key_id: record.caller.key_id,
@@ -202,8 +202,8 @@ pub(crate) fn log_crashed(desk: &Desk, left: Vec<Running>) -> Result<(), OfficeE
         }
         let inference = Inference {
             // Nobody knows the texts any more: these commit to empty ones.
-            prompt_commitment: commitment(&r.salt, b"prompt", ""),
-            output_commitment: commitment(&r.salt, b"output", ""),
+            prompt_commitment: commitment(&r.salt, Committed::Prompt, ""),
+            output_commitment: commitment(&r.salt, Committed::Output, ""),
             manifest: r.manifest,
             account: r.account,
             key_id: r.key_id,
@@ -232,11 +232,6 @@ pub(crate) fn log_crashed(desk: &Desk, left: Vec<Running>) -> Result<(), OfficeE
     }
     left.iter().for_each(|r| desk.vault.end(&r.request));
     Ok(())
-}
-
-/// What the log keeps of a text: BLAKE3 keyed with the request's salt.
-fn commitment(salt: &Hash, what: &[u8], text: &str) -> Hash {
-    digest::keyed(salt, &[what, text.as_bytes()])
 }
 
 /// A receipt that no request waits for. One that is in the log is answered with the countersignature that stands

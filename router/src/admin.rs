@@ -11,7 +11,7 @@ use counterfoil_ledger::grant::{self, Funding, PlanPeriod};
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::ids::{AccountId, Hash, ManifestId, NodeId, ProviderId, Serial};
 use counterfoil_spec::payload::{
-    AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, ProviderRegistered,
+    AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, KeyScope, ProviderRegistered,
 };
 use counterfoil_spec::time::Seconds;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ use crate::settlement;
 
 /// The longest that a join token may live: a week.
 const MAX_JOIN_TOKEN_S: u64 = 7 * 86_400;
+/// How long an auditor's key lives where nothing is said: 30 days; and at most: 400 days, for a year's audit.
+const AUDITOR_KEY_S: u64 = 30 * 86_400;
+const MAX_AUDITOR_KEY_S: u64 = 400 * 86_400;
 /// Under which the account of keyless callers is derived from the router identity key.
 const LOCAL_ACCOUNT: &str = "counterfoil v1 local-account";
 
@@ -57,8 +60,11 @@ pub enum AdminCommand {
     KeyCreate {
         /// Whose.
         account: AccountId,
-        /// Its life; absent for one without end.
+        /// Its life; absent for one without end, which an auditor's key never is.
         expires_s: Option<u64>,
+        /// What it may be used for beyond requests of its account.
+        #[serde(default)]
+        purpose: KeyPurpose,
     },
     /// Withdraw an API key.
     KeyRevoke {
@@ -110,6 +116,17 @@ pub enum AdminCommand {
     },
 }
 
+/// What a key is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyPurpose {
+    /// Requests.
+    #[default]
+    Requests,
+    /// To read the log's entries.
+    Audit,
+}
+
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -139,7 +156,9 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::AccountList {} => Ok(list(office)),
         AdminCommand::AccountShow { account } => show(office, &account),
         AdminCommand::Subscribe { account, plan, paid } => subscribe(office, account, &plan, paid),
-        AdminCommand::KeyCreate { account, expires_s } => create_key(office, account, expires_s),
+        AdminCommand::KeyCreate { account, expires_s, purpose } => {
+            create_key(office, account, expires_s, purpose)
+        }
         AdminCommand::KeyRevoke { key_id } => revoke_key(office, key_id),
         AdminCommand::NodeList {} => Ok(nodes(office)),
         AdminCommand::Settle { quarter, dry_run } => settlement::settle(office, home, &quarter, dry_run),
@@ -213,7 +232,7 @@ fn show(office: &Office, account: &AccountId) -> Result<Value, AdminError> {
         .into_iter()
         .flat_map(|a| a.keys())
         .filter_map(|id| books.ledger.key_by_id(id))
-        .map(|k| json!({ "key_id": k.key_id, "revoked": k.revoked, "expires": k.expires }))
+        .map(|k| json!({ "key_id": k.key_id, "revoked": k.revoked, "expires": k.expires, "scope": k.scope }))
         .collect();
     Ok(json!({ "account": account, "balance": books.ledger.balance(account, now), "keys": keys }))
 }
@@ -234,14 +253,28 @@ fn subscribe(office: &Office, account: AccountId, plan: &str, paid: bool) -> Res
     Ok(json!({ "account": account, "lot": lot, "payment_recorded": paid, "entry": at.first }))
 }
 
-fn create_key(office: &Office, account: AccountId, expires_s: Option<u64>) -> Result<Value, AdminError> {
+fn create_key(
+    office: &Office,
+    account: AccountId,
+    expires_s: Option<u64>,
+    purpose: KeyPurpose,
+) -> Result<Value, AdminError> {
     known(office, &account)?;
+    let (scope, expires_s) = match purpose {
+        KeyPurpose::Requests => (None, expires_s),
+        KeyPurpose::Audit => (Some(KeyScope::Auditor), Some(expires_s.unwrap_or(AUDITOR_KEY_S))),
+    };
+    if scope.is_some() && expires_s.is_some_and(|s| s == 0 || s > MAX_AUDITOR_KEY_S) {
+        return Err(AdminError::Caller(format!("an auditor's key lives 1 to {MAX_AUDITOR_KEY_S} seconds")));
+    }
     let key = fresh_api_key();
     let key_id = random::serial();
     let expires: Option<Seconds> = expires_s.map(|s| office.now().seconds().plus(s));
     let key_hash = key_hash(&key);
-    let at = office.append_blocking(vec![entry(KeyCreated { key_id, account, key_hash, expires })])?;
-    Ok(json!({ "key": key, "key_id": key_id, "account": account, "expires": expires, "entry": at.first }))
+    let at = office.append_blocking(vec![entry(KeyCreated { key_id, account, key_hash, expires, scope })])?;
+    Ok(json!({
+        "key": key, "key_id": key_id, "account": account, "expires": expires, "scope": scope, "entry": at.first
+    }))
 }
 
 fn revoke_key(office: &Office, key_id: Serial) -> Result<Value, AdminError> {

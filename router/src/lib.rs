@@ -35,6 +35,7 @@ pub mod settlement;
 mod trial;
 mod uptime;
 mod vault;
+mod witnesses;
 mod work;
 
 pub use batch::Hedging;
@@ -45,3 +46,4 @@ pub use rows_as::RowsAs;
 pub use serve::{RouterConfig, RunningRouter, StartError};
 pub use trial::{Continued, Prompt, Trial};
 pub use vault::VaultError;
+pub use witnesses::Witnessing;

@@ -3,6 +3,8 @@
 //! Nothing here is true before it is in the log. An append returns once its entries are durable *and* applied, so
 //! that whoever appended reads their effect.
 
+mod prove;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

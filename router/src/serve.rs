@@ -37,6 +37,7 @@ use crate::registry::Registry;
 use crate::rows_as::RowsAs;
 use crate::trial::{Prompt, Trial};
 use crate::vault::{Vault, VaultError};
+use crate::witnesses::Witnessing;
 
 /// How often the router makes itself a certificate: at half the life that leaves may have.
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(MAX_LEAF_CERT_LIFE_S / 2);
@@ -210,6 +211,11 @@ impl RunningRouter {
     /// Continues prompts with the first model through the nodes, all at one time.
     pub async fn continue_all(&self, prompts: &[Prompt]) -> Trial {
         crate::trial::continue_all(&self.desk, prompts).await
+    }
+
+    /// Has the log's checkpoints cosigned from now on.
+    pub fn have_witnessed(&self, witnessing: Witnessing) {
+        tokio::spawn(crate::witnesses::follow(Arc::clone(&self.desk.office), witnessing));
     }
 
     /// What was counted since the start, as `GET /metrics` says it.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum IdentityCommand {
     /// Make the network root, CA and router identity in a new home
@@ -88,10 +90,21 @@ pub(crate) enum AuditCommand {
         /// The router's identity key, to check its half of the receipts in a node's own log
         #[arg(long, value_name = "HEX")]
         router_key: Option<String>,
+        /// Whose cosignatures the log must have (C2SP tlog-policy)
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
         /// Leave out the entries' own signatures
         #[arg(long)]
         no_signatures: bool,
     },
+    /// Prove entries, or that the log kept what it had, to somebody who sees nothing else of it
+    Prove(ProveArgs),
+    /// Check proofs without the log; exit 1 names what is wrong
+    VerifyProof(VerifyProofArgs),
+    /// Hold a receipt against the log's key and against the texts that were sent and answered
+    Recount(RecountArgs),
+    /// Cosign the checkpoints of logs, and keep what was said of them
+    Witness(WitnessArgs),
     /// Measure appending and verifying against the floors under them
     Bench {
         /// Entries of the log that is verified
@@ -142,9 +155,12 @@ pub(crate) enum KeyCommand {
     Create {
         /// The account
         account: String,
-        /// How long it may be used
+        /// How long it may be used [default: without end; an auditor's 30 days, 400 at most]
         #[arg(long, value_name = "SECONDS")]
         expires: Option<u64>,
+        /// To read the log's entries and for nothing else
+        #[arg(long)]
+        auditor: bool,
     },
     /// Withdraw a key
     Revoke {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use counterfoil_router::admin::AdminCommand;
+use counterfoil_router::admin::{AdminCommand, KeyPurpose};
 use serde_json::Value;
 
 use crate::args::{AccountCommand, KeyCommand};
@@ -19,8 +19,9 @@ pub(crate) async fn run(home: &Path, command: AccountCommand, json: bool) -> Out
         AccountCommand::Subscribe { account, plan, paid } => {
             (AdminCommand::Subscribe { account: id(&account)?, plan, paid }, subscribed)
         }
-        AccountCommand::Key(KeyCommand::Create { account, expires }) => {
-            (AdminCommand::KeyCreate { account: id(&account)?, expires_s: expires }, key)
+        AccountCommand::Key(KeyCommand::Create { account, expires, auditor }) => {
+            let purpose = if auditor { KeyPurpose::Audit } else { KeyPurpose::Requests };
+            (AdminCommand::KeyCreate { account: id(&account)?, expires_s: expires, purpose }, key)
         }
         AccountCommand::Key(KeyCommand::Revoke { key_id }) => {
             (AdminCommand::KeyRevoke { key_id: id(&key_id)? }, revoked)
@@ -93,9 +94,11 @@ fn show(value: &Value) {
         .collect();
     output::table(&["lot", "source", "available", "held", "expires (unix)"], &rows);
     let keys = value.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
-    let rows: Vec<Vec<String>> =
-        keys.iter().map(|k| vec![text(k, "/key_id"), text(k, "/revoked"), text(k, "/expires")]).collect();
-    output::table(&["key", "revoked", "expires (unix)"], &rows);
+    let rows: Vec<Vec<String>> = keys
+        .iter()
+        .map(|k| vec![text(k, "/key_id"), text(k, "/scope"), text(k, "/revoked"), text(k, "/expires")])
+        .collect();
+    output::table(&["key", "scope", "revoked", "expires (unix)"], &rows);
 }
 
 fn subscribed(value: &Value) {

@@ -1,5 +1,12 @@
 //! `counterfoil audit …`: verify the log, look into it, measure it.
 
+mod prove;
+mod recount;
+mod verify_proof;
+mod witness;
+
+pub(crate) use verify_proof::read_policy;
+
 use std::path::{Path, PathBuf};
 
 use counterfoil_audit::LogReader;
@@ -20,16 +27,21 @@ use crate::output;
 use crate::throwaway::Scratch;
 
 /// Carries out one of them.
-pub(crate) fn run(home: &Path, command: AuditCommand, json: bool) -> Outcome {
+pub(crate) async fn run(home: &Path, command: AuditCommand, json: bool) -> Outcome {
     match command {
-        AuditCommand::Verify { at, vkey, net_id, router_key, no_signatures } => {
+        AuditCommand::Verify { at, vkey, net_id, router_key, policy, no_signatures } => {
             let mut options = VerifyOptions::new(folder(home, &at));
             options.vkey = vkey;
             options.net_id = net_id.as_deref().map(id).transpose()?;
+            options.policy = policy.as_deref().map(read_policy).transpose()?;
             options.signatures = !no_signatures;
             let router_key = router_key.as_deref().map(verify_key).transpose()?;
             verify_log(&options, router_key, json)
         }
+        AuditCommand::Prove(args) => prove::run(&folder(home, &args.at), &args, json),
+        AuditCommand::VerifyProof(args) => verify_proof::run(&args, json),
+        AuditCommand::Recount(args) => recount::run(&args, json),
+        AuditCommand::Witness(args) => witness::run(home, args, json).await,
         AuditCommand::Bench { entries, appends } => bench(entries, appends, json),
         AuditCommand::Show { index, at } => show(&folder(home, &at), index, json),
     }
@@ -112,8 +124,17 @@ fn tell(report: &Report) {
             "Pinned: nothing but what the log says of itself; give --vkey and --net-id to judge whose log it is.",
         );
     }
-    if report.unwitnessed {
-        output::line("Unwitnessed: no independent witness has signed this head.");
+    match &report.witnessed {
+        Some(head) => {
+            let names: Vec<&str> = head.by.cosigned.keys().map(String::as_str).collect();
+            let behind = report.size.saturating_sub(head.size);
+            output::line(&format!(
+                "Witnessed: the first {} entries, by {}; {behind} entries came since",
+                head.size,
+                names.join(", ")
+            ));
+        }
+        None => output::line("Unwitnessed: no independent witness has signed this head."),
     }
     output::line("Not proved by this log:");
     for gap in report.not_proved {

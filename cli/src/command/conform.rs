@@ -18,6 +18,7 @@ mod keys;
 mod other;
 mod receipts;
 mod report;
+mod tlog;
 mod vectors;
 
 use serde_json::{Value, json};

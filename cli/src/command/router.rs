@@ -4,14 +4,19 @@ mod deny;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use counterfoil_audit::NoteSigner;
 use counterfoil_model::Checkpoint;
 use counterfoil_router::home::RouterHome;
-use counterfoil_router::{Dealing, Hedging, OfficeError, RouterConfig, RunningRouter, StartError, clock};
+use counterfoil_router::{
+    Dealing, Hedging, OfficeError, RouterConfig, RunningRouter, StartError, Witnessing, clock,
+};
 use counterfoil_spec::fetch::Repository;
 use serde_json::json;
 
 use crate::args::{RouterArgs, Switch};
+use crate::command::audit::read_policy;
 use crate::exit::{Failure, Outcome};
 use crate::hashing::{self, Watcher};
 use crate::home::Running;
@@ -36,6 +41,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         () = &mut stop => return Ok(()),
         hashed = hashing::describe(hashing::folder(home), &checkpoints, Watcher::of(args.supervised)) => hashed?,
     }
+    let witnessing = witnessing(&args, &router_home)?;
     let config = RouterConfig {
         http: args.listen,
         nodes: args.node_listen,
@@ -49,6 +55,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
     };
     let router =
         Box::pin(RunningRouter::start(router_home, &checkpoints, config)).await.map_err(start_failure)?;
+    witnessing.into_iter().for_each(|witnessing| router.have_witnessed(witnessing));
     let url = format!("http://{}", router.http_addr());
     if json {
         output::json(&json!({
@@ -86,6 +93,24 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         )));
     }
     stopped.map_err(Failure::store)
+}
+
+/// The witnesses that are to be asked; a policy for other logs, or without anybody to ask, is refused.
+fn witnessing(args: &RouterArgs, home: &RouterHome) -> Result<Option<Witnessing>, Failure> {
+    let Some(path) = &args.witness_policy else { return Ok(None) };
+    let policy = read_policy(path)?;
+    let own = NoteSigner::new(&home.origin(), Arc::clone(home.log_key())).map_err(Failure::store)?.vkey();
+    let at = path.display();
+    if !policy.logs().is_empty() && !policy.logs().iter().any(|log| log.key.to_string() == own) {
+        return Err(Failure::wrong_use(format!("{at} names other logs than this one, whose key is {own}")));
+    }
+    if !policy.witnesses().iter().any(|witness| witness.url.is_some()) {
+        return Err(Failure::wrong_use(format!(
+            "{at} names no witness with a URL, so nobody could be asked"
+        )));
+    }
+    let every = Duration::from_secs(args.witness_every);
+    Ok(Some(Witnessing { policy: Arc::new(policy), every }))
 }
 
 /// Opens the models that a router is to offer, each with its tokenizer.

@@ -61,9 +61,19 @@ pub(crate) fn streamed(more: &Value) -> Value {
 
 /// Reads a path.
 pub(crate) fn fetch(to: SocketAddr, path: &str) -> Reply {
+    fetch_with(to, None, path)
+}
+
+/// Reads a path with a key.
+pub(crate) fn fetch_with(to: SocketAddr, key: Option<&str>, path: &str) -> Reply {
     let mut socket = connect(to);
-    write!(socket, "GET {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n\r\n").unwrap();
+    let key = bearer(key);
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n{key}\r\n").unwrap();
     Reply::read(socket)
+}
+
+fn bearer(key: Option<&str>) -> String {
+    key.map(|k| format!("authorization: Bearer {k}\r\n")).unwrap_or_default()
 }
 
 /// Asks with a `Host` and other headers of the caller's own, each with its line end.
@@ -107,7 +117,7 @@ fn connect(to: SocketAddr) -> TcpStream {
 
 fn send(to: SocketAddr, key: Option<&str>, body: &[u8]) -> TcpStream {
     let mut socket = connect(to);
-    let key = key.map(|k| format!("authorization: Bearer {k}\r\n")).unwrap_or_default();
+    let key = bearer(key);
     write!(
         socket,
         "POST {COMPLETIONS} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-type: application/json\r\n\
@@ -160,6 +170,11 @@ impl Reply {
 
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The body as it came.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.body
     }
 
     /// The lines of a body that is a text.

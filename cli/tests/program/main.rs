@@ -25,5 +25,7 @@ mod logits;
 mod models;
 mod networks;
 mod peers;
+mod proofs;
 mod record;
 mod settlement;
+mod witnesses;

@@ -1,7 +1,9 @@
 //! Who calls: a bearer key, or nobody where keyless use is allowed.
 
 use axum::http::{HeaderMap, header};
+use counterfoil_ledger::KeyFacts;
 use counterfoil_spec::ids::{AccountId, Serial};
+use counterfoil_spec::payload::KeyScope;
 
 use crate::admin::key_hash;
 use crate::desk::Desk;
@@ -21,11 +23,13 @@ pub(crate) struct Caller {
 /// clients of OpenAI's API insist on sending one; one of this router's form must be right.
 pub(crate) fn caller(desk: &Desk, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let sent = bearer(headers);
-    if let Some(facts) = sent.and_then(|key| desk.office.books().ledger.key(&key_hash(key))) {
-        if facts.in_force(desk.office.now().seconds()) {
-            return Ok(Caller { account: facts.account, key_id: Some(facts.key_id) });
+    if let Some(facts) = sent.map(|key| key_in_force(desk, key)).transpose()?.flatten() {
+        if facts.scope.is_some() {
+            return Err(ApiError::forbidden(
+                "this is an auditor's key: it reads the log and asks for nothing",
+            ));
         }
-        return Err(ApiError::unauthenticated("this API key was revoked or has expired; ask for a new one"));
+        return Ok(Caller { account: facts.account, key_id: Some(facts.key_id) });
     }
     let ours = sent.is_some_and(|key| key.starts_with(API_KEY_PREFIX));
     match (desk.keyless.filter(|_| !ours), sent) {
@@ -37,6 +41,34 @@ pub(crate) fn caller(desk: &Desk, headers: &HeaderMap) -> Result<Caller, ApiErro
             "send `Authorization: Bearer KEY`; the router's operator makes keys",
         )),
     }
+}
+
+/// Whether whoever asks may read entries: an auditor, the operator, or anybody where no keys are needed.
+///
+/// # Errors
+/// 401 for a key that is not in force, 403 for one that is no auditor's, and for none.
+pub(crate) fn may_read_entries(desk: &Desk, headers: &HeaderMap) -> Result<(), ApiError> {
+    //= spec/audit-log.md#over-http
+    //# Entries MUST be given to an auditor's key, to the operator, and to callers on loopback where those need no key, and to nobody else.
+    if desk.keyless.is_some() || is_admin(desk, headers) {
+        return Ok(());
+    }
+    let facts = bearer(headers).map(|key| key_in_force(desk, key)).transpose()?.flatten();
+    match facts.and_then(|facts| facts.scope) {
+        Some(KeyScope::Auditor) => Ok(()),
+        None => Err(ApiError::forbidden(
+            "entries are for auditors, with a key of `account key create --auditor`; hash tiles and the checkpoint are public",
+        )),
+    }
+}
+
+/// What is known of a key, where it is one of ours; one that was revoked or has expired is refused.
+fn key_in_force(desk: &Desk, key: &str) -> Result<Option<KeyFacts>, ApiError> {
+    let facts = desk.office.books().ledger.key(&key_hash(key));
+    if facts.is_some_and(|facts| !facts.in_force(desk.office.now().seconds())) {
+        return Err(ApiError::unauthenticated("this API key was revoked or has expired; ask for a new one"));
+    }
+    Ok(facts)
 }
 
 /// Whether the operator's own key was sent.

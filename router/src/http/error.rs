@@ -86,6 +86,12 @@ impl ApiError {
         }
     }
 
+    /// 403: a key that may not do this.
+    #[must_use]
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", None, message.into())
+    }
+
     /// 404: no such model or path.
     #[must_use]
     pub(crate) fn not_found(code: Option<&'static str>, message: impl Into<String>) -> Self {
@@ -140,6 +146,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
+        // What is refused or not there now may be answered later.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after));
         }

@@ -1,22 +1,35 @@
-//! `GET /log/checkpoint` and `GET /log/tile/…`: the published log. Hashes are public; entries are for those who may
-//! call without a key on loopback, and for the operator.
+//! `GET /log/checkpoint`, `/log/witnessed` and `/log/tile/…`: the published log. Hashes are public; entries are for auditors, for the
+//! operator, and for those who may call without a key on loopback.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::{self, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use counterfoil_audit::tile::{TileId, TileKind};
+use counterfoil_audit::tile::{TileId, TileKind, read_tile};
+use counterfoil_audit::{checkpoint, witnessed};
 
 use crate::desk::Desk;
 use crate::http::auth;
 use crate::http::error::ApiError;
 
+/// The newest checkpoint, with the cosignatures of it that a quorum has made.
 pub(crate) async fn checkpoint(State(desk): State<Arc<Desk>>) -> Result<Response, ApiError> {
-    let bytes = read(&desk.office.log_folder().join("checkpoint")).await?;
+    let folder = desk.office.log_folder();
+    let newest = read(&folder.join(checkpoint::FILE)).await?;
+    let cosigned = tokio::fs::read(folder.join(witnessed::FILE)).await.unwrap_or_default();
+    Ok(note(if cosigned.starts_with(&newest) { cosigned } else { newest }))
+}
+
+/// The newest checkpoint that a quorum of witnesses has cosigned.
+pub(crate) async fn witnessed(State(desk): State<Arc<Desk>>) -> Result<Response, ApiError> {
+    Ok(note(read(&desk.office.log_folder().join(witnessed::FILE)).await?))
+}
+
+fn note(bytes: Vec<u8>) -> Response {
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    Ok((headers, bytes).into_response())
+    (headers, bytes).into_response()
 }
 
 pub(crate) async fn tile(
@@ -28,13 +41,18 @@ pub(crate) async fn tile(
         return Err(ApiError::not_found(None, "that is not a tile's path; C2SP tlog-tiles has their form"));
     };
     let is_entries = matches!(id.kind, TileKind::Entries);
-    if is_entries && desk.keyless.is_none() && !auth::is_admin(&desk, &headers) {
-        return Err(ApiError {
-            status: StatusCode::FORBIDDEN,
-            ..ApiError::unauthenticated("entries are for auditors; hash tiles and the checkpoint are public")
-        });
+    if is_entries {
+        auth::may_read_entries(&desk, &headers)?;
     }
-    let bytes = read(&desk.office.log_folder().join(id.path())).await?;
+    //= spec/audit-log.md#over-http
+    //# A router MUST serve the partial tiles of every size that it published a checkpoint of, cut from the wider tile that
+    //# took their place.
+    let folder = desk.office.log_folder().to_owned();
+    let read = tokio::task::spawn_blocking(move || read_tile(&folder, id)).await;
+    let bytes = read
+        .map_err(|e| ApiError::internal(e.to_string()))?
+        .map_err(|e| ApiError::internal(format!("the log cannot be read: {e}")))?
+        .ok_or_else(unpublished)?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (
@@ -47,7 +65,11 @@ pub(crate) async fn tile(
 
 async fn read(path: &Path) -> Result<Vec<u8>, ApiError> {
     tokio::fs::read(path).await.map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => ApiError::not_found(None, "the log has not published that"),
+        std::io::ErrorKind::NotFound => unpublished(),
         _ => ApiError::internal(format!("the log cannot be read: {e}")),
     })
+}
+
+fn unpublished() -> ApiError {
+    ApiError::not_found(None, "the log has not published that")
 }

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{certificates, consent, denials, enrolment, frames, grants, keys, receipts};
+use super::{certificates, consent, denials, enrolment, frames, grants, keys, receipts, tlog};
 
 /// What is said of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,11 @@ pub(super) fn judge(group: &Value, test: &Value) -> Verdict {
         Some("Frames") => frames::stream(group, test),
         Some("DenyList") => denials::lists(group, test),
         Some("Receipt") => receipts::receipt(group, test),
+        Some("Checkpoint") => tlog::checkpoint(group, test),
+        Some("Cosignature") => tlog::cosignature(group, test),
+        Some("InclusionProof") => tlog::inclusion(group, test),
+        Some("ConsistencyProof") => tlog::consistency(group, test),
+        Some("Policy") => tlog::policy(test),
         other => Ok(Verdict::Skipped(format!("groups of type {other:?} are not known here"))),
     };
     judged.unwrap_or_else(|e| Verdict::Skipped(format!("the case cannot be read: {e}")))

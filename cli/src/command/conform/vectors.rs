@@ -96,6 +96,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("grants", include_str!("../../../../conformance/vectors/grants.json")),
     ("frames", include_str!("../../../../conformance/vectors/frames.json")),
     ("receipts", include_str!("../../../../conformance/vectors/receipts.json")),
+    ("tlog", include_str!("../../../../conformance/vectors/tlog.json")),
 ];
 
 #[cfg(test)]

@@ -1,0 +1,34 @@
+//! Proofs of entries, for whoever they belong to.
+
+use counterfoil_audit::proof::{self, Proof};
+use counterfoil_spec::ids::Serial;
+
+use super::{Books, Office, OfficeError};
+use crate::projection::ProjectionError;
+
+impl Office {
+    /// Proves entries, each with its leaf, under a checkpoint that covers them. Blocks while one is published.
+    ///
+    /// # Errors
+    /// [`OfficeError`] where no checkpoint can be published, or a tile cannot be read.
+    pub(crate) fn prove(&self, indexes: &[u64]) -> Result<Vec<Proof>, OfficeError> {
+        if indexes.iter().any(|index| *index >= self.log.published().size) {
+            self.log.publish()?;
+        }
+        let prove = |index: &u64| {
+            let leaf = self.books().leaf(*index)?;
+            Ok(Proof { leaf: Some(leaf), ..proof::prove(&self.log_folder, *index)? })
+        };
+        indexes.iter().map(prove).collect()
+    }
+}
+
+impl Books {
+    /// The entry of a receipt.
+    ///
+    /// # Errors
+    /// [`ProjectionError`].
+    pub(crate) fn work(&self, receipt: &Serial) -> Result<Option<u64>, ProjectionError> {
+        self.projection.work_of(receipt)
+    }
+}
