@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Asks others: OpenSSL about certificates, an aioquic client about admission, PyNaCl and cbor2 about a consent token.
+# Asks others: OpenSSL about certificates, an aioquic client about admission, PyNaCl and cbor2 about a consent token, Go's
+# x/mod, pymerkle and witness-log about the log. Go comes from Debian's packages, where they may be installed; else that
+# check is left out, and the last line counts it.
 # Also makes the vectors again and compares them byte by byte, and asks the program's own line protocol.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +17,10 @@ if ! cmp -s .ci/foreign-requirements.txt "$VENV/installed.txt"; then
     python3 -m venv --clear "$VENV"
     "$VENV/bin/pip" install --quiet --disable-pip-version-check --requirement .ci/foreign-requirements.txt
     cp .ci/foreign-requirements.txt "$VENV/installed.txt"
+fi
+if ! command -v go >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    { apt-get -qq update && apt-get -qq install -y --no-install-recommends golang-go golang-golang-x-mod-dev; } \
+        >target/foreign-apt.log 2>&1 || echo "foreign: Go could not be installed; target/foreign-apt.log says why" >&2
 fi
 "$VENV/bin/python" conformance/generator/make.py --check
 "$PROGRAM" conform
