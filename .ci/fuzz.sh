@@ -2,7 +2,7 @@
 # Builds the fuzz targets and runs each over its corpus and on from there.
 #
 #   .ci/fuzz.sh               a smoke run, about 10 s each
-#   .ci/fuzz.sh 3600          longer; what is found lies in the artifacts/ of model/fuzz or session/fuzz
+#   .ci/fuzz.sh 3600          longer; what is found lies in the artifacts/ of model/fuzz, session/fuzz or audit/fuzz
 #   .ci/fuzz.sh 5 20000       and at most so many inputs each
 #
 # The flags are those of cargo-fuzz without a sanitizer, so that a stable compiler and a C++ compiler are all it needs.
@@ -47,3 +47,5 @@ targets() {
 targets model/fuzz model/fuzz/corpus
 python3 session/fuzz/make_corpus.py "$scratch/session"
 targets session/fuzz "$scratch/session"
+python3 audit/fuzz/make_corpus.py "$scratch/audit"
+targets audit/fuzz "$scratch/audit"
