@@ -20,7 +20,8 @@ pub(crate) struct ProveArgs {
     /// With --request, also the work entries that it names
     #[arg(long, requires = "request")]
     pub(crate) works: bool,
-    /// Also the entries that introduce the keys which signed: with them `verify-proof` checks the entries' own signatures
+    /// Also the entries that introduce the keys which signed: with them `verify-proof` checks the entries' own signatures, and
+    /// both halves of receipts
     #[arg(long)]
     pub(crate) keys: bool,
     /// That the log kept all that it had at an earlier checkpoint: its file, or its size

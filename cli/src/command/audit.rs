@@ -1,5 +1,6 @@
 //! `counterfoil audit …`: verify the log, look into it, measure it.
 
+mod halves;
 mod prove;
 mod recount;
 mod verify_proof;

@@ -48,6 +48,7 @@ fn a_request_and_its_work_are_proved_without_the_log() {
     let proofs = judged["proofs"].as_array().unwrap();
     assert_eq!(proofs.iter().map(|p| p["index"].as_u64().unwrap()).collect::<Vec<_>>(), made);
     assert!(proofs.iter().all(|p| p["signatures"] == "verified"), "{judged}");
+    assert_eq!(judged["receipts"], json!(works));
     let own = proofs.iter().find(|p| p["index"] == reply.entry()).unwrap();
     assert_eq!(own["body"]["payload"], entry["body"]["payload"]);
 

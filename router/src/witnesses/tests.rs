@@ -43,7 +43,10 @@ fn only_the_witnesss_own_cosignature_of_this_checkpoint_is_taken() {
     assert_eq!(read_as(200, &of_another), Read::Nothing(bad));
     let empty_line = "malformed note: the answer has an empty line".to_owned();
     assert_eq!(read_as(200, &format!("x\n\n{own}")), Read::Nothing(empty_line));
-    assert_eq!(read_as(200, ""), Read::Nothing("malformed note: a bad signature line".to_owned()));
+    assert_eq!(
+        read_as(200, ""),
+        Read::Nothing("malformed note: it does not end with a signature line".to_owned())
+    );
 }
 
 #[test]

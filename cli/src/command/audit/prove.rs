@@ -10,10 +10,12 @@ use counterfoil_audit::note::{MAX_NOTE_BYTES, Note};
 use counterfoil_audit::proof::{Proof, prove};
 use counterfoil_audit::tile::read_limited;
 use counterfoil_audit::{LogError, LogReader};
-use counterfoil_spec::ids::{Kid, Serial};
+use counterfoil_identity::VerifyKey;
+use counterfoil_spec::ids::{Kid, NodeId, Serial};
 use counterfoil_spec::payload::Payload;
 use serde_json::json;
 
+use super::halves::node_of;
 use crate::args::ProveArgs;
 use crate::command::account::id;
 use crate::exit::{Failure, Outcome};
@@ -159,21 +161,28 @@ fn of_request(reader: &LogReader, request: &Serial, works: bool) -> Result<Vec<u
     std::iter::once(Ok(index)).chain(named.into_iter().map(of_work)).collect()
 }
 
-/// The entries that introduce the keys which signed these.
+/// The entries that introduce the keys which signed these, and the receipts in them.
 fn introducing(reader: &LogReader, indexes: &BTreeSet<u64>) -> Result<Vec<u64>, Failure> {
     let mut wanted: BTreeSet<Kid> = BTreeSet::new();
-    let mut keys: BTreeMap<Kid, u64> = BTreeMap::new();
+    let mut workers: BTreeSet<NodeId> = BTreeSet::new();
+    let (mut keys, mut nodes): (BTreeMap<Kid, u64>, BTreeMap<NodeId, u64>) = Default::default();
     let looked = reader.for_each(0, |index, leaf, body| {
         if indexes.contains(&index) {
             wanted.extend(leaf.signatures.iter().map(|s| s.kid));
+            if let Payload::Work(work) = &body.payload {
+                workers.extend(node_of(&work.receipt));
+            }
         }
         if let Payload::NodeEnrolled(node) = &body.payload
-            && let Ok(key) = counterfoil_identity::VerifyKey::from_wire(node.identity_key)
+            && let Ok(key) = VerifyKey::from_wire(node.identity_key)
         {
             keys.insert(key.kid(), index);
+            nodes.insert(node.node, index);
         }
     });
     looked.map_err(Failure::check)?;
+    let signed = wanted.iter().filter_map(|kid| keys.get(kid));
+    let worked = workers.iter().filter_map(|node| nodes.get(node));
     // Genesis introduces its author and the root.
-    Ok(std::iter::once(0).chain(wanted.iter().filter_map(|kid| keys.get(kid).copied())).collect())
+    Ok(std::iter::once(0).chain(signed.chain(worked).copied()).collect())
 }

@@ -14,6 +14,7 @@ use counterfoil_audit::verify::NOT_PROVED;
 use counterfoil_spec::limits::MAX_LEAF_BYTES;
 use serde_json::{Value, json};
 
+use super::halves;
 use super::prove::read_checkpoint;
 use crate::args::VerifyProofArgs;
 use crate::command::account::id;
@@ -40,8 +41,9 @@ pub(super) fn run(args: &VerifyProofArgs, json: bool) -> Outcome {
     let given: Vec<Given<'_>> =
         files.iter().map(|(file, bytes)| Given { file, bytes, leaf: leaf.as_deref() }).collect();
     let net_id = args.net_id.as_deref().map(id).transpose()?;
-    let judged = judge(&given, &Pins { key: &key, net_id, policy: policy.as_ref() });
-    tell(&judged, json)?;
+    let mut judged = judge(&given, &Pins { key: &key, net_id, policy: policy.as_ref() });
+    let receipts = halves::check(&mut judged, net_id);
+    tell(&judged, receipts, json)?;
     if judged.ok { Ok(()) } else { Err(failed(&judged)) }
 }
 
@@ -75,10 +77,11 @@ fn failed(judged: &Judged) -> Failure {
     Failure::check(format!("{} of the proofs do not verify", judged.faults.len()))
 }
 
-fn tell(judged: &Judged, json: bool) -> Outcome {
+fn tell(judged: &Judged, receipts: usize, json: bool) -> Outcome {
     if json {
         let mut value = serde_json::to_value(judged).map_err(Failure::store)?;
         if let Some(object) = value.as_object_mut() {
+            object.insert("receipts".into(), json!(receipts));
             object.insert("not_proved".into(), json!(NOT_PROVED));
         }
         output::json(&value);
@@ -91,6 +94,9 @@ fn tell(judged: &Judged, json: bool) -> Outcome {
     }
     for proved in &judged.proofs {
         output::line(&said(proved)?);
+    }
+    if receipts > 0 {
+        output::line(&format!("receipts whose two halves were checked: {receipts}"));
     }
     Ok(())
 }
