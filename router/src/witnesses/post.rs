@@ -27,12 +27,15 @@ pub(super) struct Said {
 
 /// Asks; the error says in words what stood in the way.
 pub(super) async fn post(prefix: &str, body: String) -> Result<Said, String> {
-    tokio::time::timeout(PATIENCE, ask(prefix, body))
+    tokio::time::timeout(PATIENCE, ask(prefix, body, trust))
         .await
         .unwrap_or_else(|_| Err("no answer in 10 s".to_owned()))
 }
 
-async fn ask(prefix: &str, body: String) -> Result<Said, String> {
+/// A client's side of TLS, or why this machine has none.
+type Trust = Result<Arc<rustls::ClientConfig>, String>;
+
+async fn ask(prefix: &str, body: String, trust: impl Fn() -> Trust) -> Result<Said, String> {
     let url = format!("{}/add-checkpoint", prefix.trim_end_matches('/'));
     let uri: Uri = url.parse().map_err(|e| format!("not a URL: {e}"))?;
     let tls = match uri.scheme_str() {
@@ -80,19 +83,29 @@ async fn over(
 }
 
 /// The machine's own certificate authorities, read once.
-fn trust() -> Result<Arc<rustls::ClientConfig>, String> {
-    static TRUST: OnceLock<Result<Arc<rustls::ClientConfig>, String>> = OnceLock::new();
+fn trust() -> Trust {
+    static TRUST: OnceLock<Trust> = OnceLock::new();
     TRUST
         .get_or_init(|| {
             let mut roots = rustls::RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let config = rustls::ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .map_err(|e| e.to_string())?
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-            Ok(Arc::new(config))
+            trusting(roots)
         })
         .clone()
 }
+
+fn trusting(roots: rustls::RootCertStore) -> Trust {
+    if roots.is_empty() {
+        return Err("this machine lists no certificate authorities; install ca-certificates".to_owned());
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests;
