@@ -257,3 +257,57 @@ impl Keys {
 fn fault(kind: FaultKind, index: Option<u64>, file: &str, detail: impl Into<String>) -> Fault {
     Fault { kind, index, file: Some(file.to_owned()), detail: detail.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use counterfoil_identity::SecretKey;
+    use counterfoil_spec::entry::{ENTRY_VERSION, EntrySignature};
+    use counterfoil_spec::ids::Serial;
+    use counterfoil_spec::payload::KeyRevoked;
+    use counterfoil_spec::time::Millis;
+
+    use super::*;
+
+    //= spec/audit-log.md#proofs
+    //= type=test
+    //# An entry's own signatures are checked by the keys that genesis and `node-enrolled` introduce, where those entries are
+    //# proved too, at the same index or an earlier one
+    #[test]
+    fn a_key_signs_nothing_before_it_was_introduced_and_nothing_in_another_role() {
+        let (key, net_id, hash) =
+            (SecretKey::from_seed([5; 32]), NetId::from_bytes([1; 32]), Hash::from_bytes([0; 32]));
+        let (kid, role) = (key.public().kid(), Role::Node);
+        let leaf_body = b"what the node signed".to_vec();
+        let sig = key.sign(&entry_signing_input(&net_id, "a.example/log", role, &kid, &leaf_body));
+        let leaf = Leaf { body: leaf_body, signatures: vec![EntrySignature { role, kid, sig }] };
+        let serial = Serial::from_bytes([7; 16]);
+        let payload = Payload::from(KeyRevoked { key_id: serial });
+        let (version, time) = (ENTRY_VERSION, Millis(0));
+        let proved = |index| Proved {
+            file: "a".to_owned(),
+            index,
+            size: 9,
+            root: hash,
+            leaf_hash: hash,
+            signatures: Signatures::Unchecked,
+            witnessed: None,
+            body: Body {
+                version,
+                author: kid,
+                seq: 0,
+                prev: hash,
+                time,
+                serial,
+                payload: payload.clone(),
+                anchor: None,
+            },
+        };
+        let mut keys = Keys { net_id: None, known: [(kid, (key.public(), role, 5))].into() };
+        let check = |keys: &Keys, index| keys.check(&proved(index), &leaf, &net_id, "a.example/log");
+        assert_eq!((check(&keys, 4), check(&keys, 5)), (Ok(Signatures::Unchecked), Ok(Signatures::Verified)));
+        keys.known.insert(kid, (key.public(), Role::Router, 5));
+        assert_eq!(check(&keys, 5), Ok(Signatures::Unchecked));
+        keys.known.insert(kid, (SecretKey::from_seed([6; 32]).public(), role, 5));
+        assert_eq!(check(&keys, 5), Err(format!("the signature by Node {kid} does not verify")));
+    }
+}

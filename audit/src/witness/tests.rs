@@ -101,6 +101,9 @@ fn each_refusal_has_its_status_and_changes_nothing() {
     let unsigned = Checkpoint { origin: ORIGIN.to_owned(), head }.sign(&log(2)).unwrap();
     let unsigned = Growth { old: 8, path: path(8, 12, false), note: unsigned }.to_string();
     let forged = good.replace("\n12\n", "\n13\n");
+    let gap =
+        log(1).sign(&format!("{}\nmore\n", Checkpoint { origin: ORIGIN.to_owned(), head }.text())).unwrap();
+    let gap = Growth { old: 8, path: path(8, 12, false), note: gap }.to_string();
     let wrong_proof = Growth { old: 8, path: path(7, 12, false), note: note(12, false) }.to_string();
     let other_tree = Growth { old: 8, path: path(8, 12, true), note: note(12, true) }.to_string();
     let fork = Growth { old: 8, path: Vec::new(), note: note(8, true) }.to_string();
@@ -108,6 +111,7 @@ fn each_refusal_has_its_status_and_changes_nothing() {
         ("no empty line", good.replace("\n\n", "\n"), 400),
         ("a size with a zero before it", good.replace("old 8", "old 08"), 400),
         ("a hash that is none", good.replacen("=\n", "\n", 1), 400),
+        ("an empty line before an extension", gap, 400),
         ("not a checkpoint", good.replace("\n12\n", "\ntwelve\n"), 400),
         ("an older tree than the old size", body(8, 8).replace("old 8", "old 9"), 400),
         ("another log", of_other_log, 404),
