@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod commitment;
 pub mod cost;
 mod error;
+pub mod export;
 mod glance;
 pub mod growth;
 mod kinds;

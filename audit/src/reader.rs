@@ -130,6 +130,32 @@ impl LogReader {
         })
     }
 
+    /// Calls `each` with the bytes of every leaf from `from` up to and without `to`, in order, until it fails.
+    ///
+    /// # Errors
+    /// As [`LogReader::leaf`], and what `each` says.
+    pub fn stream<E: From<LogError>>(
+        &self,
+        from: u64,
+        to: u64,
+        mut each: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if from == to {
+            return Ok(());
+        }
+        let mut stopped = None;
+        let read = self.leaves(from, to, STREAM_CHUNK_BYTES, &mut |index, leaf| {
+            each(index, leaf).map_err(|e| {
+                stopped = Some(e);
+                LogError::Closed
+            })
+        });
+        match (stopped, read) {
+            (Some(e), _) => Err(e),
+            (None, read) => Ok(read?),
+        }
+    }
+
     fn leaves(&self, from: u64, to: u64, chunk: usize, each: &mut EachLeaf<'_>) -> Result<(), LogError> {
         if to > self.head.size || from >= to {
             return Err(LogError::OutOfRange { index: from, size: self.head.size });

@@ -7,6 +7,7 @@ mod command;
 mod config;
 mod consent_file;
 mod exit;
+mod export;
 mod hashing;
 mod home;
 mod keys;

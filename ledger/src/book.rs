@@ -54,16 +54,26 @@ pub enum BookError {
 }
 
 /// One book.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Book<N: Eq + Hash> {
     balances: HashMap<N, i128>,
+    last: Vec<(N, i128)>,
 }
 
 impl<N: Eq + Hash> Default for Book<N> {
     fn default() -> Self {
-        Self { balances: HashMap::new() }
+        Self { balances: HashMap::new(), last: Vec::new() }
     }
 }
+
+/// Books are equal by their balances, however they came about.
+impl<N: Eq + Hash> PartialEq for Book<N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.balances == other.balances
+    }
+}
+
+impl<N: Eq + Hash> Eq for Book<N> {}
 
 impl<N: Copy + Ord + Hash> Book<N> {
     /// Adds each line to its account; each account is named once.
@@ -86,7 +96,19 @@ impl<N: Copy + Ord + Hash> Book<N> {
             // Checked above for every line; an account named twice is a caller's fault and saturates.
             *balance = balance.saturating_add(*amount);
         }
+        self.last.extend_from_slice(lines);
         Ok(())
+    }
+
+    /// The lines that the last entry posted; none where it posted nothing here.
+    #[must_use]
+    pub fn last(&self) -> &[(N, i128)] {
+        &self.last
+    }
+
+    /// The next entry begins: nothing of it is posted yet.
+    pub(crate) fn begin(&mut self) {
+        self.last.clear();
     }
 
     /// One account's balance; zero where nothing was posted.

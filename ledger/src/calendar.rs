@@ -69,6 +69,12 @@ impl Date {
         Seconds(self.days_since_epoch() * DAY_S)
     }
 
+    /// The day after it; the last one of the year 9999 has none and is its own.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self::of(Seconds((self.days_since_epoch() + 1) * DAY_S))
+    }
+
     /// The same day of a later month, or that month's last day where it is shorter. Stops at the year 9999.
     #[must_use]
     pub const fn plus_months(self, months: u32) -> Self {
@@ -88,6 +94,13 @@ impl Date {
             month += 1;
         }
         days + self.day - 1
+    }
+}
+
+/// As ISO 8601 writes it: `2026-10-01`.
+impl std::fmt::Display for Date {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
     }
 }
 
@@ -178,6 +191,13 @@ mod tests {
         assert_eq!(billing_period(anchor, 2), (at(3, 31), at(4, 30)));
         assert_eq!(plus_months(day(2023, 2, 28).midnight(), 12), day(2024, 2, 28).midnight());
         assert_eq!(plus_months(day(2024, 2, 29).midnight(), 12), day(2025, 2, 28).midnight());
+    }
+
+    #[test]
+    fn days_are_written_as_iso_8601_and_follow_each_other() {
+        assert_eq!(day(2026, 2, 28).next().to_string(), "2026-03-01");
+        assert_eq!(day(2024, 2, 28).next().to_string(), "2024-02-29");
+        assert_eq!(day(9999, 12, 31).next(), day(9999, 12, 31));
     }
 
     #[test]

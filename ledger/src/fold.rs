@@ -58,6 +58,8 @@ impl Ledger {
             return Err(LedgerError::OutOfOrder { expected: self.applied, found: index });
         }
         self.applied = self.applied.checked_add(1).ok_or(LedgerError::Overflow)?;
+        self.tokens.begin();
+        self.money.begin();
         match &body.payload {
             Payload::Rules(rules) => self.rules.push(body.time, rules),
             Payload::AccountOpened(opened) => self.open(opened, body.time.seconds()),

@@ -11,6 +11,7 @@ mod error;
 mod fold;
 pub mod grant;
 mod hold;
+pub mod journal;
 mod lots;
 mod posting;
 mod rule;

@@ -5,5 +5,6 @@ mod closing;
 mod examples;
 mod fixture;
 mod holding;
+mod journal;
 mod properties;
 mod verifying;

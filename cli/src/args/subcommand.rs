@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
+use crate::export::{FormatName, Place};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IdentityCommand {
@@ -75,6 +76,34 @@ pub(crate) struct LogArgs {
     pub(crate) log_dir: Option<PathBuf>,
 }
 
+#[derive(Debug, Args, Clone)]
+pub(crate) struct ExportArgs {
+    /// Whose form
+    #[arg(long, value_enum)]
+    pub(crate) format: FormatName,
+    /// The first entry, or an instant in UTC before which entries are left out: 1234, 2026-10-01 or 2026-10-01T12:30:00Z
+    #[arg(long, value_name = "ENTRY|TIME")]
+    pub(crate) from: Option<Place>,
+    /// The entry after the last one, or the first instant whose entries are left out [default: all that are signed for]
+    #[arg(long, value_name = "ENTRY|TIME")]
+    pub(crate) to: Option<Place>,
+    /// A folder that is not there yet; `-` writes the rows alone to standard output
+    #[arg(long, value_name = "DIR|-")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct VerifyExportArgs {
+    /// The folder that `audit export` wrote
+    pub(crate) folder: PathBuf,
+    /// Hold it to this log: the folder that it was exported from, or a copy
+    #[arg(long = "log", value_name = "DIR", alias = "log-dir")]
+    pub(crate) log_dir: Option<PathBuf>,
+    /// The log's verifier key, pinned out of band
+    #[arg(long)]
+    pub(crate) vkey: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// Check every byte, chain, signature, receipt and sum; exit 1 names what is wrong
@@ -114,6 +143,18 @@ pub(crate) enum AuditCommand {
         #[arg(long, default_value_t = 300)]
         appends: u64,
     },
+    /// Write entries in the form of another program, with a manifest that holds every row to its entry
+    #[command(
+        after_help = "Examples:\n  counterfoil audit export --format csv --out october --from 2026-10-01 --to 2026-11-01\n  counterfoil audit export --format hledger --out books && hledger -f books/book.journal balance\n  counterfoil audit export --format jsonl --out - | jq .body.payload.kind\n\nOf a router or node that runs, what its last checkpoint covers is exported."
+    )]
+    Export {
+        #[command(flatten)]
+        what: ExportArgs,
+        #[command(flatten)]
+        at: LogArgs,
+    },
+    /// Make every row of an export anew from its entry and name what was added, dropped or edited
+    VerifyExport(VerifyExportArgs),
     /// Print one entry
     Show {
         /// Its index; the first is 0

@@ -1,5 +1,6 @@
 //! `counterfoil audit …`: verify the log, look into it, measure it.
 
+mod export;
 mod halves;
 mod prove;
 mod recount;
@@ -44,6 +45,8 @@ pub(crate) async fn run(home: &Path, command: AuditCommand, json: bool) -> Outco
         AuditCommand::Recount(args) => recount::run(&args, json),
         AuditCommand::Witness(args) => witness::run(home, args, json).await,
         AuditCommand::Bench { entries, appends } => bench(entries, appends, json),
+        AuditCommand::Export { what, at } => export::export(home, &folder(home, &at), what, json),
+        AuditCommand::VerifyExport(args) => export::verify(args, json),
         AuditCommand::Show { index, at } => show(&folder(home, &at), index, json),
     }
 }

@@ -17,6 +17,7 @@ mod conform;
 mod consents;
 mod crashes;
 mod denials;
+mod exports;
 mod fetching;
 mod harness;
 mod http;
