@@ -125,6 +125,9 @@ pub struct Witnessed {
     pub quorum_met: bool,
     /// Who cosigned it, by their names in the policy, and when.
     pub cosigned: BTreeMap<String, Seconds>,
+    /// The latest instant at which or after which a quorum says that it saw the checkpoint: what fewer say, who may be wrong
+    /// or lie, counts for nothing. Absent where no witness is asked for.
+    pub as_of: Option<Seconds>,
     /// Whose lines do not verify.
     pub bad: Vec<String>,
 }
@@ -151,19 +154,24 @@ impl Policy {
     /// Looks for the witnesses' cosignatures under a note.
     #[must_use]
     pub fn judge(&self, note: &Note) -> Witnessed {
-        let mut out = Witnessed { quorum_met: false, cosigned: BTreeMap::new(), bad: Vec::new() };
-        let mut seen = Vec::with_capacity(self.witnesses.len());
+        let (mut cosigned, mut bad) = (BTreeMap::new(), Vec::new());
+        let mut times: Vec<Option<Seconds>> = Vec::with_capacity(self.witnesses.len());
         for witness in &self.witnesses {
             let time = witness.key.time_of(note);
-            seen.push(matches!(time, Ok(Some(_))));
+            times.push(time.as_ref().ok().copied().flatten());
             match time {
-                Ok(Some(time)) => drop(out.cosigned.insert(witness.name.clone(), time)),
+                Ok(Some(time)) => drop(cosigned.insert(witness.name.clone(), time)),
                 Ok(None) => {}
-                Err(_) => out.bad.push(witness.name.clone()),
+                Err(_) => bad.push(witness.name.clone()),
             }
         }
-        out.quorum_met = self.is_met(&seen);
-        out
+        let met = |since: Seconds| {
+            self.is_met(&times.iter().map(|time| time.is_some_and(|time| time >= since)).collect::<Vec<_>>())
+        };
+        let mut instants: Vec<Seconds> = cosigned.values().copied().collect();
+        instants.sort_unstable();
+        let as_of = instants.into_iter().rev().find(|time| self.asks_for_witnesses() && met(*time));
+        Witnessed { quorum_met: met(Seconds(0)), cosigned, as_of, bad }
     }
 
     /// Groups name earlier ones only, so one pass in their order decides.

@@ -73,11 +73,34 @@ fn cosignatures_are_named_with_their_times_and_a_bad_one_counts_for_nothing() {
     let mut signed = note(&[1, 2]);
     let found = policy.judge(&signed);
     let times = [("w1".to_owned(), Seconds(101)), ("w2".to_owned(), Seconds(102))];
-    assert_eq!(found, Witnessed { quorum_met: true, cosigned: times.clone().into(), bad: vec![] });
+    assert_eq!(
+        found,
+        Witnessed {
+            quorum_met: true,
+            cosigned: times.clone().into(),
+            as_of: Some(Seconds(101)),
+            bad: vec![]
+        }
+    );
     *signed.signatures.last_mut().unwrap().signature.last_mut().unwrap() ^= 1;
     let found = policy.judge(&signed);
     let [first, _] = times;
-    assert_eq!(found, Witnessed { quorum_met: false, cosigned: [first].into(), bad: vec!["w2".to_owned()] });
+    assert_eq!(
+        found,
+        Witnessed { quorum_met: false, cosigned: [first].into(), as_of: None, bad: vec!["w2".to_owned()] }
+    );
+}
+
+#[test]
+fn an_instant_counts_that_a_quorum_states_and_not_one_that_fewer_do() {
+    let as_of =
+        |policy: &str, cosigned: &[u8]| policy.parse::<Policy>().unwrap().judge(&note(cosigned)).as_of;
+    let two = format!("{}group g 2 w1 w2 w3 w4\nquorum g\n", witnesses(4));
+    // Each states 100 s and its number.
+    assert_eq!(as_of(&two, &[1, 2, 4]), Some(Seconds(102)));
+    assert_eq!(as_of(&two, &[1, 4]), Some(Seconds(101)));
+    assert_eq!(as_of(&two, &[4]), None);
+    assert_eq!(as_of(&format!("{}quorum none\n", witnesses(4)), &[4]), None);
 }
 
 #[test]

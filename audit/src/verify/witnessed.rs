@@ -65,7 +65,7 @@ impl Cosigned {
     /// The first instant at which an entry behind the cosigned checkpoint may be dated, and how many come before it.
     pub(super) fn bound(&self, policy: Option<&Policy>) -> Option<(u64, Millis)> {
         let (note, checkpoint) = self.note.as_ref()?;
-        let latest = policy?.judge(note).cosigned.into_values().max()?;
+        let latest = policy?.judge(note).as_of?;
         Some((checkpoint.head.size, Millis(latest.0.saturating_sub(TOLERANCE_S).saturating_mul(1000))))
     }
 
