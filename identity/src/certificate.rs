@@ -3,6 +3,7 @@
 pub(crate) mod authority;
 pub(crate) mod binding;
 pub(crate) mod credentials;
+pub(crate) mod met;
 pub(crate) mod profile;
 pub(crate) mod validity;
 pub(crate) mod verify;

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use counterfoil_spec::ids::{Kid, NetId, NodeId, PublicKey, RouterId, Signature};
+use curve25519_dalek::{EdwardsPoint, Scalar};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
@@ -122,9 +123,7 @@ impl VerifyKey {
         //= spec/identity.md#keys
         //# A reader MUST refuse a public key whose point is of small order or is not torsion-free (`C_WEAK_KEY`).
         let point = VerifyingKey::from_bytes(key.as_bytes()).map_err(|_| WeakKey(key))?;
-        let edwards = point.to_edwards();
-        let canonical = edwards.compress().as_bytes() == key.as_bytes();
-        if canonical && !point.is_weak() && edwards.is_torsion_free() {
+        if is_canonical(key.as_bytes()) && !point.is_weak() && is_torsion_free(&point.to_edwards()) {
             Ok(Self(point))
         } else {
             Err(WeakKey(key))
@@ -202,6 +201,24 @@ impl fmt::Debug for VerifyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VerifyKey({})", self.wire())
     }
+}
+
+/// Whether the bytes of a point that is not of small order are the only ones that encode it.
+///
+/// They are the y coordinate, which has two encodings where it is below 19, and the sign of x, which both signs encode
+/// where x is zero. That is so for two points, both of small order.
+fn is_canonical(key: &[u8; 32]) -> bool {
+    let [low, middle @ .., high] = key;
+    *low < 0xed || *high & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
+}
+
+/// Whether a point lies in the group of the prime order ℓ.
+///
+/// ℓP is zero exactly where (ℓ − 1)P is −P, and ℓ − 1 is a scalar of few non-zero digits: the product in variable time,
+/// which a public key allows, takes two thirds of the constant-time one of `EdwardsPoint::is_torsion_free`.
+fn is_torsion_free(point: &EdwardsPoint) -> bool {
+    let product = EdwardsPoint::vartime_double_scalar_mul_basepoint(&-Scalar::ONE, point, &Scalar::ZERO);
+    product == -point
 }
 
 impl rcgen::PublicKeyData for SecretKey {

@@ -10,6 +10,8 @@
 //! largest ratio of one turn.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench stops at the unexpected and prints")]
 
+#[path = "checks/chain.rs"]
+mod chain;
 #[path = "checks/handshake.rs"]
 mod handshake;
 #[path = "checks/path.rs"]
@@ -18,18 +20,14 @@ mod path;
 mod turns;
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use counterfoil_consent::{Expectation, FrameMac, ReplayWindow, Usage, check_token};
-use counterfoil_identity::{Directory, SecretKey, VerifyKey, verify_chain};
+use counterfoil_identity::{Directory, SecretKey, VerifyKey};
 use counterfoil_session::sandbox::{Member, Sandbox, machine_clock};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{ManifestId, NodeId};
 use counterfoil_spec::refusal::Refusal;
-use path::Path;
-use rustls::pki_types::UnixTime;
 use turns::{Measured, measure};
-use webpki::KeyUsage;
 
 fn main() {
     let json = std::env::args().any(|argument| argument == "--json");
@@ -39,10 +37,10 @@ fn main() {
         forward_check(&network, &member),
         frame_mac(&network, &member),
         weak_key(),
-        certificate(&network, &member),
-        handshake::mutual(&network, &member),
-        handshake::mutual_by_webpki(&network, &member),
-    ];
+    ]
+    .into_iter()
+    .chain(chain::all(&network, &member))
+    .chain(handshake::all(&network, &member));
     if !json {
         println!("{:<34} {:>12} {:>12} {:>9}   of one turn", "", "ours, ns", "floor, ns", "ratio");
     }
@@ -123,22 +121,6 @@ fn weak_key() -> Measured {
         || assert!(VerifyKey::from_wire(black_box(wire)).is_ok()),
         || key.verify(black_box(&message), &signature).unwrap(),
     )
-}
-
-/// All that is checked of a peer's chain, beside webpki's check of the same chain.
-fn certificate(network: &Sandbox, member: &Member) -> Measured {
-    let (path, chain) = (Path::of(network), member.credentials.chain().certificates());
-    let now = (network.now)().seconds();
-    let at = UnixTime::since_unix_epoch(Duration::from_secs(now.0));
-    let webpki_alone = || {
-        let [leaf, rest @ ..] = black_box(chain.as_slice()) else { return };
-        assert!(path.check((leaf, rest), at, KeyUsage::client_auth()).is_ok());
-    };
-    let ours = || {
-        let peer = verify_chain(black_box(&chain), &network.domain, Role::Node, now, &Anybody);
-        assert!(black_box(peer).is_ok());
-    };
-    measure(("certificate check / webpki", 200), ours, webpki_alone)
 }
 
 fn signed(length: usize) -> (VerifyKey, Vec<u8>, counterfoil_spec::ids::Signature) {

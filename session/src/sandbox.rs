@@ -91,6 +91,15 @@ impl Sandbox {
         Ok(Member { key, credentials })
     }
 
+    /// The same node with another certificate.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    pub fn renewed(&self, member: &Member) -> Result<Member, SandboxError> {
+        let credentials = credentials(&self.ca, Role::Node, &member.key, (self.now)().seconds())?;
+        Ok(Member { key: member.key.clone(), credentials })
+    }
+
     /// The router's endpoint on loopback, which lets these nodes in and nobody else.
     ///
     /// # Errors

@@ -106,6 +106,12 @@ pub const MAX_LAYERS: u32 = 512;
 pub const MAX_EXPERTS: u32 = 1024;
 /// One certificate, in bytes.
 pub const MAX_CERT_BYTES: usize = 4096;
+/// Issuing CAs of a network that a side remembers, so that it checks each once.
+pub const MAX_MET_CAS: usize = 8;
+/// Leaves that it remembers: of about 1,200 bytes each.
+pub const MAX_MET_LEAVES: usize = 1024;
+/// Identity keys that it remembers: of about 300 bytes each.
+pub const MAX_MET_KEYS: usize = 4096;
 /// The life of an issuing CA's certificate, in seconds.
 pub const MAX_CA_CERT_LIFE_S: u64 = 90 * 86_400;
 /// The life of the network root's certificate, in seconds: ten years of 365 days and two leap days.

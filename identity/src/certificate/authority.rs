@@ -179,7 +179,7 @@ impl IssuingCa {
         if ca.key != key.public() {
             return Err(CaFault::KeyMismatch);
         }
-        Ok(Self { key, der, domain: domain.clone(), not_after: ca.not_after })
+        Ok(Self { key, der, domain: domain.clone(), not_after: ca.validity.not_after })
     }
 
     /// The certificate.

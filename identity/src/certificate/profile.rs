@@ -28,7 +28,7 @@ pub(crate) struct RootCert {
 pub(crate) struct CaCert {
     pub(crate) key: VerifyKey,
     pub(crate) key_id: [u8; 20],
-    pub(crate) not_after: Seconds,
+    pub(crate) validity: Validity,
 }
 
 /// What a leaf says.
@@ -53,6 +53,11 @@ pub(crate) struct Validity {
 impl Validity {
     pub(crate) const fn life_s(&self) -> u64 {
         self.not_after.0.saturating_sub(self.not_before.0)
+    }
+
+    /// Whether an instant lies in it.
+    pub(crate) fn holds(&self, now: Seconds) -> bool {
+        self.not_before <= now && now <= self.not_after
     }
 }
 
@@ -84,7 +89,7 @@ pub(crate) fn issuing_ca(der: &[u8], domain: &TrustDomain) -> Result<CaCert, Ref
     if validity.life_s() > MAX_CA_CERT_LIFE_S + NOT_BEFORE_MARGIN_S {
         return Err(refused(Refusal::CertLifetime, "the issuing CA is valid for more than 90 days"));
     }
-    Ok(CaCert { key, key_id, not_after: validity.not_after })
+    Ok(CaCert { key, key_id, validity })
 }
 
 pub(crate) fn leaf(der: &[u8], ca: &CaCert) -> Result<LeafCert, Refused> {

@@ -2,6 +2,7 @@
 
 mod chain;
 mod leaf;
+mod met;
 
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::NodeId;

@@ -2,6 +2,7 @@
 //! lifetime and the directory. The first failure refuses; there is no fallback.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_spec::entry::Role;
@@ -13,7 +14,8 @@ use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::binding::{binding_input_of_hash, tls_spki_hash};
-use super::profile::{self, LeafCert, Validity};
+use super::met::{Met, MetCa};
+use super::profile::{self, LeafCert, RootCert, Validity};
 use crate::key::VerifyKey;
 
 /// A refusal with what was found and what was expected, for people.
@@ -38,6 +40,7 @@ pub struct TrustDomain {
     key: VerifyKey,
     key_id: [u8; 20],
     validity: Validity,
+    met: Arc<Met>,
 }
 
 impl TrustDomain {
@@ -51,7 +54,8 @@ impl TrustDomain {
         let anchor = anchor_from_trusted_cert(&der)
             .map_err(|e| refused(Refusal::CertProfile, format!("not a trust anchor: {e}")))?
             .to_owned();
-        Ok(Self { der, anchor, key: root.key, key_id: root.key_id, validity: root.validity })
+        let RootCert { key, key_id, validity } = root;
+        Ok(Self { der, anchor, key, key_id, validity, met: Arc::default() })
     }
 
     /// The network.
@@ -80,6 +84,11 @@ impl TrustDomain {
 
     pub(crate) const fn root_key_id(&self) -> &[u8; 20] {
         &self.key_id
+    }
+
+    #[cfg(test)]
+    pub(crate) fn met(&self) -> &Met {
+        &self.met
     }
 }
 
@@ -199,9 +208,15 @@ pub fn verify_chain(
             ));
         }
     };
-    path(leaf, ca, domain, want, now)?;
-    let ca = profile::issuing_ca(ca, domain)?;
-    let leaf = profile::leaf(leaf, &ca)?;
+    //= spec/identity.md#what-was-checked-before
+    //# A side MAY leave out what depends on nothing but bytes that it has checked before:
+    let known = domain.met.peer(leaf, ca, now).filter(|p| p.role == want && domain.validity.holds(now));
+    if let Some(peer) = known {
+        return let_in(peer, directory);
+    }
+    let ca = issued(leaf, ca, domain, want, now)?;
+    let der = leaf;
+    let leaf = profile::leaf(der, &ca.cert)?;
     let peer = bound(&leaf, domain, want)?;
     if leaf.validity.life_s() > MAX_LEAF_CERT_LIFE_S + NOT_BEFORE_MARGIN_S {
         return Err(refused(
@@ -209,38 +224,62 @@ pub fn verify_chain(
             format!("valid for {} s, more than {MAX_LEAF_CERT_LIFE_S}", leaf.validity.life_s()),
         ));
     }
+    let peer = let_in(peer, directory)?;
+    domain.met.enter_leaf(der, leaf.validity, ca, &peer);
+    Ok(peer)
+}
+
+fn let_in(peer: VerifiedPeer, directory: &dyn Directory) -> Result<VerifiedPeer, Refused> {
     directory
         .check(peer.role, &peer.id, &peer.cert_serial)
         .map_err(|refusal| refused(refusal, format!("{} is not let in here", peer.id)))?;
     Ok(peer)
 }
 
-fn path(
+/// The issuing CA over which a path leads from the leaf to the root, with its profile and life.
+fn issued(
     leaf: &CertificateDer<'_>,
     ca: &CertificateDer<'_>,
     domain: &TrustDomain,
     want: Role,
     now: Seconds,
-) -> Result<(), Refused> {
-    let Validity { not_before, not_after } = domain.validity;
-    if now < not_before || now > not_after {
+) -> Result<Arc<MetCa>, Refused> {
+    if !domain.validity.holds(now) {
         return Err(refused(Refusal::CertExpired, "outside the validity of the network root"));
     }
     let end = EndEntityCert::try_from(leaf)
         .map_err(|e| refused(Refusal::CertProfile, format!("not a certificate that webpki reads: {e}")))?;
+    if let Some(met) = domain.met.ca(ca, now)
+        && path(&end, (&met.anchor, &[]), want, now) == Ok(0)
+    {
+        return Ok(met);
+    }
+    let between = path(&end, (&domain.anchor, std::slice::from_ref(ca)), want, now)
+        .map_err(|e| refused(path_refusal(&e), format!("no path to the network root: {e}")))?;
+    if between != 1 {
+        return Err(refused(Refusal::CertUntrusted, "the leaf was not signed by the issuing CA beside it"));
+    }
+    let cert = profile::issuing_ca(ca, domain)?;
+    let anchor = anchor_from_trusted_cert(ca)
+        .map_err(|e| refused(Refusal::CertProfile, format!("not an issuer: {e}")))?
+        .to_owned();
+    let met = Arc::new(MetCa::new(ca, anchor, cert));
+    domain.met.enter_ca(&met);
+    Ok(met)
+}
+
+/// Leads a path from a leaf to an anchor; how many issuers lie between them.
+fn path(
+    end: &EndEntityCert<'_>,
+    (anchor, between): (&TrustAnchor<'_>, &[CertificateDer<'_>]),
+    want: Role,
+    now: Seconds,
+) -> Result<usize, webpki::Error> {
     let usage = if want == Role::Node { KeyUsage::client_auth() } else { KeyUsage::server_auth() };
-    let intermediates = std::slice::from_ref(ca);
-    end.verify_for_usage(
-        &[webpki::aws_lc_rs::ED25519],
-        std::slice::from_ref(&domain.anchor),
-        intermediates,
-        UnixTime::since_unix_epoch(Duration::from_secs(now.0)),
-        usage,
-        None,
-        None,
-    )
-    .map(|_| ())
-    .map_err(|e| refused(path_refusal(&e), format!("no path to the network root: {e}")))
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(now.0));
+    let (algorithms, anchors) = (&[webpki::aws_lc_rs::ED25519], std::slice::from_ref(anchor));
+    end.verify_for_usage(algorithms, anchors, between, at, usage, None, None)
+        .map(|path| path.intermediate_certificates().count())
 }
 
 fn path_refusal(error: &webpki::Error) -> Refusal {
@@ -270,8 +309,11 @@ fn bound(leaf: &LeafCert, domain: &TrustDomain, want: Role) -> Result<VerifiedPe
     if leaf.role != want {
         return Err(refused(Refusal::CertRole, format!("a {:?}, where a {want:?} was expected", leaf.role)));
     }
-    let key = VerifyKey::from_wire(leaf.binding.identity)
-        .map_err(|weak| refused(Refusal::CertWeakKey, weak.to_string()))?;
+    let key = match domain.met.key(&leaf.binding.identity) {
+        Some(key) => key,
+        None => VerifyKey::from_wire(leaf.binding.identity)
+            .map_err(|weak| refused(Refusal::CertWeakKey, weak.to_string()))?,
+    };
     if key.node_id() != leaf.id {
         return Err(refused(Refusal::CertId, format!("{} is not the id of the identity key", leaf.id)));
     }

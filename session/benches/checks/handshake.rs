@@ -15,38 +15,59 @@ use rustls::{
 };
 
 use super::Anybody;
+use super::chain::renewals;
 use super::path::Path;
 use super::turns::{Measured, measure};
 
-/// The handshake of a session, beside one that differs in this alone: the server asks for no certificate. The node
-/// checks the router's chain in both, and both ends are counted.
-pub(crate) fn mutual(network: &Sandbox, member: &Member) -> Measured {
-    let now = Arc::clone(&network.now);
-    let asking = server_config(&network.router, &network.domain, Arc::new(Anybody), now, ALPN).unwrap();
-    compared("mutual TLS / server-only TLS", network, (asking, network.tls(member).unwrap()))
+/// The handshake of a session, beside one that differs in this alone: the server asks for no certificate. Both ends are
+/// counted, and the node has met its router before in both.
+pub(crate) fn all(network: &Sandbox, member: &Member) -> Vec<Measured> {
+    let asking = || {
+        let now = Arc::clone(&network.now);
+        Arc::new(server_config(&network.router, &network.domain, Arc::new(Anybody), now, ALPN).unwrap())
+    };
+    let renewed = renewals(network, member);
+    vec![
+        compared("mutual TLS, a new certificate", network, &asking(), &configs(network, renewed.iter())),
+        compared("mutual TLS, one that was met", network, &asking(), &configs(network, [member])),
+        by_webpki(network, member),
+    ]
 }
 
 /// The same where each side asks webpki alone about the other's chain.
-pub(crate) fn mutual_by_webpki(network: &Sandbox, member: &Member) -> Measured {
+fn by_webpki(network: &Sandbox, member: &Member) -> Measured {
     let mut showing = network.tls(member).unwrap();
     showing.dangerous().set_certificate_verifier(Arc::new(Path::of(network)));
     let asking = server(network, |builder| builder.with_client_cert_verifier(Arc::new(Path::of(network))));
-    compared("the same, by webpki alone", network, (asking, showing))
+    compared("mutual TLS, by webpki alone", network, &Arc::new(asking), &[showing])
 }
 
+fn configs<'a>(network: &Sandbox, members: impl IntoIterator<Item = &'a Member>) -> Vec<ClientConfig> {
+    members.into_iter().map(|member| network.tls(member).unwrap()).collect()
+}
+
+/// Each call takes the next of the nodes.
 fn compared(
     name: &'static str,
     network: &Sandbox,
-    (asking, showing): (ServerConfig, ClientConfig),
+    asking: &Arc<ServerConfig>,
+    showing: &[ClientConfig],
 ) -> Measured {
-    let mut silent = showing.clone();
-    silent.client_auth_cert_resolver = Arc::new(Nothing);
+    let silent = |config: &ClientConfig| {
+        let mut silent = config.clone();
+        silent.client_auth_cert_resolver = Arc::new(Nothing);
+        Arc::new(silent)
+    };
+    let silent: Vec<_> = showing.iter().map(silent).collect();
+    let showing: Vec<_> = showing.iter().map(|config| Arc::new(config.clone())).collect();
     let plain = Arc::new(server(network, |builder| builder.with_no_client_auth()));
-    let (asking, showing, silent) = (Arc::new(asking), Arc::new(showing), Arc::new(silent));
+    let (mut showing, mut silent) = (showing.iter().cycle(), silent.iter().cycle());
+    let mut next = move || (showing.next().unwrap(), silent.next().unwrap());
+    let mut without = next.clone();
     measure(
         (name, 50),
-        || assert!(shaken(&showing, &asking).peer_certificates().is_some()),
-        || assert!(shaken(&silent, &plain).peer_certificates().is_none()),
+        || assert!(shaken(next().0, asking).peer_certificates().is_some()),
+        || assert!(shaken(without().1, &plain).peer_certificates().is_none()),
     )
 }
 

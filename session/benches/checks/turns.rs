@@ -95,3 +95,5 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// How often both are timed.
 const TURNS: usize = 21;
+/// How often each is done, for each time in a turn.
+pub(crate) const CALLS: usize = TURNS + 1;

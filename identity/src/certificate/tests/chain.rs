@@ -53,7 +53,10 @@ fn chain_must_be_leaf_ca_and_at_most_this_root() {
 }
 
 /// A CA certificate signed by the root, changed before it is.
-fn changed_ca(net: &Net, change: impl FnOnce(&mut CertificateParams)) -> Result<IssuingCa, CaFault> {
+pub(super) fn changed_ca(
+    net: &Net,
+    change: impl FnOnce(&mut CertificateParams),
+) -> Result<IssuingCa, CaFault> {
     let key = SecretKey::from_seed([3; 32]);
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
