@@ -5,10 +5,12 @@ import base64
 import json
 import re
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import cbor2
@@ -25,7 +27,9 @@ import blake3  # noqa: E402  (written from its specification, beside the vectors
 ALERT = 0x100
 CERTIFICATE_UNKNOWN, CERTIFICATE_REQUIRED, NO_APPLICATION_PROTOCOL = ALERT + 46, ALERT + 116, ALERT + 120
 T_SIG = 214
-S_SHAPE, S_VERSION, S_STREAM, S_IDLE, S_DRAIN = 404, 405, 406, 407, 408
+S_LENGTH, S_SHAPE, S_VERSION, S_STREAM, S_IDLE, S_DRAIN = 403, 404, 405, 406, 407, 408
+# QUIC's own errors (RFC 9000 §20.1).
+STREAM_LIMIT_ERROR, PROTOCOL_VIOLATION = 4, 10
 SPKI = bytes.fromhex("302a300506032b6570032100")
 
 
@@ -160,6 +164,75 @@ async def session_rules(network):
     return "S_VERSION, S_IDLE and S_SHAPE end what they must"
 
 
+async def stubborn(network):
+    """A peer that ignores what the router allows it: each connection ends with its code, and the router goes on."""
+    good, before = credentials(network.enrolled("stubborn")), frames_refused(network)
+
+    def one_way(client, _):
+        client.say(b"1", stream=client.beyond_its_limits().get_next_available_stream_id(is_unidirectional=True))
+
+    def too_many(client, _):
+        client.beyond_its_limits()
+        # The lane and four fetch streams may be open.
+        for _ in range(5):
+            client.say(b"\1")
+
+    def datagram(client, _):
+        client.beyond_its_limits().send_datagram_frame(b"1")
+        client.transmit()
+
+    def long_frame(length):
+        return lambda client, lane: client.say(struct.pack("<IB", length, quic.CONTROL).ljust(40, b"\0"), stream=lane)
+
+    cases = (
+        ("a unidirectional stream", one_way, STREAM_LIMIT_ERROR),
+        ("a sixth stream", too_many, STREAM_LIMIT_ERROR),
+        ("a datagram", datagram, PROTOCOL_VIOLATION),
+        ("a control frame of 65,537 bytes", long_frame(2**16 + 1), S_LENGTH),
+        ("a control frame of 4 GiB", long_frame(2**32 - 1), S_LENGTH),
+    )
+    for what, act, expected in cases:
+        client = await quic.connect(network.nodes_at, **good)
+        lane = client.say(quic.hello())
+        await denials(network, client, lane)
+        act(client, lane)
+        code, reason = await client.ending()
+        assert code == expected, f"{what}: {code:#x} {reason!r}, expected {expected:#x}"
+
+    # Half a Hello, and then nothing but signs of life.
+    client = await quic.connect(network.nodes_at, **good)
+    client.say(quic.hello()[:20])
+    code, reason = await client.ending()
+    assert code == S_IDLE, (code, reason)
+    # A frame that does not come to its end keeps nobody else from anything.
+    stalled = await quic.connect(network.nodes_at, **good)
+    lane = stalled.say(quic.hello())
+    await denials(network, stalled, lane)
+    stalled.say(struct.pack("<IB", 2**16, quic.CONTROL).ljust(40, b"\0") + bytes(100), stream=lane)
+    client = await quic.connect(network.nodes_at, **credentials(network.enrolled("patient")))
+    await denials(network, client, client.say(quic.hello()))
+    assert stalled.seen.ended is None
+    want = {**before, **{code: before.get(code, 0) + more for code, more in (("S_STREAM", 2), ("S_SHAPE", 1), ("S_LENGTH", 2))}}
+    await asyncio.wait_for(counted(network, want), quic.PATIENCE_S)
+    stalled.close()
+    client.close()
+    return f"{', '.join(what for what, _, _ in cases)} and half a Hello end with their codes and are counted"
+
+
+def frames_refused(network):
+    """How often the router refused a frame, by code."""
+    with urllib.request.urlopen(f"{network.program.ready['url']}/metrics") as answer:
+        text = answer.read().decode()
+    found = re.findall(r'counterfoil_refusals_total\{by="router",what="frame",code="(\w+)"\} (\d+)', text)
+    return {code: int(times) for code, times in found}
+
+
+async def counted(network, want):
+    """Until the router has counted exactly these; the count comes a moment after the end."""
+    while await asyncio.to_thread(frames_refused, network) != want:
+        pass
+
+
 async def consents(network):
     """A node that is a script signs a consent token which the router accepts, comes again, and is sent away."""
     identity = network.enrolled("signs")
@@ -288,6 +361,7 @@ def main(binary):
                 lambda: asyncio.run(accepted(network, folder)),
                 lambda: asyncio.run(refused(network, other)),
                 lambda: asyncio.run(session_rules(network)),
+                lambda: asyncio.run(stubborn(network)),
                 lambda: consent_token(home),
                 lambda: asyncio.run(consents(network)),
                 lambda: tlog.foreign_witness_cosigns(binary, folder),

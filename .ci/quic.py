@@ -80,6 +80,13 @@ class Client(QuicConnectionProtocol):
         self.transmit()
         return stream
 
+    def beyond_its_limits(self):
+        """The connection, which from here on takes no notice of what the other side allows."""
+        quic = self._quic
+        quic._remote_max_streams_bidi = quic._remote_max_streams_uni = 2**20
+        quic._remote_max_datagram_frame_size = 2**16 - 1
+        return quic
+
     async def ending(self):
         """The error code and the reason with which the other side ended it."""
         return await self.until(lambda seen: seen.ended)

@@ -2,7 +2,7 @@
 
 use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::refusal::Refusal;
-use quinn::{ConnectionError, VarInt};
+use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
 use crate::endpoint::is_revoked;
 use crate::frame::FrameError;
@@ -43,9 +43,26 @@ impl LaneEnd {
                 let words = "this node, or its certificate, is on the deny list";
                 Self::RefusedByPeer(Refusal::CertDenied, words.to_owned())
             }
+            ConnectionError::TransportError(fault) => match broken(fault.code) {
+                Some(refusal) => Self::RefusedHere(refusal, fault.to_string()),
+                None => Self::Lost(error.to_string()),
+            },
             ConnectionError::TimedOut => Self::Lost(format!("nothing heard for {IDLE} ms")),
             other => Self::Lost(other.to_string()),
         }
+    }
+}
+
+/// What of this protocol a peer broke where this side's QUIC ended the connection for it.
+fn broken(code: TransportErrorCode) -> Option<Refusal> {
+    //= spec/session.md#the-connection
+    //# QUIC itself ends the connection of a peer that opens a stream beyond these, with its error STREAM_LIMIT_ERROR, and of one that sends a datagram, with PROTOCOL_VIOLATION
+    match code {
+        TransportErrorCode::STREAM_LIMIT_ERROR => Some(Refusal::SessionStream),
+        TransportErrorCode::PROTOCOL_VIOLATION | TransportErrorCode::FRAME_ENCODING_ERROR => {
+            Some(Refusal::SessionShape)
+        }
+        _ => None,
     }
 }
 
