@@ -39,8 +39,6 @@ pub struct Node {
     pub(crate) journal: Journal,
     pub(crate) withheld: Withheld,
     pub(crate) outstanding: Outstanding,
-    /// Consent tokens that were withdrawn while there was no lane to say so.
-    pub(crate) untold: Vec<Serial>,
     pub(crate) denials: KeptDenials,
     pub(crate) store: Arc<Store>,
     pub(crate) hub: Option<Arc<Hub>>,
@@ -140,7 +138,6 @@ impl Node {
             journal,
             withheld,
             outstanding,
-            untold: Vec::new(),
             denials,
             store,
             hub,
@@ -151,7 +148,7 @@ impl Node {
         // Before anything else: what was taken back while it did not run, and what a policy that was changed meanwhile
         // does not allow. The router hears of it when it is there.
         node.obey()?;
-        node.withdraw_untold()?;
+        node.withdraw_not_allowed()?;
         Ok((node, handle))
     }
 
@@ -216,10 +213,7 @@ impl Node {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 Ok(()) = self.policy.changed() => self.follow()?,
-                Some(cti) = self.revoked.recv() => {
-                    let stood = self.log_withdrawals(vec![cti])?;
-                    self.untold.extend(stood);
-                }
+                Some(cti) = self.revoked.recv() => drop(self.log_withdrawals(vec![cti])?),
             }
         }
     }

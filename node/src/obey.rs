@@ -70,21 +70,15 @@ impl Node {
         Ok(obeyed)
     }
 
-    /// Puts the policy into force that the operator has by now, while there is no lane.
+    /// Puts the policy into force that the operator has by now, while there is no lane; the router hears of what that
+    /// withdraws when it is there.
     pub(crate) fn follow(&mut self) -> Result<(), NodeError> {
         let policy = self.policy.borrow_and_update().clone();
         if policy == self.config.policy {
             return Ok(());
         }
         self.config.policy = policy;
-        self.withdraw_untold()
-    }
-
-    /// Withdraws what the policy does not allow; the router hears of it when it is there.
-    pub(crate) fn withdraw_untold(&mut self) -> Result<(), NodeError> {
-        let withdrawn = self.withdraw_not_allowed()?;
-        self.untold.extend(withdrawn);
-        Ok(())
+        self.withdraw_not_allowed().map(drop)
     }
 
     //= spec/consent.md#policy

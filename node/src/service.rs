@@ -213,11 +213,13 @@ impl<'a> Service<'a> {
         if self.node.config.epoch > 1 {
             self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
         }
-        self.obey()?;
-        for cti in &self.node.untold {
+        let told = self.obey()?;
+        //= spec/consent.md#withdrawal
+        //# A node MUST tell the router at the beginning of each lane what it has withdrawn of tokens that are not over:
+        let withdrawn = self.node.outstanding.withdrawn((self.node.config.now)().seconds());
+        for cti in withdrawn.iter().filter(|cti| !told.contains(cti)) {
             self.lane.send(&NodeMessage::Revoke(*cti))?;
         }
-        self.node.untold.clear();
         self.resend()
     }
 

@@ -314,8 +314,10 @@ impl Member {
             let epoch = books.roster.member(&node).map_or(0, |m| m.min_epoch);
             (books.roster.may_withdraw(&node, &cti), epoch.max(self.epoch))
         };
+        //= spec/consent.md#withdrawal
+        //# A router that is told again of what it has in its log MUST NOT log it again.
         if !known {
-            tracing::warn!(%node, %cti, "a node withdrew a consent that is not its own, or was withdrawn before");
+            tracing::debug!(%node, %cti, "a node withdrew a consent that is not its own, or was withdrawn before");
             return;
         }
         let revoked = ConsentRevoked { node, cti, min_epoch };

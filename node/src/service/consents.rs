@@ -7,6 +7,7 @@ use std::time::Duration;
 use counterfoil_audit::NewEntry;
 use counterfoil_consent::{Refused, notice};
 use counterfoil_model::ExpertBank;
+use counterfoil_session::LaneEnd;
 use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::message::{NodeMessage, Proposal, Welcome};
 use counterfoil_spec::payload::ConsentGranted;
@@ -153,13 +154,13 @@ impl Service<'_> {
         self.lane.send(&NodeMessage::Terms(self.node.terms()))
     }
 
-    /// Carries out what the operator asked by commands, and tells the router.
-    pub(super) fn obey(&mut self) -> Step {
+    /// Carries out what the operator asked by commands, and tells the router; gives the tokens whose end it told.
+    pub(super) fn obey(&mut self) -> Result<Vec<Serial>, LaneEnd> {
         self.look = Instant::now() + LOOK;
         let obeyed = self.node.obey();
         let obeyed = obeyed.map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))?;
         if obeyed.files.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         //= spec/consent.md#withdrawal
         //# It MUST refuse every dispatch under it from then on (`R_WITHDRAWN`), and MUST tell the router.
@@ -171,7 +172,7 @@ impl Service<'_> {
             self.lane.send(&NodeMessage::Revoke(*cti))?;
         }
         obeyed.files.iter().for_each(|file| orders::done(file));
-        Ok(())
+        Ok(obeyed.withdrawn)
     }
 
     /// Nothing is signed for this model before its operator was asked.

@@ -140,6 +140,9 @@ async fn consent_that_the_list_names_is_over_at_once() {
         assert_eq!(lane.dispatch(&token, &asks).await.segments, refused(1, Refusal::Withdrawn));
         assert_eq!(lane.event().await, NodeMessage::Revoke(order.grant.cti));
         assert_eq!(lane.event().await, NodeMessage::DenyTaken(1));
+        // A node that leaves waits ten seconds for what is open, and for the other half of what is closed.
+        let receipt = lane.close(1, 2).await.unwrap();
+        lane.lane.ack(scene.half(&receipt, order.open.serial).1).unwrap();
         let logged = scene.stop().await.logged();
         assert!(logged.iter().any(|(kind, _)| *kind == "consent-revoked"));
     }

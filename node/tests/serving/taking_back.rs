@@ -179,6 +179,26 @@ async fn what_a_handle_takes_back_while_there_is_no_lane_is_logged_and_told_on_t
     assert_eq!(logged.iter().filter(|(kind, _)| *kind == "consent-revoked").count(), 1);
 }
 
+//= spec/consent.md#withdrawal
+//= type=test
+//# A node MUST tell the router at the beginning of each lane what it has withdrawn of tokens that are not over:
+#[tokio::test]
+async fn what_was_taken_back_without_a_lane_is_told_after_a_restart_on_each_lane() {
+    let mut scene = Scene::new();
+    let old = served_and_lost(&scene).await;
+    assert!(scene.node.revoke(old).await);
+    scene.has_logged("consent-revoked").await;
+    scene.crash().await;
+    scene.start();
+    for _ in 0..2 {
+        // The second lane is told again: nobody knows what became of what the first was told.
+        let mut lane = scene.lane().await;
+        assert_eq!(lane.event().await, NodeMessage::Revoke(old));
+    }
+    let logged = scene.stop().await.logged();
+    assert_eq!(logged.iter().filter(|(kind, _)| *kind == "consent-revoked").count(), 1);
+}
+
 #[tokio::test]
 async fn a_policy_that_was_changed_while_the_node_was_down_withdraws_what_it_does_not_allow() {
     let mut scene = Scene::new();
