@@ -1,6 +1,8 @@
 //! What a log's entries say of consent and work, checked as the verifier reads them.
 
 mod denials;
+mod origins;
+mod requests;
 
 use std::collections::HashMap;
 
@@ -12,8 +14,7 @@ use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{ManifestId, NetId, NodeId, RouterId, Serial};
 use counterfoil_spec::limits::{MAX_CLOCK_SKEW_S, MAX_CONTROL_BYTES};
 use counterfoil_spec::payload::{
-    ConsentGranted, ConsentRevoked, Genesis, Inference, ModelPublished, NodeEnrolled, Payload, QuotaLease,
-    Work,
+    ConsentGranted, ConsentRevoked, Genesis, ModelPublished, NodeEnrolled, Payload, QuotaLease, Work,
 };
 use counterfoil_spec::receipt::ReceiptBody;
 use counterfoil_spec::refusal::Refusal;
@@ -22,6 +23,9 @@ use counterfoil_spec::time::{Millis, Seconds};
 
 use crate::receipt::{ReceiptFault, verify_receipt};
 use crate::token::{Expectation, check_token};
+
+use origins::Origins;
+use requests::{Asked, Worked};
 
 /// Consents are signed and in force, work stays within them, and receipts have both halves.
 #[derive(Debug, Default)]
@@ -39,21 +43,15 @@ pub struct ConsentRule {
     tokens: HashMap<(NodeId, u64), u64>,
     /// Work entries that no inference entry has named yet.
     works: HashMap<Serial, Worked>,
-    /// Work entries that an inference entry names before they came: (inference's index, its request).
-    awaited: HashMap<Serial, (u64, Serial)>,
+    /// Work entries that an inference entry names before they came.
+    awaited: HashMap<Serial, Asked>,
+    origins: Origins,
 }
 
 #[derive(Debug)]
 struct Consent {
     claims: Claims,
     revoked: Option<Millis>,
-}
-
-#[derive(Debug)]
-struct Worked {
-    request: Serial,
-    node: NodeId,
-    forwards: u64,
 }
 
 impl ConsentRule {
@@ -291,52 +289,6 @@ impl ConsentRule {
         }
         None
     }
-
-    fn note_work(&mut self, seen: &Seen<'_>, work: &Work, body: &ReceiptBody, faults: &mut Vec<Fault>) {
-        match self.awaited.remove(&seen.body.serial) {
-            Some((_, request)) if request != work.request => {
-                let detail = format!("request {request} names this work, which is of {}", work.request);
-                faults.push(Fault::at(FaultKind::WrongParty, seen.index, detail));
-            }
-            Some(_) => {}
-            None => {
-                let worked = Worked { request: work.request, node: body.node, forwards: body.forwards };
-                self.works.insert(seen.body.serial, worked);
-            }
-        }
-    }
-
-    fn inferred(&mut self, seen: &Seen<'_>, entry: &Inference, faults: &mut Vec<Fault>) {
-        let request = seen.body.serial;
-        let mut receipted: HashMap<NodeId, u64> = HashMap::new();
-        let mut complete = true;
-        for serial in &entry.works {
-            match self.works.remove(serial) {
-                Some(worked) if worked.request == request => {
-                    let sum = receipted.entry(worked.node).or_default();
-                    *sum = sum.saturating_add(worked.forwards);
-                }
-                Some(worked) => {
-                    let detail = format!("work {serial} is of request {}", worked.request);
-                    faults.push(Fault::at(FaultKind::WrongParty, seen.index, detail));
-                }
-                None => {
-                    complete = false;
-                    self.awaited.insert(*serial, (seen.index, request));
-                }
-            }
-        }
-        for credit in entry.credits.iter().filter(|_| complete) {
-            let have = receipted.get(&credit.node).copied().unwrap_or(0);
-            if credit.forwards > have {
-                let detail = format!(
-                    "{} is credited with {} forwards, receipts show {have}",
-                    credit.node, credit.forwards
-                );
-                faults.push(Fault::at(FaultKind::UncounteredReceipt, seen.index, detail));
-            }
-        }
-    }
 }
 
 impl Rule for ConsentRule {
@@ -350,6 +302,8 @@ impl Rule for ConsentRule {
             Payload::ConsentGranted(entry) => self.granted(seen, entry, faults),
             Payload::DenyListIssued(entry) => self.denied(seen, entry, faults),
             Payload::ConsentRevoked(entry) => self.revoked(seen, entry, faults),
+            Payload::AccountOpened(entry) => self.origins.opened(entry),
+            Payload::KeyCreated(entry) => self.origins.made(entry),
             Payload::Work(work) => self.worked(seen, work, faults),
             Payload::Inference(entry) => self.inferred(seen, entry, faults),
             Payload::QuotaLease(entry) => self.leased(seen, entry, faults),
@@ -359,10 +313,10 @@ impl Rule for ConsentRule {
 
     fn finish(&mut self, faults: &mut Vec<Fault>) {
         let mut missing: Vec<_> = self.awaited.drain().collect();
-        missing.sort_unstable_by_key(|(serial, (index, _))| (*index, *serial));
-        for (serial, (index, _)) in missing {
+        missing.sort_unstable_by_key(|(serial, asked)| (asked.index, *serial));
+        for (serial, asked) in missing {
             let detail = format!("names the work {serial}, which is not in the log");
-            faults.push(Fault::at(FaultKind::UncounteredReceipt, index, detail));
+            faults.push(Fault::at(FaultKind::UncounteredReceipt, asked.index, detail));
         }
     }
 }

@@ -71,7 +71,7 @@ fn log() -> Result<Vec<Body>, Box<dyn Error>> {
     write(serial(0, 0), founding_rules(1).into())?;
     write(serial(0, 1), model().into())?;
     for n in 0..ACCOUNTS {
-        write(serial(1, n), AccountOpened { account: account(n), metered: true }.into())?;
+        write(serial(1, n), AccountOpened { account: account(n), metered: true, country: None }.into())?;
         let lot = Lot {
             lot: serial(2, n),
             account: account(n),

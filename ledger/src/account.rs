@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use counterfoil_spec::amount::TokenCount;
+use counterfoil_spec::country::Country;
 use counterfoil_spec::ids::{AccountId, Serial};
 use counterfoil_spec::payload::{KeyScope, LotSource};
 use counterfoil_spec::time::Seconds;
@@ -12,6 +13,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     pub(crate) metered: bool,
+    pub(crate) country: Option<Country>,
     pub(crate) opened: Seconds,
     pub(crate) free_granted: bool,
     pub(crate) spent: TokenCount,
@@ -21,9 +23,10 @@ pub struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(metered: bool, opened: Seconds) -> Self {
+    pub(crate) fn new(metered: bool, country: Option<Country>, opened: Seconds) -> Self {
         Self {
             metered,
+            country,
             opened,
             free_granted: false,
             spent: TokenCount(0),
@@ -36,6 +39,12 @@ impl Account {
     #[must_use]
     pub const fn is_metered(&self) -> bool {
         self.metered
+    }
+
+    /// Where its callers are from, if that is known.
+    #[must_use]
+    pub const fn country(&self) -> Option<Country> {
+        self.country
     }
 
     /// When it was opened.
@@ -70,6 +79,8 @@ pub struct KeyFacts {
     pub expires: Option<Seconds>,
     /// What it may be used for; absent for requests.
     pub scope: Option<KeyScope>,
+    /// Where who uses it is from, if that is known: its own country or the account's.
+    pub country: Option<Country>,
 }
 
 impl KeyFacts {

@@ -23,7 +23,7 @@ impl Ledger {
         if self.accounts.contains_key(&opened.account) {
             return Err(LedgerError::AccountExists(opened.account));
         }
-        self.accounts.insert(opened.account, Account::new(opened.metered, when));
+        self.accounts.insert(opened.account, Account::new(opened.metered, opened.country, when));
         Ok(())
     }
 
@@ -34,16 +34,16 @@ impl Ledger {
         let account = self.accounts.get_mut(&key.account).ok_or(LedgerError::UnknownAccount(key.account))?;
         account.keys.push(key.key_id);
         self.key_hashes.insert(key.key_id, key.key_hash);
-        self.keys.insert(
-            key.key_hash,
-            KeyFacts {
-                key_id: key.key_id,
-                account: key.account,
-                revoked: false,
-                expires: key.expires,
-                scope: key.scope,
-            },
-        );
+        let country = key.country.or(account.country);
+        let facts = KeyFacts {
+            key_id: key.key_id,
+            account: key.account,
+            revoked: false,
+            expires: key.expires,
+            scope: key.scope,
+            country,
+        };
+        self.keys.insert(key.key_hash, facts);
         Ok(())
     }
 

@@ -7,7 +7,9 @@ use counterfoil_audit::NewEntry;
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::random;
+use counterfoil_ledger::Account;
 use counterfoil_ledger::grant::{self, Funding, PlanPeriod};
+use counterfoil_spec::country::Country;
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::ids::{AccountId, Hash, ManifestId, NodeId, ProviderId, Serial};
 use counterfoil_spec::payload::{
@@ -39,7 +41,11 @@ pub enum AdminCommand {
         expires_s: u64,
     },
     /// Open an account.
-    AccountCreate {},
+    AccountCreate {
+        /// Where its callers are from; absent where that is not known.
+        #[serde(default)]
+        country: Option<Country>,
+    },
     /// List the accounts.
     AccountList {},
     /// One account.
@@ -65,6 +71,9 @@ pub enum AdminCommand {
         /// What it may be used for beyond requests of its account.
         #[serde(default)]
         purpose: KeyPurpose,
+        /// Where who uses it is from, if it is not the account's country.
+        #[serde(default)]
+        country: Option<Country>,
     },
     /// Withdraw an API key.
     KeyRevoke {
@@ -152,12 +161,12 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
     let _alone = office.decide();
     match command {
         AdminCommand::JoinToken { expires_s } => join_token(office, home, expires_s),
-        AdminCommand::AccountCreate {} => open_account(office, true),
+        AdminCommand::AccountCreate { country } => open_account(office, country),
         AdminCommand::AccountList {} => Ok(list(office)),
         AdminCommand::AccountShow { account } => show(office, &account),
         AdminCommand::Subscribe { account, plan, paid } => subscribe(office, account, &plan, paid),
-        AdminCommand::KeyCreate { account, expires_s, purpose } => {
-            create_key(office, account, expires_s, purpose)
+        AdminCommand::KeyCreate { account, expires_s, purpose, country } => {
+            create_key(office, account, expires_s, (purpose, country))
         }
         AdminCommand::KeyRevoke { key_id } => revoke_key(office, key_id),
         AdminCommand::NodeList {} => Ok(nodes(office)),
@@ -191,15 +200,15 @@ fn join_token(office: &Office, home: &RouterHome, expires_s: u64) -> Result<Valu
     )
 }
 
-fn open_account(office: &Office, metered: bool) -> Result<Value, AdminError> {
+fn open_account(office: &Office, country: Option<Country>) -> Result<Value, AdminError> {
     let account = AccountId::from_bytes(random::bytes());
     let now = office.now().seconds();
     let lot = grant::free_lot(office.books().ledger.rules(), account, random::serial(), now);
-    let mut entries = vec![entry(AccountOpened { account, metered })];
+    let mut entries = vec![entry(AccountOpened { account, metered: true, country })];
     let free_tokens = lot.as_ref().map_or(0, |l| l.tokens.0);
     entries.extend(lot.map(entry));
     let at = office.append_blocking(entries)?;
-    Ok(json!({ "account": account, "free_tokens": free_tokens, "entry": at.first }))
+    Ok(json!({ "account": account, "country": country, "free_tokens": free_tokens, "entry": at.first }))
 }
 
 fn list(office: &Office) -> Value {
@@ -232,9 +241,16 @@ fn show(office: &Office, account: &AccountId) -> Result<Value, AdminError> {
         .into_iter()
         .flat_map(|a| a.keys())
         .filter_map(|id| books.ledger.key_by_id(id))
-        .map(|k| json!({ "key_id": k.key_id, "revoked": k.revoked, "expires": k.expires, "scope": k.scope }))
+        .map(|k| {
+            json!({
+                "key_id": k.key_id, "revoked": k.revoked, "expires": k.expires, "scope": k.scope,
+                "country": k.country,
+            })
+        })
         .collect();
-    Ok(json!({ "account": account, "balance": books.ledger.balance(account, now), "keys": keys }))
+    let country = books.ledger.account(account).and_then(Account::country);
+    let balance = books.ledger.balance(account, now);
+    Ok(json!({ "account": account, "country": country, "balance": balance, "keys": keys }))
 }
 
 fn subscribe(office: &Office, account: AccountId, plan: &str, paid: bool) -> Result<Value, AdminError> {
@@ -257,7 +273,7 @@ fn create_key(
     office: &Office,
     account: AccountId,
     expires_s: Option<u64>,
-    purpose: KeyPurpose,
+    (purpose, country): (KeyPurpose, Option<Country>),
 ) -> Result<Value, AdminError> {
     known(office, &account)?;
     let (scope, expires_s) = match purpose {
@@ -271,9 +287,12 @@ fn create_key(
     let key_id = random::serial();
     let expires: Option<Seconds> = expires_s.map(|s| office.now().seconds().plus(s));
     let key_hash = key_hash(&key);
-    let at = office.append_blocking(vec![entry(KeyCreated { key_id, account, key_hash, expires, scope })])?;
+    let created = KeyCreated { key_id, account, key_hash, expires, scope, country };
+    let at = office.append_blocking(vec![entry(created)])?;
+    let country = office.books().ledger.key_by_id(&key_id).and_then(|facts| facts.country);
     Ok(json!({
-        "key": key, "key_id": key_id, "account": account, "expires": expires, "scope": scope, "entry": at.first
+        "key": key, "key_id": key_id, "account": account, "expires": expires, "scope": scope,
+        "country": country, "entry": at.first,
     }))
 }
 
@@ -334,7 +353,7 @@ pub fn local_account(office: &Office) -> Result<AccountId, OfficeError> {
         *digest::derive(LOCAL_ACCOUNT, &[office.identity().public().wire().as_bytes()]).as_bytes(),
     );
     if office.books().ledger.account(&account).is_none() {
-        office.append_blocking(vec![entry(AccountOpened { account, metered: false })])?;
+        office.append_blocking(vec![entry(AccountOpened { account, metered: false, country: None })])?;
     }
     Ok(account)
 }

@@ -8,15 +8,17 @@ use counterfoil_ledger::HoldError;
 use counterfoil_model::{Ending, Sampler, StopMatcher};
 use counterfoil_spec::amount::TokenCount;
 use counterfoil_spec::ids::{Hash, Serial};
+use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Unplanned};
 use crate::engine::Engine;
 use crate::generate::{Job, count};
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::health::unknown_model;
+use crate::http::refusals::{By, What};
 use crate::http::request::ChatRequest;
 
 /// No vocabulary has longer tokens; a prompt with more bytes than that for each position cannot fit.
@@ -50,7 +52,12 @@ pub(crate) fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
     let running = Arc::clone(&desk.running)
         .try_acquire_owned()
         .map_err(|_| ApiError::busy("this router runs as many requests as it may; try again in a second"))?;
-    desk.plan(&engine).map_err(|e| ApiError::unavailable(e.to_string()))?;
+    desk.plan(&engine, job.caller.country).map_err(|why| {
+        if let Unplanned::NotForCaller(_) = why {
+            desk.metrics.refusals.one(By::Router, What::Grant, Refusal::Jurisdiction);
+        }
+        ApiError::unplanned(&why)
+    })?;
     let started = desk.office.now();
     let bytes: usize = job.request.messages.iter().map(|m| m.content.len()).sum();
     if bytes > engine.config().context.saturating_mul(MAX_TOKEN_BYTES) {

@@ -1,8 +1,10 @@
 //! What every request of a router shares.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
+use counterfoil_spec::country::Country;
 use counterfoil_spec::ids::{AccountId, Hash, ManifestId};
 use counterfoil_spec::time::Millis;
 use tokio::sync::Semaphore;
@@ -15,7 +17,7 @@ use crate::home::RouterHome;
 use crate::http::metrics::Metrics;
 use crate::office::Office;
 use crate::placement::{Coverage, Plan, Uncovered};
-use crate::plans::Plans;
+use crate::plans::{Plans, Whose};
 use crate::registry::{Host, Registry};
 use crate::vault::Vault;
 
@@ -78,12 +80,65 @@ impl Desk {
         Coverage::of(engine.shape(), &hosts.iter().map(|h| h.ranges(&manifest)).collect::<Vec<_>>())
     }
 
-    /// The hosts that a request would use now, with their order for every expert.
-    pub(crate) fn plan(&self, engine: &Engine) -> Result<(Vec<Arc<Host>>, Arc<Plan>), Uncovered> {
+    /// The hosts that a request of a caller from there would use now, with their order for every expert.
+    pub(crate) fn plan(
+        &self,
+        engine: &Engine,
+        country: Option<Country>,
+    ) -> Result<(Vec<Arc<Host>>, Arc<Plan>), Unplanned> {
+        //= spec/consent.md#callers
+        //# A router MUST NOT order under a token that does not allow the caller.
         let shape = engine.shape();
-        let all = self.registry.ready(&shape.manifest, self.office.now().seconds());
+        let every = self.registry.ready(&shape.manifest, self.office.now().seconds());
+        let all: Vec<_> = every.iter().filter(|h| h.serves(country)).map(Arc::clone).collect();
+        let whose = if all.len() == every.len() { Whose::Any } else { Whose::From(country) };
         let answering = all.iter().filter(|h| !h.is_silent()).map(Arc::clone).collect();
         // One that is only slow is better than none.
-        self.plans.of(shape, answering).or_else(|_| self.plans.of(shape, all))
+        let planned = self.plans.of(shape, whose, answering).or_else(|_| self.plans.of(shape, whose, all));
+        planned.map_err(|uncovered| match whose {
+            Whose::From(_) if self.coverage(engine).missing(shape).is_empty() => {
+                Unplanned::NotForCaller(NotForCaller { country, uncovered })
+            }
+            _ => Unplanned::Uncovered(uncovered),
+        })
+    }
+}
+
+/// Why a request cannot be shared out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unplanned {
+    /// Nobody is left for an expert.
+    #[error(transparent)]
+    Uncovered(#[from] Uncovered),
+    /// Who is left serves callers from elsewhere alone.
+    #[error(transparent)]
+    NotForCaller(#[from] NotForCaller),
+}
+
+/// All nodes for an expert consented to callers from other countries alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotForCaller {
+    country: Option<Country>,
+    uncovered: Uncovered,
+}
+
+impl std::error::Error for NotForCaller {}
+
+impl fmt::Display for NotForCaller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Uncovered { layer, expert } = self.uncovered;
+        match self.country {
+            Some(from) => write!(
+                f,
+                "R_JURIS: no node for expert {expert} of layer {layer} consents to callers from {from}; ask for another \
+                 model, or the router's operator for nodes that serve {from}"
+            ),
+            None => write!(
+                f,
+                "R_JURIS: the nodes for expert {expert} of layer {layer} serve some countries alone, and it is not known \
+                 where this caller is from; the router's operator can make a key that says so \
+                 (`counterfoil account key create ACCOUNT --country CC`)"
+            ),
+        }
     }
 }

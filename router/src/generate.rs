@@ -119,6 +119,7 @@ async fn answer(
         request: admitted.serial,
         max_tokens: count(admitted.prompt.len()).saturating_add(admitted.max_tokens),
         purpose: Purposes::CHAT,
+        country: admitted.job.caller.country,
     };
     let engine = Arc::clone(&admitted.engine);
     let (parties, failed, made) = match Work::begin(desk, &engine, bounds).await {
@@ -168,7 +169,7 @@ async fn answer(
 impl Generated {
     fn failed(e: &WorkError) -> Self {
         let error = match e {
-            WorkError::Uncovered(_) => ApiError::unavailable(e.to_string()),
+            WorkError::Unplanned(why) => ApiError::unplanned(why),
             WorkError::NoPlace => ApiError::busy(e.to_string()),
             WorkError::Compute(_) | WorkError::Unlogged(_) | WorkError::Ended => {
                 ApiError::internal(e.to_string())

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use counterfoil_consent::Permit;
 use counterfoil_session::{ActiveToken, RouterLane};
 use counterfoil_spec::claims::Range;
+use counterfoil_spec::country::Country;
 use counterfoil_spec::ids::{ManifestId, NodeId, Serial};
 use counterfoil_spec::limits::MAX_UNSETTLED_RECEIPTS;
 use counterfoil_spec::time::{Millis, Seconds};
@@ -256,6 +257,11 @@ impl Host {
     pub(crate) fn hosts_all(&self, manifest: &ManifestId, layer: u32, experts: &[u16]) -> bool {
         let ranges = &self.permit.claims().ranges;
         experts.iter().all(|e| ranges.iter().any(|r| r.contains(manifest, layer, u32::from(*e))))
+    }
+
+    /// Whether it consented to callers from there, or from nobody knows where.
+    pub(crate) fn serves(&self, country: Option<Country>) -> bool {
+        self.permit.claims().callers.allow(country)
     }
 
     fn is_ready(&self, now: Seconds) -> bool {

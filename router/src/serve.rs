@@ -229,7 +229,9 @@ impl RunningRouter {
     /// # Errors
     /// [`crate::placement::Uncovered`].
     pub fn covered(&self) -> Result<(), crate::placement::Uncovered> {
-        self.desk.engines().try_for_each(|engine| self.desk.plan(engine).map(|_| ()))
+        let mut engines = self.desk.engines();
+        let missing = engines.find_map(|e| self.desk.coverage(e).missing(e.shape()).first().copied());
+        missing.map_or(Ok(()), Err)
     }
 
     /// How many nodes host something.

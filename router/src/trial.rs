@@ -104,7 +104,8 @@ impl Run {
     async fn begin(desk: &Arc<Desk>, room: usize) -> Result<Self, WorkError> {
         let engine = desk.engines.first().ok_or(WorkError::Ended)?;
         let request = random::serial();
-        let bounds = Bounds { request, max_tokens: count(room), purpose: Purposes::VERIFICATION };
+        let bounds =
+            Bounds { request, max_tokens: count(room), purpose: Purposes::VERIFICATION, country: None };
         let work = Work::begin(desk, engine, bounds).await?;
         let sequence = engine.decoder().begin(room)?;
         let seat = desk.seat(engine).ok_or(WorkError::Ended)?;

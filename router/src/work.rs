@@ -13,6 +13,7 @@ use counterfoil_identity::{SignFault, random};
 use counterfoil_model::{ComputeError, Part, Routing};
 use counterfoil_session::LaneError;
 use counterfoil_spec::claims::Purposes;
+use counterfoil_spec::country::Country;
 use counterfoil_spec::ids::{Hash, ManifestId, NodeId, Serial};
 use counterfoil_spec::receipt::{Grant, Open};
 use counterfoil_spec::refusal::Refusal;
@@ -20,7 +21,7 @@ use counterfoil_spec::time::Millis;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::account::{Gone, settle_gone};
-use crate::desk::Desk;
+use crate::desk::{Desk, Unplanned};
 use crate::engine::Engine;
 use crate::http::refusals::{By, What};
 use crate::placement::{Plan, Uncovered};
@@ -28,15 +29,17 @@ use crate::registry::Host;
 
 /// How long a request may use a grant.
 const GRANT_LIFE_MS: u64 = 30 * 60 * 1000;
+/// How long this router keeps what nodes computed once the request is over: it has nothing that would keep it.
+const RETENTION_S: u32 = 0;
 /// How long a request waits for nodes that are at their limit.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a request's work could not go on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum WorkError {
-    /// Nobody is left for an expert.
+    /// Nobody is left for an expert, or nobody for this caller.
     #[error(transparent)]
-    Uncovered(#[from] Uncovered),
+    Unplanned(#[from] Unplanned),
     /// All nodes are at the limit of requests that they consented to.
     #[error("the nodes are at the number of requests that they consented to; try again soon")]
     NoPlace,
@@ -57,6 +60,8 @@ pub(crate) struct Bounds {
     pub(crate) request: Serial,
     pub(crate) max_tokens: u64,
     pub(crate) purpose: Purposes,
+    /// Where the caller is from.
+    pub(crate) country: Option<Country>,
 }
 
 /// An order at one node.
@@ -121,7 +126,7 @@ impl Work {
         engine: &Arc<Engine>,
         bounds: Bounds,
     ) -> Result<Self, WorkError> {
-        let (hosts, plan) = desk.plan(engine)?;
+        let (hosts, plan) = desk.plan(engine, bounds.country)?;
         let first = plan.first_choices();
         let mut parties = Vec::with_capacity(hosts.len());
         // In the order of node ids, so that two requests never wait for each other's places.
@@ -143,7 +148,7 @@ impl Work {
     ) -> Result<Vec<Dealt>, WorkError> {
         let experts = routing.experts();
         if experts.iter().any(|expert| self.choice(layer, *expert, None).is_none()) {
-            self.plan_again();
+            self.plan_again()?;
         }
         let mut chosen = BTreeMap::new();
         for expert in experts {
@@ -151,7 +156,7 @@ impl Work {
                 if self.crowded {
                     return Err(WorkError::NoPlace);
                 }
-                return Err(Uncovered { layer, expert: u32::from(expert) }.into());
+                return Err(Unplanned::from(Uncovered { layer, expert: u32::from(expert) }).into());
             };
             chosen.insert(expert, party);
         }
@@ -172,8 +177,13 @@ impl Work {
     }
 
     /// Looks who hosts the model by now: nodes may have come, or experts moved, since the request began.
-    fn plan_again(&mut self) {
-        let Ok((hosts, plan)) = self.desk.plan(&self.engine) else { return };
+    fn plan_again(&mut self) -> Result<(), Unplanned> {
+        let (hosts, plan) = match self.desk.plan(&self.engine, self.bounds.country) {
+            Ok(planned) => planned,
+            // What is left of the last plan may do for what is asked.
+            Err(Unplanned::Uncovered(_)) => return Ok(()),
+            Err(not_for_caller) => return Err(not_for_caller),
+        };
         let mut plan = Plan::clone(&plan);
         let mut places = Vec::with_capacity(hosts.len());
         for host in hosts {
@@ -185,6 +195,7 @@ impl Work {
         }
         plan.rename(|host| places.get(usize::from(host)).and_then(|at| u16::try_from(*at).ok()));
         self.plan = Arc::new(plan);
+        Ok(())
     }
 
     /// The party that answers for an expert now: the first that owes no late answer, or the first.
@@ -347,8 +358,8 @@ fn open(desk: &Desk, engine: &Engine, host: &Host, bounds: Bounds) -> Result<Ord
         router: desk.home.router_id(),
         grant_hash: grant_hash(&grant),
         list_price_micro_per_1k: desk.office.books().ledger.rules().list_price_micro_per_1k,
-        caller_allowed: true,
-        retention_s: 0,
+        caller_allowed: host.serves(bounds.country),
+        retention_s: RETENTION_S,
         purpose: bounds.purpose,
         origin: desk.home.origin(),
         issued: now,

@@ -47,7 +47,7 @@ fn settle(path: &Path, at: u64, dry_run: bool) -> Result<Value, String> {
 /// A network of November in which one account paid for a month.
 fn network() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let created = act(folder.path(), NOVEMBER, AdminCommand::AccountCreate {}).unwrap();
+    let created = act(folder.path(), NOVEMBER, AdminCommand::AccountCreate { country: None }).unwrap();
     let account = created["account"].as_str().unwrap().parse().unwrap();
     let plan = AdminCommand::Subscribe { account, plan: "explorer".into(), paid: true };
     act(folder.path(), NOVEMBER, plan).unwrap();
@@ -110,7 +110,7 @@ fn a_closed_quarter_is_recomputed_to_the_same_bytes() {
 fn entries_after_the_quarters_end_do_not_belong_to_it_however_late_it_is_closed() {
     let folder = network();
     let before = LogReader::open(&folder.path().join("log")).unwrap().size();
-    act(folder.path(), NEW_YEAR, AdminCommand::AccountCreate {}).unwrap();
+    act(folder.path(), NEW_YEAR, AdminCommand::AccountCreate { country: None }).unwrap();
     assert_eq!(settle(folder.path(), LATER, false).unwrap()["end_entry"], json!(before));
 }
 

@@ -15,6 +15,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{MicroUsd, TokenCount};
+use crate::country::Country;
 use crate::ids::{Hash, ManifestId, NetId, NodeId, RouterId, Serial};
 use crate::limits::MAX_CONSENT_RANGES;
 use crate::time::Seconds;
@@ -113,6 +114,17 @@ pub struct Callers {
     /// Seconds for which the node may retain activations; 0 in every token that the default policy signs.
     #[n(1)]
     pub retention_s: u32,
+}
+
+impl Callers {
+    /// Whether a caller may be served who is from there, or from nobody knows where.
+    #[must_use]
+    pub fn allow(&self, country: Option<Country>) -> bool {
+        //= spec/consent.md#callers
+        //# A token with codes allows the callers of these countries alone, and none whose country is unknown.
+        self.countries.is_empty()
+            || country.is_some_and(|from| self.countries.iter().any(|code| code == from.as_str()))
+    }
 }
 
 /// The claims of one consent token.

@@ -6,6 +6,7 @@
 
 pub mod amount;
 pub mod claims;
+pub mod country;
 pub mod deny;
 pub mod encode;
 pub mod entry;

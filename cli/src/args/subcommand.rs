@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use counterfoil_spec::country::Country;
 
 use super::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
 use crate::export::{FormatName, Place};
@@ -167,7 +168,11 @@ pub(crate) enum AuditCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccountCommand {
     /// Open an account with the free tokens that the rules give
-    Create,
+    Create {
+        /// Where its callers are from (ISO 3166-1 alpha-2); left out, only nodes that serve callers from anywhere do so
+        #[arg(long, value_name = "CC")]
+        country: Option<Country>,
+    },
     /// List the accounts
     List,
     /// Print one account's lots, holds and balance
@@ -202,6 +207,9 @@ pub(crate) enum KeyCommand {
         /// To read the log's entries and for nothing else
         #[arg(long)]
         auditor: bool,
+        /// Where who uses it is from, if that is not the account's country
+        #[arg(long, value_name = "CC")]
+        country: Option<Country>,
     },
     /// Withdraw a key
     Revoke {

@@ -13,15 +13,15 @@ use crate::target::operate;
 /// Carries out one of them.
 pub(crate) async fn run(home: &Path, command: AccountCommand, json: bool) -> Outcome {
     let (command, print): (_, fn(&Value)) = match command {
-        AccountCommand::Create => (AdminCommand::AccountCreate {}, created),
+        AccountCommand::Create { country } => (AdminCommand::AccountCreate { country }, created),
         AccountCommand::List => (AdminCommand::AccountList {}, list),
         AccountCommand::Show { account } => (AdminCommand::AccountShow { account: id(&account)? }, show),
         AccountCommand::Subscribe { account, plan, paid } => {
             (AdminCommand::Subscribe { account: id(&account)?, plan, paid }, subscribed)
         }
-        AccountCommand::Key(KeyCommand::Create { account, expires, auditor }) => {
+        AccountCommand::Key(KeyCommand::Create { account, expires, auditor, country }) => {
             let purpose = if auditor { KeyPurpose::Audit } else { KeyPurpose::Requests };
-            (AdminCommand::KeyCreate { account: id(&account)?, expires_s: expires, purpose }, key)
+            (AdminCommand::KeyCreate { account: id(&account)?, expires_s: expires, purpose, country }, key)
         }
         AccountCommand::Key(KeyCommand::Revoke { key_id }) => {
             (AdminCommand::KeyRevoke { key_id: id(&key_id)? }, revoked)
@@ -55,6 +55,7 @@ pub(crate) fn text(value: &Value, pointer: &str) -> String {
 
 fn created(value: &Value) {
     output::line(&format!("account      {}", text(value, "/account")));
+    output::line(&format!("country      {}", text(value, "/country")));
     output::line(&format!("free tokens  {}", text(value, "/free_tokens")));
     output::line(&format!("next         counterfoil account key create {}", text(value, "/account")));
 }
@@ -76,6 +77,7 @@ fn list(value: &Value) {
 
 fn show(value: &Value) {
     output::line(&format!("account    {}", text(value, "/account")));
+    output::line(&format!("country    {}", text(value, "/country")));
     for part in ["available", "held", "spent"] {
         output::line(&format!("{part:<10} {}", text(value, &format!("/balance/{part}"))));
     }
@@ -96,9 +98,9 @@ fn show(value: &Value) {
     let keys = value.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
     let rows: Vec<Vec<String>> = keys
         .iter()
-        .map(|k| vec![text(k, "/key_id"), text(k, "/scope"), text(k, "/revoked"), text(k, "/expires")])
+        .map(|k| ["/key_id", "/scope", "/country", "/revoked", "/expires"].map(|p| text(k, p)).to_vec())
         .collect();
-    output::table(&["key", "scope", "revoked", "expires (unix)"], &rows);
+    output::table(&["key", "scope", "country", "revoked", "expires (unix)"], &rows);
 }
 
 fn subscribed(value: &Value) {
@@ -113,6 +115,7 @@ fn subscribed(value: &Value) {
 fn key(value: &Value) {
     output::line(&format!("key     {}", text(value, "/key")));
     output::line(&format!("key id  {}", text(value, "/key_id")));
+    output::line(&format!("country {}", text(value, "/country")));
     output::line("The key is shown this once; only its hash is kept.");
 }
 

@@ -15,6 +15,7 @@ mod checkpoints;
 mod commands;
 mod conform;
 mod consents;
+mod countries;
 mod crashes;
 mod denials;
 mod exports;

@@ -1,6 +1,7 @@
 //! Logs with one thing wrong.
 
 mod denials;
+mod origins;
 
 use counterfoil_spec::amount::MicroTokens;
 use counterfoil_spec::entry::Body;
@@ -116,7 +117,7 @@ fn log(work: Work) -> Log {
         (0, serial(90), genesis(&router(), 2)),
         (0, serial(91), enrolled(&node())),
         (0, serial(92), published()),
-        (0, serial(93), granted(|_| {})),
+        (0, serial(93), granted(|c| c.callers.countries.clear())),
         (3, serial(60), work.into()),
     ]
 }

@@ -68,7 +68,7 @@ fn work_without_any_receipt_is_paid_and_earns_nobody() {
 #[test]
 fn unmetered_work_is_credited_and_debits_no_lot() {
     let mut log = october();
-    log.write(AccountOpened { account: account(1), metered: false });
+    log.write(AccountOpened { account: account(1), metered: false, country: None });
     log.serve(account(1), 10, &[(1, 8)]);
     assert_eq!(log.ledger.token_book().balance(&TokenAccount::Unmetered), -10_000_000);
     assert_eq!(log.ledger.token_book().balance(&TokenAccount::Node(node(1))), 10_000_000);
@@ -165,8 +165,8 @@ fn keys_are_found_by_hash_until_revoked_or_expired() {
     let hash = Hash::from_bytes([5; 32]);
     let key_id = Serial::from_bytes([6; 16]);
     let end = log.now().plus(10);
-    let scope = Some(KeyScope::Auditor);
-    let key = KeyCreated { key_id, account: account(1), key_hash: hash, expires: Some(end), scope };
+    let (scope, expires, country) = (Some(KeyScope::Auditor), Some(end), None);
+    let key = KeyCreated { key_id, account: account(1), key_hash: hash, expires, scope, country };
     log.write(key.clone());
     assert_eq!(log.try_write(key), Err(LedgerError::KeyExists(key_id)));
     let found = log.ledger.key(&hash).unwrap();
@@ -178,6 +178,31 @@ fn keys_are_found_by_hash_until_revoked_or_expired() {
     assert_eq!(log.ledger.key(&Hash::from_bytes([7; 32])), None);
     let unknown = Serial::from_bytes([8; 16]);
     assert_eq!(log.try_write(KeyRevoked { key_id: unknown }), Err(LedgerError::UnknownKey(unknown)));
+}
+
+#[test]
+fn a_keys_country_is_its_own_or_its_accounts() {
+    let mut log = october();
+    let from = |code: &str| Some(code.parse().unwrap());
+    let mut found = Vec::new();
+    for (n, of_account) in [(1, None), (2, from("DE"))] {
+        log.write(AccountOpened { account: account(n), metered: true, country: of_account });
+        assert_eq!(log.ledger.account(&account(n)).unwrap().country(), of_account);
+        for (m, of_key) in [(1, None), (2, from("FR"))] {
+            let (key_id, key_hash) =
+                (Serial::from_bytes([10 * n + m; 16]), Hash::from_bytes([10 * n + m; 32]));
+            log.write(KeyCreated {
+                key_id,
+                account: account(n),
+                key_hash,
+                expires: None,
+                scope: None,
+                country: of_key,
+            });
+            found.push(log.ledger.key(&key_hash).unwrap().country);
+        }
+    }
+    assert_eq!(found, [None, from("FR"), from("DE"), from("FR")]);
 }
 
 //= spec/settlement.md#rules
@@ -238,7 +263,7 @@ fn a_tier_needs_its_bytes() {
 fn entries_come_in_order() {
     let mut log = october();
     let serial = log.serial();
-    let body = log.body(serial, AccountOpened { account: account(1), metered: true }.into());
+    let body = log.body(serial, AccountOpened { account: account(1), metered: true, country: None }.into());
     assert_eq!(log.ledger.apply(3, &body), Err(LedgerError::OutOfOrder { expected: 2, found: 3 }));
     assert_eq!(log.ledger.apply(2, &body), Ok(()));
     assert_eq!(log.ledger.applied(), 3);

@@ -180,7 +180,7 @@ fn tokens_of_unmetered_and_unpaid_accounts_mint_nothing_and_the_pool_carries_ove
     let mut log = Log::new(midnight(2026, 10, 1));
     let paying = log.open(1);
     log.pay(paying, "explorer");
-    log.write(AccountOpened { account: account(2), metered: false });
+    log.write(AccountOpened { account: account(2), metered: false, country: None });
     log.serve(account(2), 10, &[(1, 4)]);
     let account = log.open(3);
     let unpaid = Lot {
@@ -249,7 +249,7 @@ fn the_latest_registration_owns_a_node() {
 fn a_provider_cannot_take_the_id_of_somebody_elses_node() {
     let mut log = Log::new(midnight(2026, 10, 1));
     log.register(2, &[1]);
-    log.write(AccountOpened { account: account(1), metered: false });
+    log.write(AccountOpened { account: account(1), metered: false, country: None });
     log.serve(account(1), 10, &[(2, 4)]);
     let period = log.period("2026Q4", log.size()).unwrap();
     assert_eq!(period.close(AsOf::Final(midnight(2027, 1, 1))), Err(CloseError::ProviderIsNode(provider(2))));
@@ -349,7 +349,7 @@ fn the_per_account_pool_is_refused_by_name() {
 #[test]
 fn credits_without_their_receipt_are_not_settled() {
     let mut log = Log::new(midnight(2026, 10, 1));
-    log.write(AccountOpened { account: account(1), metered: false });
+    log.write(AccountOpened { account: account(1), metered: false, country: None });
     let mut asked = log.ask(account(1), 10, &[(1, 4)]);
     let (work, _) = asked.works.pop().unwrap();
     log.post(asked);

@@ -138,14 +138,14 @@ impl Log {
     }
 
     pub(super) fn open(&mut self, n: u8) -> AccountId {
-        self.write(AccountOpened { account: account(n), metered: true });
+        self.write(AccountOpened { account: account(n), metered: true, country: None });
         account(n)
     }
 
     /// An unmetered account, opened where it is first asked for.
     pub(super) fn open_spare(&mut self) -> AccountId {
         if self.ledger.account(&account(0)).is_none() {
-            self.write(AccountOpened { account: account(0), metered: false });
+            self.write(AccountOpened { account: account(0), metered: false, country: None });
         }
         account(0)
     }

@@ -156,7 +156,7 @@ fn posting_ends_the_hold_and_frees_the_rest() {
 #[test]
 fn an_unmetered_account_holds_nothing() {
     let mut log = Log::new(midnight(2026, 10, 1));
-    log.write(AccountOpened { account: account(1), metered: false });
+    log.write(AccountOpened { account: account(1), metered: false, country: None });
     assert_eq!(hold(&mut log, 1, u64::MAX), Ok(()));
     assert_eq!(log.ledger.settle(&request(1), TokenCount(u64::MAX)), Ok(vec![]));
     assert_eq!(log.ledger.in_flight(), 1);

@@ -1,7 +1,8 @@
 //! Who calls: a bearer key, or nobody where keyless use is allowed.
 
 use axum::http::{HeaderMap, header};
-use counterfoil_ledger::KeyFacts;
+use counterfoil_ledger::{Account, KeyFacts};
+use counterfoil_spec::country::Country;
 use counterfoil_spec::ids::{AccountId, Serial};
 use counterfoil_spec::payload::KeyScope;
 
@@ -17,6 +18,8 @@ pub(crate) struct Caller {
     pub(crate) account: AccountId,
     /// With which key.
     pub(crate) key_id: Option<Serial>,
+    /// Where it is from, as the router's operator wrote it down for the key or its account; no address is looked at.
+    pub(crate) country: Option<Country>,
 }
 
 /// Finds the caller. Where keyless use is allowed, a key of another form than this router's is passed over, because
@@ -29,11 +32,14 @@ pub(crate) fn caller(desk: &Desk, headers: &HeaderMap) -> Result<Caller, ApiErro
                 "this is an auditor's key: it reads the log and asks for nothing",
             ));
         }
-        return Ok(Caller { account: facts.account, key_id: Some(facts.key_id) });
+        return Ok(Caller { account: facts.account, key_id: Some(facts.key_id), country: facts.country });
     }
     let ours = sent.is_some_and(|key| key.starts_with(API_KEY_PREFIX));
     match (desk.keyless.filter(|_| !ours), sent) {
-        (Some(account), _) => Ok(Caller { account, key_id: None }),
+        (Some(account), _) => {
+            let country = desk.office.books().ledger.account(&account).and_then(Account::country);
+            Ok(Caller { account, key_id: None, country })
+        }
         (None, Some(_)) => {
             Err(ApiError::unauthenticated("this API key is not known here; check that it was copied whole"))
         }

@@ -9,6 +9,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::desk::Unplanned;
+
 /// What a client did or met, with all that its error body says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
@@ -90,6 +92,20 @@ impl ApiError {
     #[must_use]
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "permission_error", None, message.into())
+    }
+
+    /// 503 where nobody hosts what is asked for; 403, with OpenAI's code for it, where nobody does for this caller's country.
+    #[must_use]
+    pub(crate) fn unplanned(why: &Unplanned) -> Self {
+        match why {
+            Unplanned::Uncovered(_) => Self::unavailable(why.to_string()),
+            Unplanned::NotForCaller(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "request_forbidden",
+                Some("unsupported_country_region_territory"),
+                why.to_string(),
+            ),
+        }
     }
 
     /// 404: no such model or path.

@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 use serde::Serialize;
 
 use crate::amount::{Cents, MicroUsd, TokenCount};
+use crate::country::Country;
 use crate::ids::{AccountId, Hash, ManifestId, NodeId, ProviderId, Serial};
 use crate::time::Seconds;
 
@@ -107,6 +108,9 @@ pub struct AccountOpened {
     /// Whether its use is counted against lots; the `local` account of `run` is not.
     #[n(2)]
     pub metered: bool,
+    /// Where its callers are from; absent where that is not known.
+    #[n(3)]
+    pub country: Option<Country>,
 }
 
 /// What a key may be used for beyond requests of its account.
@@ -135,6 +139,9 @@ pub struct KeyCreated {
     /// Its end; absent where it has none.
     #[n(4)]
     pub expires: Option<Seconds>,
+    /// Where who uses it is from, if it is not the account's country.
+    #[n(5)]
+    pub country: Option<Country>,
     /// What it may be used for; absent for requests.
     #[n(6)]
     pub scope: Option<KeyScope>,
