@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn values_are_plain() {
-        assert_eq!(plain(&Cell::Empty), []);
+        assert_eq!(plain(&Cell::Empty), Vec::<u8>::new());
         assert_eq!(plain(&Cell::Number(258)), [2, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(plain(&Cell::Text("ab".to_owned())), [2, 0, 0, 0, b'a', b'b']);
     }
