@@ -1,5 +1,6 @@
 """Exports of a real network as their own readers see them: hledger, beancount, pyarrow, Python's csv and json, a JSON
-schema of OCSF's API Activity, and DSSE with `cryptography` in the place of our code."""
+schema of OCSF's API Activity, and DSSE with `cryptography` in the place of our code. Also looks for the run's own secrets in
+everything that was logged and exported."""
 
 import base64
 import csv
@@ -22,7 +23,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from program import Program
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "conformance/generator"))
+import blake3  # noqa: E402  (written from its specification, beside the vectors)
+
 SCHEMA = Path(__file__).resolve().parent / "ocsf-api-activity.json"
+MAIL = "quincy.adelgunde@mail.example"
 BOOKED = {"lot", "payment", "refund", "inference", "statement"}
 
 
@@ -34,8 +39,9 @@ class Exported:
         account = self.home.json("account", "create")["account"]
         key = self.home.json("account", "key", "create", account)["key"]
         self.home.json("account", "subscribe", account, "builder", "--paid")
-        for question in ("What is a consent token?", "Who pays the nodes?"):
-            body = {"model": "guide", "messages": [{"role": "user", "content": question}], "temperature": 0}
+        self.secrets = {"key": key, "mail": MAIL, "address": "127.0.0.1"}
+        for question in ("What is a consent token?", f"Who pays the nodes? Write to {MAIL}."):
+            body = {"model": "guide", "messages": [{"role": "user", "content": question}], "temperature": 0, "user": MAIL}
             request = urllib.request.Request(
                 self.home.ready["url"] + "/v1/chat/completions",
                 json.dumps(body).encode(),
@@ -43,6 +49,9 @@ class Exported:
             )
             with urllib.request.urlopen(request, timeout=120) as answer:
                 assert answer.status == 200
+                told = json.load(answer)["choices"][0]["message"]["content"]
+            assert len(told) > 20, told
+            self.secrets |= {f"prompt {question[:8]}": question, f"answer to {question[:8]}": told}
         self.vkey = self.home.ready["log_vkey"]
         assert self.home.interrupt() == 0
         self.folder = Path(folder)
@@ -222,6 +231,33 @@ def statement(exported):
     return "the statement's envelope verifies with `cryptography` under the key of the log's first entry"
 
 
+def secrets(exported):
+    """No log and no export of the run holds its prompts, answers, key, mail address or caller's address, nor a hash of one of
+    them by which a guess could be confirmed."""
+    needles = {}
+    for name, text in exported.secrets.items():
+        plain = text.encode()
+        forms = {"": plain, "SHA-256 of ": hashlib.sha256(plain).digest(), "BLAKE3 of ": blake3.plain(plain)}
+        for form, data in forms.items():
+            needles |= {form + name: data, f"{form}{name}, hexadecimal": data.hex().encode()}
+            needles |= {f"{form}{name}, base64": base64.b64encode(data).rstrip(b"=")}
+    bare = exported.secrets["key"].removeprefix("cf-")
+    needles |= {"the key's digits": bare.encode(), "the key's bytes": bytes.fromhex(bare)}
+    logs = [exported.home.home / "log", *exported.home.home.glob("nodes/*/log")]
+    assert len(logs) == 3, logs
+    exports = [path for path in exported.folder.iterdir() if (path / "manifest.jsonl").is_file()]
+    assert len(exports) >= 8, exports
+    files = {p: p.read_bytes() for top in (*logs, *exports) for p in top.rglob("*") if p.is_file()}
+    # The search finds what is there: the requests' serials, as bytes in the logs and as text in exports.
+    asked = next(e for e in exported.entries if e["body"]["payload"]["kind"] == "inference")["body"]
+    for there in (bytes.fromhex(asked["serial"]), asked["serial"].encode()):
+        assert sum(there in data for data in files.values()) > 1
+    for name, needle in needles.items():
+        for path, data in files.items():
+            assert needle not in data, f"{name} stands in {path}"
+    return f"{len(needles)} forms of the run's own secrets stand in none of {len(files)} files of logs and exports"
+
+
 def main(binary):
     started = time.monotonic()
     steps, skipped = [jsonl, comma, parquet, ocsf, records, beancount, statement], []
@@ -229,13 +265,14 @@ def main(binary):
         steps.append(hledger)
     else:
         skipped.append("hledger")
+    steps.append(secrets)
     with tempfile.TemporaryDirectory() as folder:
         exported = Exported(binary, folder)
         for step in steps:
             print(f"ok   {step(exported)}")
     for name in skipped:
         print(f"SKIPPED: {name} is not installed and could not be")
-    print(f"{len(steps)} formats read by others in {time.monotonic() - started:.0f} s, {len(skipped)} skipped")
+    print(f"{len(steps) - 1} formats read by others in {time.monotonic() - started:.0f} s, {len(skipped)} skipped")
 
 
 if __name__ == "__main__":
