@@ -4,6 +4,7 @@
 //! [`MAX_SERIALS_HELD`] serials. Entries are decoded and signatures checked on several threads; chains, tree and
 //! rules are followed in order on the caller's. Nothing here imports what writes a log.
 
+mod authorities;
 mod bundles;
 mod check;
 mod decode;

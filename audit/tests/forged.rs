@@ -15,13 +15,16 @@ use counterfoil_audit::NoteSigner;
 use counterfoil_audit::checkpoint::Checkpoint;
 use counterfoil_audit::merkle::{Head, leaf_hash};
 use counterfoil_audit::verify::{VerifyOptions, verify, verify_plain};
+use counterfoil_identity::{IssuingCa, Root, SecretKey};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, PublicKey};
-use counterfoil_spec::payload::{Genesis, JoinToken, NodeEnrolled, Payload, PeerAnchor};
+use counterfoil_spec::payload::{
+    CaIssued, Genesis, JoinToken, KeyRotation, NodeEnrolled, Payload, PeerAnchor, RotatedKey,
+};
 use counterfoil_spec::rule::FaultKind::{
-    self, AuthorSeqGap, BadEntrySignature, BadLogSignature, ClockRegression, DuplicateSerial, MalformedNote,
-    NoTrustedSignature, NonCanonical, OriginNotPinned, PrevMismatch, Rollback, TileMismatch, UnknownKey,
-    WeakKey, WrongParty,
+    self, AuthorSeqGap, BadEntrySignature, BadLogSignature, ClockRegression, DuplicateSerial, Expired,
+    MalformedNote, NoTrustedSignature, NonCanonical, NotMonotonic, OriginNotPinned, PrevMismatch, Rollback,
+    TileMismatch, UnknownKey, WeakKey, WrongParty,
 };
 use counterfoil_spec::rule::{Fault, Rule, Seen};
 use counterfoil_spec::time::{Millis, Seconds};
@@ -165,6 +168,72 @@ fn enrolment_names_a_join_token_that_was_made_and_no_other_names_it() {
     assert_eq!(named(&report), [(DuplicateSerial, Some(3))]);
     let first = key(40).public().node_id().to_string();
     assert!(report.faults[0].detail.contains(&first), "{}", report.faults[0].detail);
+}
+
+/// An issuing CA of the network with the root of this seed; the forged log's has seed 1.
+fn authority(root: u8, seed: u8) -> IssuingCa {
+    let now = Seconds(1_800_000_000);
+    let key = |seed| SecretKey::from_seed([seed; 32]);
+    Root::create(key(root), now, 1 << 30).unwrap().issue_ca(key(seed), now).unwrap()
+}
+
+fn issued(ca: &IssuingCa) -> Payload {
+    CaIssued { certificate: ca.der().to_vec(), not_after: ca.not_after() }.into()
+}
+
+fn rotated(ca: &IssuingCa) -> Payload {
+    KeyRotation { of: RotatedKey::IssuingCa, certificate: ca.der().to_vec() }.into()
+}
+
+//= spec/audit-log.md#keys
+//= type=test
+//# `key-rotation` MUST name an issuing CA that an earlier `ca-issued` announced, that has not ended, and that is not in use and never was.
+#[test]
+fn issuing_ca_takes_a_place_once_and_after_it_was_announced() {
+    let (first, next) = (authority(1, 50), authority(1, 51));
+    let with = |payloads: &[Payload]| {
+        let mut forge = Forge::good(0);
+        for payload in payloads {
+            forge.push(payload.clone(), ROUTER, |_| {});
+        }
+        forge.faults()
+    };
+    let good = [issued(&first), issued(&next), rotated(&next)];
+    assert_eq!(with(&good), []);
+    assert_eq!(with(&[issued(&first), rotated(&next)]), [(UnknownKey, Some(2))]);
+    assert_eq!(with(&[issued(&first), rotated(&first)]), [(NotMonotonic, Some(2))]);
+    assert_eq!(with(&[&good[..], &[rotated(&first)]].concat()), [(NotMonotonic, Some(4))]);
+    let mut forge = Forge::good(0);
+    forge.push(issued(&first), ROUTER, |_| {});
+    forge.push(issued(&next), ROUTER, |_| {});
+    forge.push(rotated(&next), ROUTER, |b| b.time = next.not_after().plus(1).millis());
+    assert_eq!(forge.faults(), [(Expired, Some(3))]);
+}
+
+//= spec/audit-log.md#keys
+//= type=test
+//# The certificate in `ca-issued` MUST be that of an issuing CA of this network's root with the end that the entry says, and neither its
+//# serial number nor its key that of an earlier one.
+#[test]
+fn issuing_ca_is_the_roots_and_no_earlier_one() {
+    let with = |payload: Payload| {
+        let mut forge = Forge::good(0);
+        forge.push(issued(&authority(1, 50)), ROUTER, |_| {});
+        forge.push(payload, ROUTER, |_| {});
+        forge.faults()
+    };
+    let next = authority(1, 51);
+    assert_eq!(with(issued(&next)), []);
+    assert_eq!(with(issued(&authority(1, 50))), [(DuplicateSerial, Some(2))]);
+    assert_eq!(with(issued(&authority(9, 51))), [(WrongParty, Some(2))]);
+    let end = next.not_after().plus(1);
+    assert_eq!(
+        with(CaIssued { certificate: next.der().to_vec(), not_after: end }.into()),
+        [(Expired, Some(2))]
+    );
+    let leafless = CaIssued { certificate: vec![0x30, 0], not_after: next.not_after() };
+    assert_eq!(with(leafless.into()), [(NonCanonical, Some(2))]);
+    assert_eq!(with(rotated(&authority(9, 51))), [(WrongParty, Some(2))]);
 }
 
 #[test]

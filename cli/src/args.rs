@@ -27,8 +27,8 @@ pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use prove::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
 pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
-    AccountCommand, AuditCommand, EarningsCommand, ExportArgs, IdentityCommand, KeyCommand, LogArgs,
-    ProviderCommand, QuarterArgs, VerifyExportArgs,
+    AccountCommand, AuditCommand, CaCommand, EarningsCommand, ExportArgs, IdentityCommand, KeyCommand,
+    LogArgs, ProviderCommand, QuarterArgs, VerifyExportArgs,
 };
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.

@@ -37,6 +37,7 @@ pub(crate) async fn operate(home: &Path, command: AdminCommand) -> Result<Value,
             let done = execute(&office, &router_home, command).map_err(|e| match e {
                 AdminError::Caller(message) => Failure::wrong_use(message),
                 AdminError::Office(e) => Failure::store(e),
+                AdminError::Home(e) => Failure::store(e),
             });
             office.close().map_err(Failure::store)?;
             done

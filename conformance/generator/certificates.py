@@ -161,10 +161,41 @@ def directory():
     yield invalid("C_UNKNOWN", "an id that no entry enrolled", **case(directory={**known, "enrolled": [b32(OTHER_NIK.id)]}))
     yield invalid("C_DENIED", "an id that is denied", **case(directory={**known, "denied": [b32(NIK.id)]}))
     yield invalid("C_DENIED", "a serial that is denied", **case(directory={**known, "deniedSerials": [x509.serial("leaf").hex()]}))
+    yield invalid("C_DENIED", "an issuing CA whose serial is denied", **case(directory={**known, "deniedSerials": [x509.serial("ca").hex()]}))
     yield valid("another serial is denied", **case(directory={**known, "deniedSerials": [x509.serial("other").hex()]}))
+    yield from phases(known)
     yield valid("the router that is pinned", **case(router_leaf(), role="router", directory=pin(ROUTER_KEY)))
     yield invalid("C_PIN", "another router", **case(router_leaf(), role="router", directory=pin(OTHER_ROUTER)))
     yield valid("any router where none is pinned", **case(router_leaf(), role="router", directory={"pin": None}))
+
+
+def phases(known):
+    """Issuing CAs as a log tells of them: [certificate, announced, put to use], in the order of the log."""
+    begin = T0 - 10 * DAY
+    ca = x509.issuing_ca(first=begin)
+    other = x509.issuing_ca(key=Key(0x32), serial=x509.serial("another ca"), first=begin)
+
+    def logged(*cas):
+        of = [{"certificate": c.hex(), "announced": announced, "used": used} for c, announced, used in cas]
+        return case(ca=ca, directory={**known, "issuingCas": of})
+
+    def left(since):
+        """The CA's place was taken so many seconds before the present."""
+        return logged((ca, begin, begin), (other, begin, NOW - since))
+
+    yield valid("an issuing CA in use", **logged((ca, T0, T0)))
+    yield invalid("C_CA_UNKNOWN", "an issuing CA that no entry announced", **logged((other, T0, T0)))
+    yield invalid("C_CA_UNKNOWN", "no issuing CA was announced", **logged())
+    yield invalid("C_CA_UNKNOWN", "an issuing CA that is announced and not in use", **logged((other, T0, T0), (ca, T0, None)))
+    yield valid("an issuing CA that took another's place", **logged((other, T0, T0), (ca, T0, NOW)))
+    yield valid("an issuing CA whose place was taken just now", **left(0))
+    yield valid("an issuing CA in the last second of its last leaf", **left(DAY + 60))
+    yield invalid("C_CA_RETIRED", "an issuing CA a second later", **left(DAY + 61))
+    unknown = {**known, "enrolled": [b32(OTHER_NIK.id)]}
+    yield invalid("C_UNKNOWN", "an id that no entry enrolled, of an issuing CA that none announced", **case(
+        directory={**unknown, "issuingCas": []}))
+    denied = {**known, "denied": [b32(NIK.id)], "issuingCas": []}
+    yield invalid("C_CA_UNKNOWN", "a denied id, of an issuing CA that no entry announced", **case(directory=denied))
 
 
 def roots():

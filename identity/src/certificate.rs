@@ -3,8 +3,11 @@
 pub(crate) mod authority;
 pub(crate) mod binding;
 pub(crate) mod credentials;
+pub(crate) mod issued;
 pub(crate) mod met;
 pub(crate) mod profile;
+pub(crate) mod request;
+pub(crate) mod rollover;
 pub(crate) mod validity;
 pub(crate) mod verify;
 

@@ -1,6 +1,7 @@
 //! What the router's operator does: one list of commands, carried out here whether they come over the admin call of
 //! a running router or from the program on a home where none runs.
 
+pub(crate) mod ca;
 mod deny;
 
 use counterfoil_audit::NewEntry;
@@ -19,7 +20,7 @@ use counterfoil_spec::time::Seconds;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::home::{RouterHome, fresh_api_key};
+use crate::home::{HomeError, RouterHome, fresh_api_key};
 use crate::office::{Office, OfficeError, entry};
 use crate::settlement;
 
@@ -114,6 +115,24 @@ pub enum AdminCommand {
     },
     /// Say what is denied.
     DenyList {},
+    /// List the issuing CAs.
+    CaList {},
+    /// Make the next issuing CA and announce it, or say what its root is to be asked.
+    CaNext {},
+    /// Announce the next issuing CA with the certificate of a root elsewhere.
+    CaAnnounce {
+        /// PEM.
+        certificate: String,
+    },
+    /// Let the next issuing CA take the place of the one in use.
+    CaActivate {},
+    /// Refuse the leaves of an issuing CA that is not in use any more before they end.
+    CaRetire {
+        /// Of its certificate.
+        serial: Serial,
+        /// Why; it stands in the log.
+        reason: String,
+    },
     /// Record a payout identity.
     ProviderRegister {
         /// Its nodes.
@@ -142,6 +161,9 @@ pub enum AdminError {
     /// The caller asked for what cannot be.
     #[error("{0}")]
     Caller(String),
+    /// The home's files.
+    #[error(transparent)]
+    Home(#[from] HomeError),
     /// The record failed.
     #[error(transparent)]
     Office(#[from] OfficeError),
@@ -177,6 +199,11 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::Deny { names, reason } => deny::deny(office, names, reason),
         AdminCommand::Allow { names, reason } => deny::allow(office, &names, reason),
         AdminCommand::DenyList {} => Ok(deny::list(office)),
+        AdminCommand::CaList {} => Ok(ca::list(office)),
+        AdminCommand::CaNext {} => ca::next(office, home),
+        AdminCommand::CaAnnounce { certificate } => ca::take(office, home, &certificate),
+        AdminCommand::CaActivate {} => ca::activate(office, home),
+        AdminCommand::CaRetire { serial, reason } => ca::retire(office, home, serial, reason),
         AdminCommand::ProviderRegister { nodes, accounts, affiliated } => {
             register(office, nodes, accounts, affiliated)
         }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::dealer::Visit;
 use crate::desk::Desk;
-use crate::roster::Denied;
+use crate::roster::{Denied, names_peer};
 
 /// How often the list is signed anew.
 const SIGN_EVERY: Duration = Duration::from_secs(MAX_DENY_LIFE_S / 3);
@@ -142,7 +142,7 @@ impl Guard {
     /// Closes the lane where its node, or the certificate that it showed, is denied.
     fn close(&mut self) -> bool {
         let peer = self.lane.peer();
-        let denied = self.denied.borrow_and_update().names.denies(&peer.id(), peer.cert_serial());
+        let denied = names_peer(&self.denied.borrow_and_update().names, peer);
         if denied {
             self.lane.shut(Refusal::CertDenied, DENIED);
             tracing::info!(node = %peer.id(), "a denied node's lane is closed");

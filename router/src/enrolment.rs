@@ -159,13 +159,13 @@ fn admit(desk: &Desk, memory: &MemoryTokens, proved: Proved) -> Result<Enrolled,
         })
     };
     let (ca, collides, record) = (desk.home.ca(), &collides, &record);
-    proved.enrol(&Finish { ca, tokens: &tokens, collides, record, min_epoch: 1, now })
+    proved.enrol(&Finish { ca: &ca, tokens: &tokens, collides, record, min_epoch: 1, now })
 }
 
 /// Whether the key's id stands in the log for another key, or the node has a certificate of this generation already.
 fn collides(desk: &Desk, facts: &NodeFacts) -> bool {
     let (books, kid) = (desk.office.books(), facts.key.kid());
-    let own = [desk.office.identity().public().kid(), desk.home.root_key().public().kid()];
+    let own = [desk.office.identity().public().kid(), desk.home.domain().root_key().kid()];
     own.contains(&kid)
         || books.roster.members().any(|(id, member)| {
             if *id == facts.node { member.generation >= facts.generation } else { member.key.kid() == kid }

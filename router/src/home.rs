@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! home.json                 { "format": 1 }
-//! identity/root.key .der    the network root; keep a copy offline
-//! identity/next-root.key    the root after this one, committed to by the log's first entry
-//! identity/ca.key .der      the issuing CA
+//! identity/root.key .der    the network root; the key may be kept elsewhere
+//! identity/next-root.key    the root after this one, committed to by the log's first entry; likewise
+//! identity/ca.key .der      the issuing CA; next-ca.key .der the one that is to take its place
 //! identity/router.key       the router identity key: signs entries, orders and receipts
 //! identity/log.key          signs the log's checkpoints
 //! identity/admin.key        the bearer key of the admin calls, on loopback only
@@ -12,6 +12,8 @@
 //! manifests/                manifests of checkpoints that were opened here
 //! log/  projections/  vault/
 //! ```
+
+mod authority;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,20 +25,21 @@ use counterfoil_model::Manifest;
 use counterfoil_spec::ids::{Hash, ManifestId, NetId, RouterId};
 use counterfoil_spec::time::Seconds;
 use data_encoding::HEXLOWER;
+use tokio::sync::watch;
+
+pub use authority::NextCa;
+use authority::{Authority, ROOT_DER, ROOT_KEY, root_here};
 
 /// The home format that this program reads and writes.
 pub const HOME_FORMAT: u64 = 1;
-/// What a router's home holds under `identity`.
-const FILES: [&str; 8] =
-    ["root.key", "root.der", "next-root.key", "ca.key", "ca.der", "router.key", "log.key", "admin.key"];
+/// What a router's home holds under `identity` at least.
+const FILES: [&str; 6] = ["root.der", "ca.key", "ca.der", "router.key", "log.key", "admin.key"];
 /// How every API key of a router begins.
 pub(crate) const API_KEY_PREFIX: &str = "cf-";
 /// Under which the admin call's bearer key is derived from its key file.
 const ADMIN_KEY: &str = "counterfoil v1 admin-key";
 /// The life of a network root: ten years.
 const ROOT_LIFE_S: u64 = 3653 * 86_400;
-/// A CA with less life left than this is replaced when the router starts.
-const CA_RENEW_BEFORE_S: u64 = 30 * 86_400;
 
 /// Why a home cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,10 +91,10 @@ pub enum HomeError {
 #[derive(Debug)]
 pub struct RouterHome {
     path: PathBuf,
-    ca: IssuingCa,
-    root_der: Vec<u8>,
-    root_key: Arc<dyn Signer>,
-    next_root_hash: Hash,
+    domain: TrustDomain,
+    root: Option<Root>,
+    next_root_hash: Option<Hash>,
+    ca: watch::Sender<Arc<IssuingCa>>,
     identity: Arc<dyn Signer>,
     log_key: Arc<dyn Signer>,
     keys: Keyring,
@@ -108,15 +111,19 @@ impl RouterHome {
         let identity_folder = path.join("identity");
         make_folder(&identity_folder)?;
         let at = |name: &str| identity_folder.join(name);
-        let root = open_root(keys, &at("root.key"), &at("root.der"), now)?;
-        let next_root = keys.signer_or_create(&at("next-root.key"))?;
-        let ca = open_ca(keys, &root, &at("ca.key"), &at("ca.der"), now)?;
+        if !at(ROOT_DER).exists() {
+            found_network(keys, &identity_folder, now)?;
+        }
+        let domain = read_domain(&at(ROOT_DER))?;
+        let root = root_here(keys, &identity_folder, domain.root_der())?;
+        let authority = Authority { folder: identity_folder.clone(), keys, domain: &domain };
+        let ca = authority.read_or_create(root.as_ref(), now)?;
         let identity = keys.signer_or_create(&at("router.key"))?;
         let log_key = keys.signer_or_create(&at("log.key"))?;
         if !at("admin.key").exists() {
             keys.store(&at("admin.key"), &SecretKey::generate())?;
         }
-        Ok(Self::of((path, keys), &root, &*next_root, ca, (identity, log_key)))
+        Self::of((path, keys), (domain, root), ca, (identity, log_key))
     }
 
     /// Opens a home that exists, its keys with this keyring.
@@ -130,33 +137,25 @@ impl RouterHome {
         }
         check_format(path)?;
         let at = |name: &str| path.join("identity").join(name);
-        let root_der = std::fs::read(at("root.der")).map_err(io_error(&at("root.der")))?;
-        let root = Root::from_parts(keys.signer(&at("root.key"))?, root_der).map_err(|source| {
-            HomeError::Certificate { path: at("root.der").display().to_string(), source }
-        })?;
-        let ca = read_ca(keys, &root, &at("ca.key"), &at("ca.der"))?;
-        let next_root = keys.signer(&at("next-root.key"))?;
+        let domain = read_domain(&at(ROOT_DER))?;
+        let root = root_here(keys, &path.join("identity"), domain.root_der())?;
+        let ca = Authority { folder: path.join("identity"), keys, domain: &domain }.read()?;
         let own = (keys.signer(&at("router.key"))?, keys.signer(&at("log.key"))?);
-        Ok(Self::of((path, keys), &root, &*next_root, ca, own))
+        Self::of((path, keys), (domain, root), ca, own)
     }
 
     fn of(
         (path, keys): (&Path, &Keyring),
-        root: &Root,
-        next_root: &dyn Signer,
+        (domain, root): (TrustDomain, Option<Root>),
         ca: IssuingCa,
         (identity, log_key): (Arc<dyn Signer>, Arc<dyn Signer>),
-    ) -> Self {
-        Self {
-            path: path.to_owned(),
-            ca,
-            root_der: root.der().to_vec(),
-            root_key: Arc::clone(root.key()),
-            next_root_hash: digest::derive(context::NEXT_ROOT, &[&next_root.public().spki_der()]),
-            identity,
-            log_key,
-            keys: keys.clone(),
-        }
+    ) -> Result<Self, HomeError> {
+        let next_root = path.join("identity/next-root.key");
+        let next_root = key_file::is_there(&next_root).then(|| keys.signer(&next_root)).transpose()?;
+        let next_root_hash =
+            next_root.map(|key| digest::derive(context::NEXT_ROOT, &[&key.public().spki_der()]));
+        let (ca, keys) = (watch::Sender::new(Arc::new(ca)), keys.clone());
+        Ok(Self { path: path.to_owned(), domain, root, next_root_hash, ca, identity, log_key, keys })
     }
 
     /// The folder.
@@ -165,28 +164,78 @@ impl RouterHome {
         &self.path
     }
 
-    /// The issuing CA.
+    /// The issuing CA in use.
     #[must_use]
-    pub const fn ca(&self) -> &IssuingCa {
-        &self.ca
+    pub fn ca(&self) -> Arc<IssuingCa> {
+        Arc::clone(&self.ca.borrow())
+    }
+
+    /// The same, now and from now on.
+    #[must_use]
+    pub fn ca_in_use(&self) -> watch::Receiver<Arc<IssuingCa>> {
+        self.ca.subscribe()
+    }
+
+    /// The CA that is to take its place, where there is one.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the file.
+    pub fn next_ca(&self) -> Result<Option<NextCa>, HomeError> {
+        self.authority().next()
+    }
+
+    /// Makes the CA that is to take its place, or, where the root's key is not here, what the root is to be asked.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the file.
+    pub fn make_next_ca(&self, now: Seconds) -> Result<NextCa, HomeError> {
+        self.authority().make_next(self.root.as_ref(), now)
+    }
+
+    /// Takes the certificate with which a root elsewhere answered.
+    ///
+    /// # Errors
+    /// [`HomeError::Certificate`] where it is none for the key that asked.
+    pub fn take_next_ca(&self, certificate: Vec<u8>) -> Result<IssuingCa, HomeError> {
+        self.authority().take_next(certificate)
+    }
+
+    /// Forgets the CA that was to take its place.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the file.
+    pub fn drop_next_ca(&self) -> Result<(), HomeError> {
+        self.authority().drop_next()
+    }
+
+    /// Puts the next CA in the place of the one in use, on the disk; [`RouterHome::use_ca`] follows once the log says so.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the file.
+    pub fn switch_ca(&self) -> Result<IssuingCa, HomeError> {
+        self.authority().switch()?;
+        self.authority().read()
+    }
+
+    /// New certificates come from this CA from here on.
+    pub fn use_ca(&self, ca: IssuingCa) {
+        self.ca.send_replace(Arc::new(ca));
+    }
+
+    fn authority(&self) -> Authority<'_> {
+        Authority { folder: self.path.join("identity"), keys: &self.keys, domain: &self.domain }
     }
 
     /// What this network's certificates lead to.
     #[must_use]
-    pub fn domain(&self) -> &TrustDomain {
-        self.ca.domain()
+    pub const fn domain(&self) -> &TrustDomain {
+        &self.domain
     }
 
-    /// The network root's certificate, DER.
+    /// The network root, where its key is here.
     #[must_use]
-    pub fn root_der(&self) -> &[u8] {
-        &self.root_der
-    }
-
-    /// The network root's key.
-    #[must_use]
-    pub const fn root_key(&self) -> &Arc<dyn Signer> {
-        &self.root_key
+    pub const fn root(&self) -> Option<&Root> {
+        self.root.as_ref()
     }
 
     /// Keeps a manifest, so that it can be published.
@@ -214,9 +263,9 @@ impl RouterHome {
         self.path.join("models").join(id.to_string()).join("manifest.cbor")
     }
 
-    /// What the first entry commits to.
+    /// What the first entry commits to, where the next root's key is here.
     #[must_use]
-    pub const fn next_root_hash(&self) -> Hash {
+    pub const fn next_root_hash(&self) -> Option<Hash> {
         self.next_root_hash
     }
 
@@ -235,7 +284,7 @@ impl RouterHome {
     /// The network.
     #[must_use]
     pub fn net_id(&self) -> NetId {
-        self.root_key.public().net_id()
+        self.domain.net_id()
     }
 
     /// The router.
@@ -309,51 +358,19 @@ fn write_format(home: &Path) -> Result<(), HomeError> {
     replace(&path, format!("{{ \"format\": {HOME_FORMAT} }}\n").as_bytes())
 }
 
-fn open_root(keys: &Keyring, key: &Path, der: &Path, now: Seconds) -> Result<Root, HomeError> {
-    let fail = |source| HomeError::Certificate { path: der.display().to_string(), source };
-    let secret = keys.signer_or_create(key)?;
-    if der.exists() {
-        let bytes = std::fs::read(der).map_err(io_error(der))?;
-        return Root::from_parts(secret, bytes).map_err(fail);
-    }
-    let root = Root::create(secret, now, ROOT_LIFE_S).map_err(fail)?;
-    replace(der, root.der())?;
-    Ok(root)
-}
-
-fn read_ca(keys: &Keyring, root: &Root, key: &Path, der: &Path) -> Result<IssuingCa, HomeError> {
-    let domain = TrustDomain::new(root.der()).map_err(|refused| HomeError::Root {
-        path: der.with_file_name("root.der").display().to_string(),
-        refused,
-    })?;
-    let bytes = std::fs::read(der).map_err(io_error(der))?;
-    IssuingCa::from_parts(keys.signer(key)?, bytes, &domain)
-        .map_err(|source| HomeError::Certificate { path: der.display().to_string(), source })
-}
-
-fn open_ca(
-    keys: &Keyring,
-    root: &Root,
-    key: &Path,
-    der: &Path,
-    now: Seconds,
-) -> Result<IssuingCa, HomeError> {
-    if key_file::is_there(key) && der.exists() {
-        let ca = read_ca(keys, root, key, der)?;
-        if ca.not_after() > now.plus(CA_RENEW_BEFORE_S) {
-            return Ok(ca);
-        }
-        // Leaves carry their CA, so those of the old one stay valid to their own end.
-        let used = if key.exists() { key.to_owned() } else { key.with_extension("agent") };
-        let aside = used.with_extension(format!("until-{}", ca.not_after().0));
-        std::fs::rename(&used, &aside).map_err(io_error(&aside))?;
-    }
-    let secret = keys.signer_or_create(key)?;
-    let ca = root
-        .issue_ca(secret, now)
+/// The keys of the root and of the one after it, and the root's certificate, which says that there is a network.
+fn found_network(keys: &Keyring, folder: &Path, now: Seconds) -> Result<(), HomeError> {
+    let der = folder.join(ROOT_DER);
+    let key = keys.signer_or_create(&folder.join(ROOT_KEY))?;
+    keys.signer_or_create(&folder.join("next-root.key"))?;
+    let root = Root::create(key, now, ROOT_LIFE_S)
         .map_err(|source| HomeError::Certificate { path: der.display().to_string(), source })?;
-    replace(der, ca.der())?;
-    Ok(ca)
+    replace(&der, root.der())
+}
+
+fn read_domain(der: &Path) -> Result<TrustDomain, HomeError> {
+    let bytes = std::fs::read(der).map_err(io_error(der))?;
+    TrustDomain::new(&bytes).map_err(|refused| HomeError::Root { path: der.display().to_string(), refused })
 }
 
 /// Writes a file whole or not at all.

@@ -7,6 +7,7 @@
 mod account;
 pub mod admin;
 mod admit;
+mod authority;
 mod batch;
 pub mod clock;
 mod dealer;

@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use counterfoil_consent::{Expectation, Permit, Refused, check_token};
-use counterfoil_identity::Directory;
+use counterfoil_identity::{Directory, VerifiedPeer};
 use counterfoil_session::{ConnectError, Incoming, RouterEndpoint, RouterLane};
 use counterfoil_spec::claims::{ALL, Range};
 use counterfoil_spec::deny::DenyNames;
-use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::{NodeId, Serial};
+use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{NodeMessage, SESSION_VERSION};
 use counterfoil_spec::payload::{ConsentGranted, ConsentRevoked, RefusalSeen};
 use counterfoil_spec::refusal::Refusal;
@@ -21,6 +20,7 @@ use crate::fetch::Entitled;
 use crate::http::refusals::{By, What};
 use crate::office::{Office, entry};
 use crate::registry::{Host, LaneState};
+use crate::roster::names_peer;
 
 /// The epoch of a node's consent tokens until its operator raises it.
 const FIRST_EPOCH: u64 = 1;
@@ -30,12 +30,8 @@ const FIRST_EPOCH: u64 = 1;
 pub(crate) struct Members(pub(crate) Arc<Office>);
 
 impl Directory for Members {
-    fn check(&self, role: Role, id: &NodeId, cert_serial: &[u8]) -> Result<(), Refusal> {
-        let books = self.0.books();
-        if role != Role::Node || books.roster.member(id).is_none() {
-            return Err(Refusal::CertUnknown);
-        }
-        if books.roster.denied().names.denies(id, cert_serial) { Err(Refusal::CertDenied) } else { Ok(()) }
+    fn check(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+        self.0.books().roster.lets_in(peer, self.0.now().seconds())
     }
 }
 
@@ -134,7 +130,7 @@ impl Member {
         }
         self.leave();
         self.desk.herald.forget(self.visit);
-        let is_denied = denied.borrow().names.denies(&node, self.lane.peer().cert_serial());
+        let is_denied = names_peer(&denied.borrow().names, self.lane.peer());
         // Whoever is denied does not come back, so its part is free at once.
         let how = if is_denied { Leave::InOrder } else { Leave::Lost };
         self.dealer.tell(Event::Left(node, self.visit, how)).await;

@@ -17,7 +17,7 @@ use counterfoil_identity::{Signer, random};
 use counterfoil_ledger::{Ledger, LedgerError};
 use counterfoil_spec::entry::{Body, Role};
 use counterfoil_spec::ids::Serial;
-use counterfoil_spec::payload::{CaIssued, Payload};
+use counterfoil_spec::payload::{CaIssued, KeyRotation, Payload, RotatedKey};
 use counterfoil_spec::receipt::Receipt;
 use counterfoil_spec::time::{Millis, Now};
 
@@ -45,6 +45,11 @@ pub enum OfficeError {
          network with another --home"
     )]
     LogGone(String),
+    /// A new log whose first entry the root cannot sign.
+    #[error(
+        "{0} lacks root.key or next-root.key, and a new log begins with what both say: put them there until the log is begun"
+    )]
+    RootAway(String),
     /// The marker of a begun log cannot be written.
     #[error("{path}: {source}")]
     Marker {
@@ -121,6 +126,9 @@ impl Office {
         if marker.exists() && !has_segments {
             return Err(OfficeError::LogGone(log_folder.join("seg").display().to_string()));
         }
+        if !has_segments && (home.root().is_none() || home.next_root_hash().is_none()) {
+            return Err(OfficeError::RootAway(home.path().join("identity").display().to_string()));
+        }
         let note = NoteSigner::new(&origin, Arc::clone(home.log_key()))
             .map_err(|e| OfficeError::LogKey(e.to_string()))?;
         let log_vkey = note.vkey();
@@ -132,10 +140,10 @@ impl Office {
                 role: Role::Router,
                 note,
                 genesis: GenesisFacts {
-                    root_spki: home.root_key().public().spki_der(),
-                    next_root_hash: Some(home.next_root_hash()),
+                    root_spki: home.domain().root_key().spki_der(),
+                    next_root_hash: home.next_root_hash(),
                     currency: currency.to_owned(),
-                    root: Some(Arc::clone(home.root_key())),
+                    root: home.root().map(|root| Arc::clone(root.key())),
                 },
                 options: LogOptions::default(),
             },
@@ -178,10 +186,17 @@ impl Office {
         if self.opened.fresh {
             entries.push(entry(counterfoil_ledger::founding_rules(1)));
         }
-        let certificate = home.ca().der().to_vec();
-        if self.books().roster.ca() != Some(certificate.as_slice()) {
-            entries.push(entry(CaIssued { certificate, not_after: home.ca().not_after() }));
+        let (ca, books) = (home.ca(), self.books());
+        let cas = books.roster.cas();
+        if cas.find(&ca.serial()).is_none() {
+            entries.push(entry(CaIssued { certificate: ca.der().to_vec(), not_after: ca.not_after() }));
         }
+        // Another is in use there: this one took its place here, and the log did not come to say so.
+        if cas.in_use().is_some_and(|known| known.ca.serial != ca.serial()) {
+            let rotation = KeyRotation { of: RotatedKey::IssuingCa, certificate: ca.der().to_vec() };
+            entries.push(entry(rotation));
+        }
+        drop(books);
         if !entries.is_empty() {
             self.append_blocking(entries)?;
         }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use counterfoil_consent::claimed;
-use counterfoil_identity::VerifyKey;
+use counterfoil_identity::{IssuedCa, IssuingCas, VerifiedPeer, VerifyKey};
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::deny::DenyNames;
-use counterfoil_spec::entry::Body;
+use counterfoil_spec::entry::{Body, Role};
 use counterfoil_spec::ids::{Hash, ManifestId, NodeId, PublicKey, Serial};
-use counterfoil_spec::payload::{CapacityAttested, ConsentGranted, ModelPublished, Payload};
+use counterfoil_spec::payload::{CapacityAttested, ConsentGranted, ModelPublished, Payload, RotatedKey};
+use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 
 /// A node that some entry enrolled.
@@ -68,7 +69,9 @@ pub(crate) struct Roster {
     /// What each node's last consent token of each model allows.
     hosted: BTreeMap<NodeId, BTreeMap<ManifestId, Hosted>>,
     attested: BTreeMap<NodeId, CapacityAttested>,
-    ca: Option<Vec<u8>>,
+    /// The network root's key, by which certificates of CAs are read.
+    root: Option<VerifyKey>,
+    cas: IssuingCas,
     denied: Arc<Denied>,
 }
 
@@ -111,12 +114,40 @@ impl Roster {
                 let (names, reason) = (d.names.clone(), d.reason.clone());
                 self.denied = Arc::new(Denied { epoch: d.epoch, names, reason });
             }
-            Payload::CaIssued(c) => self.ca = Some(c.certificate.clone()),
+            Payload::Genesis(g) => self.root = VerifyKey::from_spki_der(&g.root_spki).ok(),
+            Payload::CaIssued(c) => {
+                // One that does not follow counts for nothing, and the verifier names it.
+                let _ = self.read_ca(&c.certificate).map(|ca| self.cas.announce(ca, body.time.seconds()));
+            }
+            Payload::KeyRotation(r) => match r.of {
+                RotatedKey::IssuingCa => {
+                    let ca = self.read_ca(&r.certificate);
+                    let _ = ca.map(|ca| self.cas.rotate(&ca.serial, body.time.seconds()));
+                }
+            },
             Payload::ModelPublished(m) => {
                 self.models.insert(m.manifest, m.clone());
             }
             _ => {}
         }
+    }
+
+    fn read_ca(&self, der: &[u8]) -> Option<IssuedCa> {
+        IssuedCa::read(der, self.root.as_ref()?).ok()
+    }
+
+    /// Whether a peer whose certificates are in order may come in.
+    ///
+    /// # Errors
+    /// The first that speaks against it: nobody enrolled it, its CA is not in use, something of it is denied.
+    pub(crate) fn lets_in(&self, peer: &VerifiedPeer, now: Seconds) -> Result<(), Refusal> {
+        if peer.role() != Role::Node || self.member(&peer.id()).is_none() {
+            return Err(Refusal::CertUnknown);
+        }
+        //= spec/identity.md#rolling-over-an-issuing-ca
+        //# A router MUST refuse the leaf of an issuing CA that is not in use and never was (`C_CA_UNKNOWN`), or that is retired
+        self.cas.check(peer.ca_serial(), now)?;
+        if names_peer(&self.denied.names, peer) { Err(Refusal::CertDenied) } else { Ok(()) }
     }
 
     /// Reads a token that stands in this network's own log, where its check preceded it.
@@ -193,10 +224,9 @@ impl Roster {
         self.consents.get(cti) == Some(node) && !self.is_withdrawn(cti)
     }
 
-    /// The certificate of the issuing CA that was logged last.
-    #[must_use]
-    pub(crate) fn ca(&self) -> Option<&[u8]> {
-        self.ca.as_deref()
+    /// The issuing CAs.
+    pub(crate) const fn cas(&self) -> &IssuingCas {
+        &self.cas
     }
 
     /// A published model.
@@ -209,4 +239,9 @@ impl Roster {
     pub(crate) fn model_named(&self, name: &str) -> Option<&ModelPublished> {
         self.models.values().find(|model| model.name == name)
     }
+}
+
+/// Whether a deny list names a node, the certificate that it shows, or the CA of that.
+pub(crate) fn names_peer(names: &DenyNames, peer: &VerifiedPeer) -> bool {
+    names.denies(&peer.id(), peer.cert_serial()) || names.denies_serial(peer.ca_serial())
 }

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use crate::admin::{key_hash, local_account};
+use crate::admin::{AdminCommand, AdminError, execute, key_hash, local_account};
 use crate::batch::{Batch, Hedging};
 use crate::dealer::Dealing;
 use crate::deny::Herald;
@@ -155,6 +155,7 @@ impl RunningRouter {
         tokio::spawn(crate::enrolment::serve(Arc::clone(&desk), enrol.clone()));
         tokio::spawn(crate::deny::herald(Arc::clone(&desk)));
         tokio::spawn(crate::keep::uptime(Arc::clone(&desk)));
+        tokio::spawn(crate::authority::keep(Arc::clone(&desk)));
         tokio::spawn(keep_certificate(Arc::clone(&desk), nodes.clone(), enrol.clone()));
         let (stop, stopped) = watch::channel(false);
         let http = tokio::spawn(serve_http(listener, Arc::clone(&desk), stopped));
@@ -240,6 +241,14 @@ impl RunningRouter {
         self.desk.registry.all().len()
     }
 
+    /// Carries out what the router's operator commands, on a thread that may wait for the log.
+    ///
+    /// # Errors
+    /// [`AdminError`]; then nothing was logged.
+    pub fn operate(&self, command: AdminCommand) -> Result<serde_json::Value, AdminError> {
+        execute(&self.desk.office, &self.desk.home, command)
+    }
+
     /// The epochs of the deny list that nodes have taken, one for each lane, now and from now on.
     #[must_use]
     pub fn denials_taken(&self) -> watch::Receiver<BTreeMap<u64, u64>> {
@@ -281,6 +290,7 @@ pub(crate) fn open(
             "TornTail: the end of the log was not committed and is cut off"
         );
     }
+    crate::authority::begin(&office, &home).map_err(StartError::Certificate)?;
     let (engines, fresh) = load_all(&office, checkpoints, config.rows_as)?;
     let library = {
         let roster = &office.books().roster;
@@ -355,17 +365,17 @@ fn bind(desk: &Desk, config: &RouterConfig) -> Result<(RouterEndpoint, EnrolEndp
     Ok((nodes, enrol))
 }
 
-/// Shows a new certificate well before the old one ends.
+/// Shows a new certificate well before the old one ends, and as soon as another CA issues them.
 async fn keep_certificate(desk: Arc<Desk>, nodes: RouterEndpoint, enrol: EnrolEndpoint) {
+    let mut ca = desk.home.ca_in_use();
     loop {
-        tokio::time::sleep(CERTIFICATE_EVERY).await;
-        let renewed = tls(&desk).map(|(n, e)| (nodes.renew(n), enrol.renew(e)));
-        match renewed {
-            Ok((Ok(()), Ok(()))) => {}
-            Ok((Err(e), _) | (_, Err(e))) => {
-                tracing::error!(error = %e, "the router's certificate was not renewed")
-            }
-            Err(e) => tracing::error!(error = %e, "the router's certificate was not renewed"),
+        tokio::select! {
+            () = tokio::time::sleep(CERTIFICATE_EVERY) => {}
+            Ok(()) = ca.changed() => {}
+        }
+        let shown = |(n, e)| nodes.renew(n).and_then(|()| enrol.renew(e)).map_err(|e| e.to_string());
+        if let Err(error) = tls(&desk).map_err(|e| e.to_string()).and_then(shown) {
+            tracing::error!(error, "the router's certificate was not renewed");
         }
     }
 }

@@ -35,6 +35,7 @@ fn act(path: &Path, at: u64, command: AdminCommand) -> Result<Value, String> {
     let done = execute(&office, &home, command).map_err(|e| match e {
         AdminError::Caller(words) => words,
         AdminError::Office(e) => panic!("the record failed: {e}"),
+        AdminError::Home(e) => panic!("the home failed: {e}"),
     });
     office.close().unwrap();
     done

@@ -22,10 +22,9 @@ mod turns;
 use std::hint::black_box;
 
 use counterfoil_consent::{Expectation, FrameMac, ReplayWindow, Usage, check_token};
-use counterfoil_identity::{Directory, SecretKey, VerifyKey};
+use counterfoil_identity::{Directory, SecretKey, VerifiedPeer, VerifyKey};
 use counterfoil_session::sandbox::{Member, Sandbox, machine_clock};
-use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::{ManifestId, NodeId};
+use counterfoil_spec::ids::ManifestId;
 use counterfoil_spec::refusal::Refusal;
 use turns::{Measured, measure};
 
@@ -137,7 +136,7 @@ fn repeated(times: usize, mut act: impl FnMut()) -> impl FnMut() {
 struct Anybody;
 
 impl Directory for Anybody {
-    fn check(&self, _: Role, _: &NodeId, _: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, _: &VerifiedPeer) -> Result<(), Refusal> {
         Ok(())
     }
 }

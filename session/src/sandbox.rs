@@ -10,7 +10,7 @@ use counterfoil_consent::{Expectation, Issuance, Permit, Policy, Refused, check_
 use counterfoil_identity::enrol::{EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, NodeFacts};
 use counterfoil_identity::{
     ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, Root, SecretKey, Signer, TlsFault, TlsKey,
-    TrustDomain, client_config, enrol_server_config, random, server_config, sign_deny_list,
+    TrustDomain, VerifiedPeer, client_config, enrol_server_config, random, server_config, sign_deny_list,
 };
 use counterfoil_spec::claims::{Purposes, Range};
 use counterfoil_spec::deny::{DenyNames, SignedDenyList};
@@ -320,8 +320,8 @@ fn credentials(
 struct Known(HashSet<NodeId>);
 
 impl Directory for Known {
-    fn check(&self, _: Role, id: &NodeId, _: &[u8]) -> Result<(), Refusal> {
-        if self.0.contains(id) { Ok(()) } else { Err(Refusal::CertUnknown) }
+    fn check(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+        if self.0.contains(&peer.id()) { Ok(()) } else { Err(Refusal::CertUnknown) }
     }
 }
 

@@ -98,8 +98,14 @@ impl DenyNames {
     /// Whether a node, or the certificate that it shows, is refused.
     #[must_use]
     pub fn denies(&self, node: &NodeId, cert_serial: &[u8]) -> bool {
+        self.denies_node(node) || self.denies_serial(cert_serial)
+    }
+
+    /// Whether a certificate is refused, be it a node's or an issuing CA's.
+    #[must_use]
+    pub fn denies_serial(&self, cert_serial: &[u8]) -> bool {
         let by_serial = |own: &Serial| own.as_bytes().as_slice().cmp(cert_serial);
-        self.denies_node(node) || self.serials.binary_search_by(by_serial).is_ok()
+        self.serials.binary_search_by(by_serial).is_ok()
     }
 
     /// Whether a node is refused, whatever certificate it shows.

@@ -16,7 +16,7 @@ pub use money::{
 };
 pub use network::{
     CaIssued, CapacityAttested, ConsentGranted, ConsentRevoked, DenyListIssued, Genesis, JoinToken,
-    ModelPublished, ModelSize, ModelSource, NodeEnrolled, PeerAnchor, RefusalSeen,
+    KeyRotation, ModelPublished, ModelSize, ModelSource, NodeEnrolled, PeerAnchor, RefusalSeen, RotatedKey,
 };
 pub use work::{Credit, Debit, FinishReason, Inference, NodeUptime, QuotaLease, Uptime, Work};
 
@@ -79,6 +79,8 @@ payloads! {
     Genesis = 1, "genesis";
     /// The rules of money from here on.
     Rules = 2, "rules";
+    /// A key took the place of another.
+    KeyRotation = 3, "key-rotation";
     /// A certificate of an issuing CA.
     CaIssued = 4, "ca-issued";
     /// A node joined.

@@ -9,6 +9,7 @@ use counterfoil_spec::payload::{Genesis, NodeEnrolled, Payload};
 use counterfoil_spec::rule::FaultKind;
 use counterfoil_spec::time::Millis;
 
+use super::authorities::Authorities;
 use super::decode::{Check, Parsed};
 use super::findings::Findings;
 use super::heads::note_fault;
@@ -36,6 +37,7 @@ pub(super) struct EntryCheck {
     time: Millis,
     peers: Peers,
     tokens: Tokens,
+    authorities: Authorities,
     /// Some entry could not be read: what it introduced and which chains it continued is unknown.
     pub(super) lost: bool,
 }
@@ -54,6 +56,7 @@ impl EntryCheck {
             time: Millis(0),
             peers: Peers::default(),
             tokens: Tokens::default(),
+            authorities: Authorities::default(),
             lost: false,
         }
     }
@@ -95,6 +98,10 @@ impl EntryCheck {
                 Ok(())
             }
             Payload::NodeEnrolled(enrolled) => self.enrol(enrolled),
+            Payload::CaIssued(issued) => self.authorities.issue(issued, body.time.seconds()),
+            Payload::KeyRotation(rotation) => {
+                self.authorities.rotate(rotation, body.time.seconds(), self.lost)
+            }
             Payload::PeerAnchor(anchor) => self.peers.anchor(&anchor.note),
             _ => Ok(()),
         };
@@ -178,6 +185,7 @@ impl EntryCheck {
         match VerifyKey::from_spki_der(&genesis.root_spki) {
             Ok(root) => {
                 self.genesis_net = Some(root.net_id());
+                self.authorities.found(root);
                 if let Err((kind, detail)) = self.introduce(root.wire(), Role::Root) {
                     findings.entry(kind, 0, detail);
                 }

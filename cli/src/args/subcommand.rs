@@ -53,6 +53,12 @@ pub(crate) enum IdentityCommand {
         #[arg(long, env = "COUNTERFOIL_JOIN_TOKEN", hide_env_values = true)]
         join_token: String,
     },
+    /// The router's issuing CA: what follows it, and when
+    #[command(
+        subcommand,
+        after_help = "Where the root's key lies in the home, a running router does all this by itself at two thirds of a CA's life. Where it lies elsewhere:\n\n  counterfoil identity ca next --request ca.csr                     at the router\n  counterfoil --home ROOT identity ca sign --request ca.csr --certificate ca.pem    where the root's key is\n  counterfoil identity ca announce --certificate ca.pem             at the router\n  counterfoil identity ca activate                                  at the router, a day later"
+    )]
+    Ca(CaCommand),
     /// Have this node denied by its recovery key, for when its other keys were stolen
     Revoke {
         /// The router's address for enrolment
@@ -67,6 +73,43 @@ pub(crate) enum IdentityCommand {
         /// The network's id [default: that of the home]
         #[arg(long, value_name = "ID")]
         net_id: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// List the issuing CAs with their phases
+    List,
+    /// Make the next issuing CA and announce it in the log; where the root's key is elsewhere, make a request for it
+    Next {
+        /// Where the request is written [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        request: Option<PathBuf>,
+    },
+    /// Certify an issuing CA, in a home with identity/root.key and root.der
+    Sign {
+        /// What `next` wrote
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// Where the certificate is written [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<PathBuf>,
+    },
+    /// Announce the next issuing CA with the certificate that the root gave it
+    Announce {
+        /// What `sign` wrote
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+    },
+    /// Let the next issuing CA take the place of the one in use: new certificates come from it at once
+    Activate,
+    /// Refuse the certificates of an issuing CA that is not in use any more at once, instead of when the last has ended
+    Retire {
+        /// Its serial number, as `list` prints it
+        serial: String,
+        /// Why; it stands in the log
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
     },
 }
 

@@ -8,7 +8,7 @@ use counterfoil_audit::LogReader;
 use counterfoil_identity::certificate_end;
 use counterfoil_node::NodeIdentity;
 use counterfoil_router::clock;
-use counterfoil_router::home::RouterHome;
+use counterfoil_router::home::{NextCa, RouterHome};
 use counterfoil_spec::time::Seconds;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ const SLOW_FLUSH: Duration = Duration::from_millis(50);
 /// Before this instant the clock cannot be right: 2026-01-01.
 const EARLIEST: Seconds = Seconds(1_767_225_600);
 
+/// An issuing CA with fewer days left is a finding.
+const CA_SOON_DAYS: u64 = 30;
 /// Where `run` listens when nothing else is said.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8000";
 
@@ -121,7 +123,17 @@ fn router_identity(home: &Path) -> Finding {
     match opened.and_then(|keys| RouterHome::open(home, &keys).map_err(|e| e.to_string())) {
         Ok(router) => {
             let days = router.ca().not_after().0.saturating_sub(clock::now().seconds().0) / 86_400;
-            Finding { what, ok: true, said: format!("{}; its CA ends in {days} days", router.router_id()) }
+            let said = format!("{}; its CA ends in {days} days", router.router_id());
+            let hint = match router.next_ca() {
+                _ if days > CA_SOON_DAYS => return Finding { what, ok: true, said },
+                Ok(Some(NextCa::Certified(_))) => {
+                    "`counterfoil identity ca activate` lets the next one take its place"
+                }
+                Ok(_) if router.root().is_some() => "start the router, which makes the next one by itself",
+                Ok(_) => "`counterfoil identity ca next` asks the root for the next one",
+                Err(e) => return Finding { what, ok: false, said: e.to_string() },
+            };
+            Finding { what, ok: false, said: format!("{said}; {hint}") }
         }
         Err(said) => Finding { what, ok: false, said },
     }

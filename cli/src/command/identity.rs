@@ -1,5 +1,6 @@
 //! `counterfoil identity …`: keys, certificates and join tokens.
 
+mod ca;
 mod keys;
 mod revoke;
 
@@ -30,7 +31,7 @@ pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Ou
             show(home, json)?;
             if !json {
                 output::line(
-                    "Keep identity/root.key and identity/next-root.key offline as well; whoever has them is this network.",
+                    "Keep identity/root.key and identity/next-root.key offline; whoever has them is this network. Once the log is begun, the router runs without them.",
                 );
             }
             Ok(())
@@ -63,6 +64,7 @@ pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Ou
             print(&value, json);
             Ok(())
         }
+        IdentityCommand::Ca(command) => ca::run(home, command, json).await,
         IdentityCommand::Revoke { enrol, recovery_key, node, net_id } => {
             Box::pin(revoke::run(home, enrol, revoke::Which { recovery_key, node, net_id }, json)).await
         }
@@ -90,7 +92,8 @@ fn describe(home: &RouterHome) -> Result<Value, Failure> {
         NoteSigner::new(&home.origin(), std::sync::Arc::clone(home.log_key())).map_err(Failure::store)?;
     Ok(json!({
         "role": "router", "net_id": home.net_id(), "router_id": home.router_id(), "log_vkey": note.vkey(),
-        "origin": home.origin(), "ca_expires": home.ca().not_after(), "root_key_id": home.root_key().public().kid(),
+        "origin": home.origin(), "ca_expires": home.ca().not_after(), "root_key_id": home.domain().root_key().kid(),
+        "root_key_here": home.root().is_some(),
         "router_key_id": home.identity().public().kid(), "router_key": home.identity().public().wire(), "home": home.path(),
     }))
 }

@@ -30,6 +30,9 @@ pub(crate) async fn run(home: &Path, args: &UrlArgs, json: bool) -> Outcome {
         text(&health, "/log_size"),
         text(&health, "/log_vkey")
     ));
+    if let Some(warning) = health.pointer("/issuing_ca/warning").and_then(Value::as_str) {
+        output::line(&format!("CA        {warning}"));
+    }
     output::line(&format!("running   {} requests", text(&health, "/running")));
     for model in health.get("models").and_then(Value::as_array).into_iter().flatten() {
         let state = match model.get("available") {

@@ -10,11 +10,11 @@ use crate::http::{ask, fetch, question};
 /// How often to look before giving up; each look is a round trip.
 const MAX_LOOKS: u32 = 1_000_000;
 /// The exit code of who was refused by a peer.
-const REFUSED: i32 = 3;
+pub(crate) const REFUSED: i32 = 3;
 const NOBODY: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// A router that has every expert hosted by two nodes.
-fn router(home: &Home) -> Program {
+pub(crate) fn router(home: &Home) -> Program {
     let flags = ["router", "--json", "--listen", "127.0.0.1:0", "--keyless", "--replicas", "2"];
     Program::start(&home.path(), &flags)
 }
@@ -27,7 +27,7 @@ fn serve(home: &Home, at: &Program) -> Vec<String> {
     words.iter().chain(&["--join-token", &token]).map(|word| (*word).to_owned()).collect()
 }
 
-fn node(home: &Home, name: &str, at: &Program) -> Program {
+pub(crate) fn node(home: &Home, name: &str, at: &Program) -> Program {
     let flags = serve(home, at);
     Program::start(&home.beside(name), &flags.iter().map(String::as_str).collect::<Vec<_>>())
 }
@@ -40,13 +40,16 @@ fn sent_away(home: &Home, name: &str, at: &Program) -> Ended {
 }
 
 /// The ids of the consent tokens in use, by node.
-fn consents(at: &Program) -> Vec<(String, String)> {
+pub(crate) fn consents(at: &Program) -> Vec<(String, String)> {
     let health = fetch(at.address(), "/health").json();
     let nodes = health["nodes"].as_array().unwrap();
     nodes.iter().map(|n| (text(&n["id"]), text(&n["cti"]))).collect()
 }
 
-fn wait_until(at: &Program, wanted: impl Fn(&[(String, String)]) -> bool) -> Vec<(String, String)> {
+pub(crate) fn wait_until(
+    at: &Program,
+    wanted: impl Fn(&[(String, String)]) -> bool,
+) -> Vec<(String, String)> {
     for _ in 0..MAX_LOOKS {
         let seen = consents(at);
         if wanted(&seen) {
@@ -56,13 +59,13 @@ fn wait_until(at: &Program, wanted: impl Fn(&[(String, String)]) -> bool) -> Vec
     panic!("{:?}", consents(at));
 }
 
-fn answer(at: &Program) -> String {
+pub(crate) fn answer(at: &Program) -> String {
     let reply = ask(at.address(), None, &question(&json!({ "model": "guide", "max_tokens": 24 })));
     assert_eq!(reply.status, 200, "{reply:?}");
     text(&reply.json()["choices"][0]["message"]["content"])
 }
 
-fn assert_verifies(home: &Home, name: &str) {
+pub(crate) fn assert_verifies(home: &Home, name: &str) {
     let log = home.beside(name).join("log").display().to_string();
     let report = home.json(&["audit", "verify", "--log-dir", &log]);
     assert_eq!(report["ok"], true, "{report}");

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod answers;
+mod authorities;
 mod bad_requests;
 mod batching;
 mod benches;

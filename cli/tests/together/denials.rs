@@ -15,7 +15,7 @@ fn prompts() -> Vec<Prompt> {
     (0..REQUESTS).map(|n| Prompt { ids: (100 + n..110 + n).collect(), more: 60 }).collect()
 }
 
-async fn until(mut seen: impl FnMut() -> bool) {
+pub(crate) async fn until(mut seen: impl FnMut() -> bool) {
     for _ in 0..MAX_LOOKS {
         if seen() {
             return;

@@ -7,6 +7,7 @@
 )]
 
 mod activations;
+mod authorities;
 mod batching;
 mod denials;
 mod hedging;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use counterfoil_audit::LogReader;
@@ -9,7 +10,7 @@ use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_model::Checkpoint;
 use counterfoil_node::{Node, NodeConfig, NodeError, NodeIdentity, enrol, fdatasync};
-use counterfoil_router::admin::{AdminCommand, execute};
+use counterfoil_router::admin::AdminCommand;
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{
     CURRENCY, Continued, Dealing, Hedging, Prompt, RouterConfig, RowsAs, RunningRouter, Trial, clock,
@@ -32,7 +33,7 @@ pub(crate) struct Network {
     pub(crate) router: RunningRouter,
     pub(crate) model: Arc<Checkpoint>,
     folder: TempDir,
-    nodes: u32,
+    nodes: AtomicU32,
     stops: Vec<oneshot::Sender<()>>,
 }
 
@@ -81,7 +82,7 @@ impl Network {
         let model = Arc::new(model);
         let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(&model), config));
         let router = router.await.unwrap();
-        Self { router, model, folder, nodes: 0, stops: Vec::new() }
+        Self { router, model, folder, nodes: AtomicU32::new(0), stops: Vec::new() }
     }
 
     /// A node as it is.
@@ -132,10 +133,8 @@ impl Network {
     }
 
     /// What the router's operator does, on a thread that may wait for the log.
-    fn operate(&self, command: AdminCommand) -> Value {
-        let (office, home) = (self.router.office(), self.folder.path().join("router"));
-        let home = RouterHome::open(&home, &Keyring::default()).unwrap();
-        thread::scope(|scope| scope.spawn(|| execute(office, &home, command).unwrap()).join().unwrap())
+    pub(crate) fn operate(&self, command: AdminCommand) -> Value {
+        thread::scope(|scope| scope.spawn(|| self.router.operate(command).unwrap()).join().unwrap())
     }
 
     /// A node that does what a script says; gives what it sees.
@@ -171,11 +170,11 @@ impl Network {
     }
 
     /// A node that is let in, and its home.
-    pub(crate) async fn enrolled(&mut self) -> (NodeIdentity, std::path::PathBuf) {
+    pub(crate) async fn enrolled(&self) -> (NodeIdentity, std::path::PathBuf) {
         let reply = self.operate(AdminCommand::JoinToken { expires_s: 600 });
         let token: JoinToken = reply.get("join_token").and_then(Value::as_str).unwrap().parse().unwrap();
-        let own = self.folder.path().join(format!("node-{}", self.nodes));
-        self.nodes += 1;
+        let number = self.nodes.fetch_add(1, Ordering::Relaxed);
+        let own = self.folder.path().join(format!("node-{number}"));
         std::fs::create_dir_all(&own).unwrap();
         let identity =
             Box::pin(enrol(&own, &Keyring::default(), token, self.router.enrol_addr(), &clock::system()))

@@ -43,7 +43,7 @@ async fn presented(lane: &mut NodeLane, token: Vec<u8>) -> Result<Serial, Refusa
 fn every_row_that_a_node_does_not_present_is_refused_with_the_same_code() {
     on_one_thread(async {
         let dealing = Dealing::Placed { replicas: 1, expect: None };
-        let mut network = Network::new(Checkpoint::guide().unwrap(), dealing, Hedging::Off).await;
+        let network = Network::new(Checkpoint::guide().unwrap(), dealing, Hedging::Off).await;
         let (identity, _) = network.enrolled().await;
         let (_endpoint, mut lane) = Box::pin(connected(&identity, network.router.nodes_addr())).await;
         let proposal = loop {

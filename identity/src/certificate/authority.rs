@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::{NetId, NodeId, Signature};
+use counterfoil_spec::ids::{NetId, NodeId, Serial, Signature};
 use counterfoil_spec::limits::{
     MAX_CA_CERT_LIFE_S, MAX_LEAF_CERT_LIFE_S, MAX_LEAF_DNS_NAMES, NOT_BEFORE_MARGIN_S,
 };
@@ -26,6 +26,7 @@ use x509_parser::time::ASN1Time;
 
 use super::binding::{BINDING_OID, NodeBinding, binding_input, role_oid};
 use super::credentials::{Chain, TlsKey};
+use super::issued::IssuedCa;
 use super::profile::{self, CaCert};
 use super::verify::{Refused, TrustDomain};
 use crate::key::{KeyFault, VerifyKey};
@@ -39,6 +40,9 @@ pub enum CaFault {
     /// A key and a certificate that do not belong together.
     #[error("the certificate is not of this key; load the two files that were written together")]
     KeyMismatch,
+    /// A root that is asked to certify its own key as an issuing CA's.
+    #[error("the network root's own key cannot be an issuing CA's; make another key for it")]
+    OwnKey,
     /// A certificate that is not what its place in the chain asks for.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -137,16 +141,27 @@ impl Root {
     /// [`CaFault`].
     pub fn issue_ca(&self, ca_key: impl Into<Arc<dyn Signer>>, now: Seconds) -> Result<IssuingCa, CaFault> {
         let ca_key = ca_key.into();
+        let der = self.certify_ca(&ca_key.public(), now)?;
+        IssuingCa::from_parts(ca_key, der, &TrustDomain::new(&self.der)?)
+    }
+
+    /// The certificate of an issuing CA whose key is elsewhere, for 90 days.
+    ///
+    /// # Errors
+    /// [`CaFault`]; [`CaFault::OwnKey`] where the root would certify itself.
+    pub fn certify_ca(&self, ca_key: &VerifyKey, now: Seconds) -> Result<Vec<u8>, CaFault> {
+        if *ca_key == self.key.public() {
+            return Err(CaFault::OwnKey);
+        }
         let root = TrustDomain::new(&self.der)?;
         let end = Seconds(now.plus(MAX_CA_CERT_LIFE_S).0.min(root.not_after().0));
         let mut params = ca_params("issuing CA", 0, now, end)?;
         params.use_authority_key_identifier_extension = true;
-        let subject = SubjectPublicKeyInfo::from_der(&ca_key.public().spki_der())?;
-        let der = certificate(&*self.key, |signer| {
+        let subject = SubjectPublicKeyInfo::from_der(&ca_key.spki_der())?;
+        certificate(&*self.key, |signer| {
             let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(self.der.as_slice()), signer)?;
             Ok(params.signed_by(&subject, &issuer)?.der().to_vec())
-        })?;
-        IssuingCa::from_parts(ca_key, der, &root)
+        })
     }
 }
 
@@ -161,7 +176,7 @@ pub struct IssuingCa {
     key: Arc<dyn Signer>,
     der: Vec<u8>,
     domain: TrustDomain,
-    not_after: Seconds,
+    facts: CaCert,
 }
 
 impl IssuingCa {
@@ -175,11 +190,11 @@ impl IssuingCa {
         domain: &TrustDomain,
     ) -> Result<Self, CaFault> {
         let key = key.into();
-        let ca: CaCert = profile::issuing_ca(&der, domain)?;
-        if ca.key != key.public() {
+        let facts: CaCert = profile::issuing_ca(&der, domain)?;
+        if facts.key != key.public() {
             return Err(CaFault::KeyMismatch);
         }
-        Ok(Self { key, der, domain: domain.clone(), not_after: ca.validity.not_after })
+        Ok(Self { key, der, domain: domain.clone(), facts })
     }
 
     /// The certificate.
@@ -203,13 +218,25 @@ impl IssuingCa {
     /// The last second of its validity.
     #[must_use]
     pub fn not_after(&self) -> Seconds {
-        self.not_after
+        self.facts.validity.not_after
+    }
+
+    /// The serial number of its certificate.
+    #[must_use]
+    pub const fn serial(&self) -> Serial {
+        Serial::from_bytes(self.facts.serial)
+    }
+
+    /// What its certificate says.
+    #[must_use]
+    pub fn issued(&self) -> IssuedCa {
+        IssuedCa::from(&self.facts)
     }
 
     /// The latest end that a leaf issued now may have.
     #[must_use]
     pub fn latest_leaf_end(&self, now: Seconds) -> Seconds {
-        Seconds(now.plus(MAX_LEAF_CERT_LIFE_S).0.min(self.not_after.0))
+        Seconds(now.plus(MAX_LEAF_CERT_LIFE_S).0.min(self.not_after().0))
     }
 
     /// Issues a leaf.
@@ -291,7 +318,7 @@ impl LeafRequest {
 }
 
 /// Makes a certificate with a signer, and tells a signer's fault from the library's.
-fn certificate(
+pub(super) fn certificate(
     key: &dyn Signer,
     make: impl FnOnce(&CertificateSigner<'_>) -> Result<Vec<u8>, rcgen::Error>,
 ) -> Result<Vec<u8>, CaFault> {

@@ -28,6 +28,7 @@ pub(crate) struct RootCert {
 pub(crate) struct CaCert {
     pub(crate) key: VerifyKey,
     pub(crate) key_id: [u8; 20],
+    pub(crate) serial: [u8; 16],
     pub(crate) validity: Validity,
 }
 
@@ -75,21 +76,33 @@ pub(crate) fn root(der: &[u8]) -> Result<RootCert, Refused> {
 }
 
 pub(crate) fn issuing_ca(der: &[u8], domain: &TrustDomain) -> Result<CaCert, Refused> {
+    certified_by(der, domain.root_key(), Some(domain.root_key_id()))
+}
+
+/// An issuing CA's certificate, where of its root the key is known and perhaps the key identifier.
+pub(crate) fn certified_by(
+    der: &[u8],
+    root_key: &VerifyKey,
+    root_key_id: Option<&[u8; 20]>,
+) -> Result<CaCert, Refused> {
     let cert = parse(der)?;
     let key = subject_key(&cert)?;
-    signed_by(&cert, domain.root_key())?;
+    signed_by(&cert, root_key)?;
     let found = Extensions::of(&cert)?;
     found.only(&[Slot::KeyUsage, Slot::Basic, Slot::SubjectKeyId, Slot::AuthorityKeyId])?;
     found.exact(Slot::KeyUsage, true, KEY_CERT_SIGN)?;
     found.exact(Slot::Basic, true, CA_PATH_0)?;
-    found.authority_key_id(domain.root_key_id())?;
+    let authority = found.authority_key_id()?;
+    if root_key_id.is_some_and(|want| *want != authority) {
+        return Err(not_the_issuer());
+    }
     let key_id = found.subject_key_id()?;
-    serial(&cert)?;
+    let serial = serial(&cert)?;
     let validity = validity(&cert)?;
     if validity.life_s() > MAX_CA_CERT_LIFE_S + NOT_BEFORE_MARGIN_S {
         return Err(refused(Refusal::CertLifetime, "the issuing CA is valid for more than 90 days"));
     }
-    Ok(CaCert { key, key_id, validity })
+    Ok(CaCert { key, key_id, serial, validity })
 }
 
 pub(crate) fn leaf(der: &[u8], ca: &CaCert) -> Result<LeafCert, Refused> {
@@ -105,7 +118,9 @@ pub(crate) fn leaf(der: &[u8], ca: &CaCert) -> Result<LeafCert, Refused> {
     found.only(&Slot::ALL)?;
     found.exact(Slot::KeyUsage, true, DIGITAL_SIGNATURE)?;
     found.exact(Slot::Basic, true, NOT_CA)?;
-    found.authority_key_id(&ca.key_id)?;
+    if found.authority_key_id()? != ca.key_id {
+        return Err(not_the_issuer());
+    }
     found.subject_key_id()?;
     let usage_role = found.usage_role()?;
     if found.slot(Slot::Names).is_none() {
@@ -331,13 +346,12 @@ impl<'a, 'b> Extensions<'a, 'b> {
             .ok_or_else(|| profile("the subject key identifier is not 20 bytes"))
     }
 
-    fn authority_key_id(&self, want: &[u8; 20]) -> Result<(), Refused> {
+    fn authority_key_id(&self) -> Result<[u8; 20], Refused> {
         let value = self.required(Slot::AuthorityKeyId, false)?.value;
-        if value.strip_prefix(&[0x30, 22, 0x80, 20]) == Some(want.as_slice()) {
-            Ok(())
-        } else {
-            Err(profile("the authority key identifier is not the issuer's key identifier"))
-        }
+        value
+            .strip_prefix(&[0x30, 22, 0x80, 20])
+            .and_then(|id| id.try_into().ok())
+            .ok_or_else(|| profile("the authority key identifier is not 20 bytes"))
     }
 
     fn usage_role(&self) -> Result<Role, Refused> {
@@ -350,6 +364,10 @@ impl<'a, 'b> Extensions<'a, 'b> {
             )),
         }
     }
+}
+
+fn not_the_issuer() -> Refused {
+    profile("the authority key identifier is not the issuer's key identifier")
 }
 
 fn profile(detail: impl Into<String>) -> Refused {

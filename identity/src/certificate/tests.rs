@@ -5,7 +5,6 @@ mod leaf;
 mod met;
 
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 use rcgen::CertificateParams;
@@ -50,7 +49,7 @@ impl Net {
 pub(crate) struct Anyone;
 
 impl Directory for Anyone {
-    fn check(&self, _: Role, _: &NodeId, _: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, _: &VerifiedPeer) -> Result<(), Refusal> {
         Ok(())
     }
 }

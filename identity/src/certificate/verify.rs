@@ -15,7 +15,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::binding::{binding_input_of_hash, tls_spki_hash};
 use super::met::{Met, MetCa};
-use super::profile::{self, LeafCert, RootCert, Validity};
+use super::profile::{self, CaCert, LeafCert, RootCert, Validity};
 use crate::key::VerifyKey;
 
 /// A refusal with what was found and what was expected, for people.
@@ -100,12 +100,12 @@ impl fmt::Debug for TrustDomain {
 
 /// Whom this side knows: whether an id was enrolled, is denied, or is the one that was pinned.
 pub trait Directory: Send + Sync {
-    /// Lets an identity pass whose certificate is in order.
+    /// Lets a peer pass of whose certificates all else was checked.
     ///
     /// # Errors
     /// `CertUnknown` for an id that no entry enrolled, `CertDenied` for a denied id or serial, `CertPin` for another
     /// router than the pinned one.
-    fn check(&self, role: Role, id: &NodeId, cert_serial: &[u8]) -> Result<(), Refusal>;
+    fn check(&self, peer: &VerifiedPeer) -> Result<(), Refusal>;
 }
 
 /// A node's directory: the router that it pinned, or any router of the network where it pinned none.
@@ -113,9 +113,9 @@ pub trait Directory: Send + Sync {
 pub struct PinnedRouter(pub Option<RouterId>);
 
 impl Directory for PinnedRouter {
-    fn check(&self, role: Role, id: &NodeId, _cert_serial: &[u8]) -> Result<(), Refusal> {
-        match (role, self.0) {
-            (Role::Router, Some(pin)) if id.as_router() != pin => Err(Refusal::CertPin),
+    fn check(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+        match (peer.role, self.0) {
+            (Role::Router, Some(pin)) if peer.id.as_router() != pin => Err(Refusal::CertPin),
             (Role::Router, _) => Ok(()),
             _ => Err(Refusal::CertRole),
         }
@@ -131,6 +131,7 @@ pub struct VerifiedPeer {
     net_id: NetId,
     not_after: Seconds,
     cert_serial: [u8; 16],
+    ca_serial: [u8; 16],
     generation: u64,
     tls_spki_hash: Hash,
 }
@@ -170,6 +171,12 @@ impl VerifiedPeer {
     #[must_use]
     pub const fn cert_serial(&self) -> &[u8; 16] {
         &self.cert_serial
+    }
+
+    /// The serial of the issuing CA's certificate.
+    #[must_use]
+    pub const fn ca_serial(&self) -> &[u8; 16] {
+        &self.ca_serial
     }
 
     /// The generation of its certificate.
@@ -217,7 +224,7 @@ pub fn verify_chain(
     let ca = issued(leaf, ca, domain, want, now)?;
     let der = leaf;
     let leaf = profile::leaf(der, &ca.cert)?;
-    let peer = bound(&leaf, domain, want)?;
+    let peer = bound((&leaf, &ca.cert), domain, want)?;
     if leaf.validity.life_s() > MAX_LEAF_CERT_LIFE_S + NOT_BEFORE_MARGIN_S {
         return Err(refused(
             Refusal::CertLifetime,
@@ -230,9 +237,7 @@ pub fn verify_chain(
 }
 
 fn let_in(peer: VerifiedPeer, directory: &dyn Directory) -> Result<VerifiedPeer, Refused> {
-    directory
-        .check(peer.role, &peer.id, &peer.cert_serial)
-        .map_err(|refusal| refused(refusal, format!("{} is not let in here", peer.id)))?;
+    directory.check(&peer).map_err(|refusal| refused(refusal, format!("{} is not let in here", peer.id)))?;
     Ok(peer)
 }
 
@@ -299,7 +304,11 @@ fn path_refusal(error: &webpki::Error) -> Refusal {
 }
 
 /// Network, role, id and node binding agree with each other and with what is wanted.
-fn bound(leaf: &LeafCert, domain: &TrustDomain, want: Role) -> Result<VerifiedPeer, Refused> {
+fn bound(
+    (leaf, ca): (&LeafCert, &CaCert),
+    domain: &TrustDomain,
+    want: Role,
+) -> Result<VerifiedPeer, Refused> {
     if leaf.net_id != domain.net_id() {
         return Err(refused(Refusal::CertName, format!("a certificate of the network {}", leaf.net_id)));
     }
@@ -334,6 +343,7 @@ fn bound(leaf: &LeafCert, domain: &TrustDomain, want: Role) -> Result<VerifiedPe
         net_id: leaf.net_id,
         not_after: leaf.validity.not_after,
         cert_serial: leaf.serial,
+        ca_serial: ca.serial,
         generation: leaf.binding.generation,
         tls_spki_hash,
     })

@@ -170,7 +170,7 @@ impl Proving {
 struct Oneself;
 
 impl Directory for Oneself {
-    fn check(&self, _role: Role, _id: &NodeId, _cert_serial: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, _peer: &VerifiedPeer) -> Result<(), Refusal> {
         Ok(())
     }
 }

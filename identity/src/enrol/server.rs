@@ -2,12 +2,10 @@
 
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, NetId, NodeId, RouterId, Signature};
-use counterfoil_spec::limits::{MAX_CERT_BYTES, MAX_VKEY_BYTES};
+use counterfoil_spec::limits::MAX_VKEY_BYTES;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 use data_encoding::BASE64;
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::prelude::FromDer;
 
 use super::message::{Challenge, ENROL_VERSION, Enrolled, Hello, Proof};
 use super::proof::{Purpose, Transcript};
@@ -16,6 +14,7 @@ use super::store::{Claim, TokenStore};
 use super::token::TokenFacts;
 use crate::certificate::authority::{CaFault, IssuingCa, LeafRequest};
 use crate::certificate::binding::binding_input;
+use crate::certificate::request::requested_key;
 use crate::certificate::verify::{Refused, refused};
 use crate::digest::{self, context};
 use crate::key::VerifyKey;
@@ -152,20 +151,12 @@ impl EnrolServer {
 
 /// A request that the TLS key of the hello signed; nothing else in it matters.
 pub(super) fn check_csr(der: &[u8], tls_key: &VerifyKey) -> Result<(), Refused> {
-    let fault = |detail: &str| refused(Refusal::EnrolCsr, detail);
-    if der.len() > MAX_CERT_BYTES {
-        return Err(fault("longer than a certificate may be"));
+    let asked = requested_key(der).map_err(|fault| refused(Refusal::EnrolCsr, fault.to_string()))?;
+    if asked == *tls_key {
+        Ok(())
+    } else {
+        Err(refused(Refusal::EnrolCsr, "the request is for another key than the hello's TLS key"))
     }
-    let (rest, csr) = X509CertificationRequest::from_der(der).map_err(|_| fault("not a PKCS#10 request"))?;
-    if !rest.is_empty() {
-        return Err(fault("bytes after the request"));
-    }
-    if csr.certification_request_info.subject_pki.raw != tls_key.spki_der() {
-        return Err(fault("the request is for another key than the hello's TLS key"));
-    }
-    Signature::from_slice(csr.signature_value.data.as_ref())
-        .and_then(|sig| tls_key.verify(csr.certification_request_info.raw, &sig).ok())
-        .ok_or_else(|| fault("the request is not signed by its own key"))
 }
 
 /// Issues the certificate that a challenge asked for, to whoever signed its binding.

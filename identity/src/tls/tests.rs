@@ -4,8 +4,8 @@ use rustls::{ClientConnection, HandshakeKind, ServerConnection};
 
 use super::*;
 use crate::certificate::tests::{Anyone, NOW, Net};
+use crate::certificate::verify::VerifiedPeer;
 use crate::key::SecretKey;
-use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::time::Seconds;
 
 fn at(seconds: Seconds) -> Now {
@@ -126,7 +126,7 @@ fn second_connection_is_a_full_handshake_again() {
 fn unknown_node_is_refused_by_name() {
     struct Nobody;
     impl Directory for Nobody {
-        fn check(&self, _: Role, _: &NodeId, _: &[u8]) -> Result<(), Refusal> {
+        fn check(&self, _: &VerifiedPeer) -> Result<(), Refusal> {
             Err(Refusal::CertUnknown)
         }
     }

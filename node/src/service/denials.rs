@@ -31,9 +31,10 @@ impl Service<'_> {
     fn heed(&mut self) -> Step {
         let Some(names) = self.node.denials.names() else { return Ok(()) };
         let identity = &self.node.config.identity;
-        let serial = certificate_serial(&identity.credentials.chain().leaf).ok();
-        let serial = serial.as_ref().map_or(&[][..], |serial| serial.as_bytes());
-        if names.denies(&identity.key.public().node_id(), serial) {
+        let chain = identity.credentials.chain();
+        let denies = |der| certificate_serial(der).is_ok_and(|serial| names.denies_serial(serial.as_bytes()));
+        let node = identity.key.public().node_id();
+        if names.denies_node(&node) || denies(&chain.leaf) || denies(&chain.ca) {
             return Err(self.lane.shut(Refusal::CertDenied, "the router's deny list names this node"));
         }
         let held = self.hosted.iter().filter(|hosted| !hosted.withdrawn).map(|hosted| hosted.permit.claims());

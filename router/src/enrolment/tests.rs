@@ -2,7 +2,9 @@
 
 use counterfoil_audit::{LogReader, NoteSigner};
 use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined};
-use counterfoil_identity::{SecretKey, Signer, TlsKey, VerifiedPeer, enrol_server_config, verify_chain};
+use counterfoil_identity::{
+    LeafRequest, SecretKey, Signer, TlsKey, VerifiedPeer, enrol_server_config, verify_chain,
+};
 use counterfoil_model::Checkpoint;
 use counterfoil_session::enrol::join;
 use counterfoil_session::{ConnectError, Limits};
@@ -202,12 +204,49 @@ async fn a_denied_node_does_not_enrol_and_leaves_its_token_to_another() {
 async fn keys_of_the_network_become_no_node() {
     let scene = Scene::new();
     let token = scene.token();
-    for key in [scene.desk.office.identity(), scene.desk.home.root_key()] {
+    let root = scene.desk.home.root().unwrap().key();
+    for key in [scene.desk.office.identity(), root] {
         let who = Newcomer::who_is(Arc::clone(key));
         assert_eq!(scene.join(&who, &token).await.map(drop), Err(Refusal::EnrolCollision));
     }
     let who = Newcomer::new();
     assert_eq!(scene.join(&who, &token).await.map(|j| j.node), Ok(who.id()));
+}
+
+//= spec/identity.md#rolling-over-an-issuing-ca
+//= type=test
+//# A router MUST refuse the leaf of an issuing CA that is not in use and never was (`C_CA_UNKNOWN`), or that is retired (`C_CA_RETIRED`).
+#[tokio::test]
+async fn leaf_of_a_ca_that_is_not_in_use_is_not_let_in() {
+    let scene = Scene::new();
+    let home = &scene.desk.home;
+    let who = Newcomer::new();
+    let joined = scene.join(&who, &scene.token()).await.unwrap();
+    let members = crate::member::Members(Arc::clone(&scene.desk.office));
+    let let_in = |chain: &counterfoil_identity::Chain| {
+        let now = scene.now()().seconds();
+        let shown = verify_chain(&chain.certificates(), home.domain(), Role::Node, now, &members);
+        shown.map(|peer| peer.id()).map_err(|refused| refused.refusal)
+    };
+    assert_eq!(let_in(joined.credentials.chain()), Ok(who.id()));
+    // Another CA of the same root, whose certificate no entry has.
+    let now = scene.now()().seconds();
+    let secret = home.root().unwrap().issue_ca(SecretKey::generate(), now).unwrap();
+    let facts = (1, secret.latest_leaf_end(now));
+    let request = LeafRequest::signed(Role::Node, &*who.identity, &who.tls, &home.net_id(), facts).unwrap();
+    assert_eq!(let_in(&secret.issue_leaf(&request, now).unwrap()), Err(Refusal::CertCaUnknown));
+    scene.operate(AdminCommand::CaNext {});
+    let Some(crate::home::NextCa::Certified(next)) = home.next_ca().unwrap() else { panic!("it was made") };
+    let of_next = next.issue_leaf(&request, now).unwrap();
+    assert_eq!(let_in(&of_next), Err(Refusal::CertCaUnknown));
+    scene.operate(AdminCommand::CaActivate {});
+    assert_eq!(let_in(&of_next), Ok(who.id()));
+    // What the CA before it issued is good until it ends, or until that CA is denied.
+    assert_eq!(let_in(joined.credentials.chain()), Ok(who.id()));
+    let serial = counterfoil_identity::certificate_serial(&joined.credentials.chain().ca).unwrap();
+    scene.operate(AdminCommand::CaRetire { serial, reason: "for a test".to_owned() });
+    assert_eq!(let_in(joined.credentials.chain()), Err(Refusal::CertDenied));
+    assert_eq!(let_in(&of_next), Ok(who.id()));
 }
 
 #[tokio::test]

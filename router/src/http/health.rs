@@ -26,7 +26,7 @@ pub(crate) async fn health(State(desk): State<Arc<Desk>>) -> Json<Value> {
         json!({ "epoch": epoch, "taken_by": taken })
     };
     Json(json!({
-        "deny_list": deny_list, "status": "ok", "models": desk.engines().map(|e| describe(&desk, e)).collect::<Vec<_>>(), "nodes": nodes,
+        "deny_list": deny_list, "issuing_ca": crate::authority::health(&desk), "status": "ok", "models": desk.engines().map(|e| describe(&desk, e)).collect::<Vec<_>>(), "nodes": nodes,
         "router_id": desk.home.router_id(), "net_id": desk.home.net_id(),
         "log_vkey": desk.office.log_vkey(), "log_size": desk.office.log_size(),
         "torn_bytes_at_start": desk.office.opened().torn_bytes,
@@ -112,6 +112,11 @@ pub(crate) async fn metrics(State(desk): State<Arc<Desk>>) -> impl IntoResponse 
     let mut text = desk.metrics.render();
     let gauges = [
         ("counterfoil_nodes", "Nodes that may be asked.", desk.registry.all().len() as u64),
+        (
+            "counterfoil_ca_seconds_left",
+            "Seconds until the end of the issuing CA in use.",
+            crate::authority::seconds_left(&desk),
+        ),
         ("counterfoil_log_entries", "Durable entries of the log.", desk.office.log_size()),
         (
             "counterfoil_running",

@@ -3,9 +3,8 @@
 use std::sync::OnceLock;
 
 use counterfoil_consent::{Expectation, Permit, check_token};
-use counterfoil_identity::{Directory, IssuingCa, Refused, Root, SecretKey, TrustDomain};
-use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::{ManifestId, NetId, NodeId, Serial};
+use counterfoil_identity::{Directory, IssuingCa, Refused, Root, SecretKey, TrustDomain, VerifiedPeer};
+use counterfoil_spec::ids::{ManifestId, NetId, Serial};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 
@@ -122,7 +121,7 @@ fn check(
 pub struct Anybody;
 
 impl Directory for Anybody {
-    fn check(&self, _: Role, _: &NodeId, _: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, _: &VerifiedPeer) -> Result<(), Refusal> {
         Ok(())
     }
 }
@@ -131,7 +130,7 @@ impl Directory for Anybody {
 pub struct Nobody;
 
 impl Directory for Nobody {
-    fn check(&self, _: Role, _: &NodeId, _: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, _: &VerifiedPeer) -> Result<(), Refusal> {
         Err(Refusal::CertDenied)
     }
 }

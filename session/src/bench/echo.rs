@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use counterfoil_identity::{ALPN, Directory, PinnedRouter, server_config};
+use counterfoil_identity::{ALPN, Directory, PinnedRouter, VerifiedPeer, server_config};
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::refusal::Refusal;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use tokio::sync::oneshot;
@@ -123,10 +122,10 @@ fn failed(error: impl std::fmt::Display) -> BenchError {
 struct Anyone;
 
 impl Directory for Anyone {
-    fn check(&self, role: Role, id: &NodeId, serial: &[u8]) -> Result<(), Refusal> {
-        match role {
+    fn check(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+        match peer.role() {
             Role::Node => Ok(()),
-            other => PinnedRouter(None).check(other, id, serial),
+            _ => PinnedRouter(None).check(peer),
         }
     }
 }

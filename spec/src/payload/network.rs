@@ -51,6 +51,29 @@ pub struct CaIssued {
     pub not_after: Seconds,
 }
 
+/// `key-rotation`: one of the network's keys takes the place of the one that did its work before.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct KeyRotation {
+    /// Whose.
+    #[n(1)]
+    pub of: RotatedKey,
+    /// The certificate of the key that takes over, DER.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    #[serde(with = "crate::receipt::hex_bytes")]
+    pub certificate: Vec<u8>,
+}
+
+/// Which of a network's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "kebab-case")]
+pub enum RotatedKey {
+    /// That of the issuing CA.
+    #[n(2)]
+    IssuingCa,
+}
+
 /// `join-token`: the public half only.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[cbor(map)]

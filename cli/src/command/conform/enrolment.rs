@@ -4,9 +4,11 @@ use counterfoil_identity::enrol::{
     ClientMessage, EnrolOffer, EnrolServer, Enrolled, Finish, JoinToken, MemoryTokens, NodeFacts, RecoveryAt,
     TokenFacts,
 };
-use counterfoil_identity::{Directory, IssuingCa, Refused, SecretKey, TrustDomain, verify_chain};
+use counterfoil_identity::{
+    Directory, IssuingCa, Refused, SecretKey, TrustDomain, VerifiedPeer, verify_chain,
+};
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::{Hash, Kid, NetId, NodeId, PublicKey, RouterId, Serial};
+use counterfoil_spec::ids::{Hash, Kid, NetId, PublicKey, RouterId, Serial};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 use serde::Deserialize;
@@ -166,7 +168,7 @@ pub(super) fn recovery(group: &Value, test: &Value) -> Judged {
 struct Anybody;
 
 impl Directory for Anybody {
-    fn check(&self, _: Role, _: &NodeId, _: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, _: &VerifiedPeer) -> Result<(), Refusal> {
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use counterfoil_consent::{Expectation, TOKEN_CHECKS, check_token, claimed, notice_hash};
 use counterfoil_identity::{
-    Chain, Directory, Refused, TrustDomain, VerifyKey, certificate_end, pem, verify_chain,
+    Chain, Directory, Refused, TrustDomain, VerifiedPeer, VerifyKey, certificate_end, pem, verify_chain,
 };
 use counterfoil_node::words;
 use counterfoil_router::clock;
@@ -297,7 +297,7 @@ fn certified(path: &Path, root: Option<&Path>) -> Result<Whose, Failure> {
 struct Anybody;
 
 impl Directory for Anybody {
-    fn check(&self, _: Role, _: &NodeId, _: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, _: &VerifiedPeer) -> Result<(), Refusal> {
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use crate::output;
 
 /// Keys that live long enough to be worth an agent. A TLS key is made anew for each certificate, and the admin key is no
 /// signing key.
-const LONG_LIVED: [&str; 6] = ["root", "next-root", "ca", "router", "node", "log"];
+const LONG_LIVED: [&str; 7] = ["root", "next-root", "ca", "next-ca", "router", "node", "log"];
 /// Connections that an agent serves at one time.
 const MAX_CLIENTS: usize = 64;
 

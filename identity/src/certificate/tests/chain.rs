@@ -1,7 +1,7 @@
 //! The chain, the authorities and what they issue.
 
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::{NodeId, RouterId};
+use counterfoil_spec::ids::RouterId;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 use rcgen::{
@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 use super::{Anyone, DAY, NOW, Net, changed, check, date, identity, tls_key};
 use crate::certificate::authority::{CaFault, IssuingCa, LeafRequest, Root};
 use crate::certificate::credentials::Chain;
-use crate::certificate::verify::{Directory, PinnedRouter, TrustDomain, verify_chain};
+use crate::certificate::verify::{Directory, PinnedRouter, TrustDomain, VerifiedPeer, verify_chain};
 use crate::key::SecretKey;
 use crate::signer::CertificateSigner;
 
@@ -162,8 +162,12 @@ fn role_must_be_the_wanted_one_and_the_router_the_pinned_one() {
 fn directory_has_the_last_word() {
     struct Denies(Vec<u8>);
     impl Directory for Denies {
-        fn check(&self, _: Role, _: &NodeId, serial: &[u8]) -> Result<(), Refusal> {
-            if serial == self.0 { Err(Refusal::CertDenied) } else { Err(Refusal::CertUnknown) }
+        fn check(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+            if peer.cert_serial().as_slice() == self.0 {
+                Err(Refusal::CertDenied)
+            } else {
+                Err(Refusal::CertUnknown)
+            }
         }
     }
     let net = Net::new(1);

@@ -1,7 +1,6 @@
 //! What was met before changes no verdict, and stays within its bounds.
 
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::limits::{MAX_MET_CAS, MAX_MET_KEYS, MAX_MET_LEAVES};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -20,7 +19,7 @@ use crate::signer::CertificateSigner;
 struct Nobody;
 
 impl Directory for Nobody {
-    fn check(&self, _: Role, _: &NodeId, _: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, _: &VerifiedPeer) -> Result<(), Refusal> {
         Err(Refusal::CertDenied)
     }
 }

@@ -1,0 +1,184 @@
+//! The files of the issuing CA in a router's home, and of the one that is to take its place.
+//!
+//! ```text
+//! identity/ca.key .der        the CA in use
+//! identity/next-ca.key .der   the one after it; without the certificate while a root elsewhere is asked for it
+//! ```
+//!
+//! A key may be an agent's. The key of the CA that another takes the place of is gone with that: nothing needs it any
+//! more but whoever would steal it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use counterfoil_identity::key_file::{self, Keyring};
+use counterfoil_identity::{CaFault, IssuingCa, Root, Signer, TrustDomain, certificate_request};
+use counterfoil_spec::time::Seconds;
+
+use super::{HomeError, io_error, replace};
+
+/// The CA that is to take the place of the one in use.
+#[derive(Debug)]
+pub enum NextCa {
+    /// Its root lies elsewhere and is asked, by this PKCS#10 request.
+    Asked(Vec<u8>),
+    /// It has its certificate.
+    Certified(Box<IssuingCa>),
+}
+
+/// Where a home keeps them.
+pub(super) struct Authority<'a> {
+    pub(super) folder: PathBuf,
+    pub(super) keys: &'a Keyring,
+    pub(super) domain: &'a TrustDomain,
+}
+
+impl Authority<'_> {
+    /// Reads the CA in use.
+    pub(super) fn read(&self) -> Result<IssuingCa, HomeError> {
+        self.finish()?;
+        self.pair((&self.at(CA_KEY), &self.at(CA_DER)))
+    }
+
+    /// The same, made with the root where there is none.
+    pub(super) fn read_or_create(&self, root: Option<&Root>, now: Seconds) -> Result<IssuingCa, HomeError> {
+        let (key, der) = (self.at(CA_KEY), self.at(CA_DER));
+        match root {
+            Some(root) if !der.exists() => self.certify(root, (&key, &der), now),
+            _ => self.read(),
+        }
+    }
+
+    /// The CA after it, where there is one.
+    pub(super) fn next(&self) -> Result<Option<NextCa>, HomeError> {
+        self.finish()?;
+        let (key, der) = (self.at(NEXT_KEY), self.at(NEXT_DER));
+        if !key_file::is_there(&key) {
+            return Ok(None);
+        }
+        if der.exists() {
+            return self.pair((&key, &der)).map(|ca| Some(NextCa::Certified(Box::new(ca))));
+        }
+        self.request(&*self.keys.signer(&key)?).map(|request| Some(NextCa::Asked(request)))
+    }
+
+    /// Makes it, or what its root is to be asked.
+    pub(super) fn make_next(&self, root: Option<&Root>, now: Seconds) -> Result<NextCa, HomeError> {
+        let (key, der) = (self.at(NEXT_KEY), self.at(NEXT_DER));
+        match root {
+            Some(root) => self.certify(root, (&key, &der), now).map(|ca| NextCa::Certified(Box::new(ca))),
+            None => self.request(&*self.keys.signer_or_create(&key)?).map(NextCa::Asked),
+        }
+    }
+
+    /// Takes what the root answered.
+    pub(super) fn take_next(&self, certificate: Vec<u8>) -> Result<IssuingCa, HomeError> {
+        let (key, der) = (self.at(NEXT_KEY), self.at(NEXT_DER));
+        let ca =
+            IssuingCa::from_parts(self.keys.signer(&key)?, certificate, self.domain).map_err(fault(&der))?;
+        replace(&der, ca.der())?;
+        Ok(ca)
+    }
+
+    /// Forgets it.
+    pub(super) fn drop_next(&self) -> Result<(), HomeError> {
+        for name in [NEXT_DER, NEXT_KEY, NEXT_AGENT] {
+            remove(&self.at(name))?;
+        }
+        self.sync()
+    }
+
+    /// It takes the place of the CA in use. What a break leaves is finished when the files are read again.
+    pub(super) fn switch(&self) -> Result<(), HomeError> {
+        let (key, agent) = (self.at(CA_KEY), self.at(CA_AGENT));
+        let (from, to, other) = if self.at(NEXT_KEY).exists() {
+            (self.at(NEXT_KEY), key, agent)
+        } else {
+            (self.at(NEXT_AGENT), agent, key)
+        };
+        std::fs::rename(&from, &to).map_err(io_error(&from))?;
+        remove(&other)?;
+        self.sync()?;
+        self.finish()
+    }
+
+    /// A certificate whose key is in its place already follows it.
+    fn finish(&self) -> Result<(), HomeError> {
+        let (key, der) = (self.at(CA_KEY), self.at(NEXT_DER));
+        if key_file::is_there(&self.at(NEXT_KEY)) || !key_file::is_there(&key) {
+            return Ok(());
+        }
+        let bytes = match std::fs::read(&der) {
+            Ok(bytes) => bytes,
+            // Nothing was begun; or another process, which reads this home, has just finished it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(io_error(&der)(e)),
+        };
+        match IssuingCa::from_parts(self.keys.signer(&key)?, bytes, self.domain) {
+            Ok(ca) => replace(&self.at(CA_DER), ca.der())?,
+            Err(CaFault::KeyMismatch) => return Ok(()),
+            Err(source) => return Err(fault(&der)(source)),
+        }
+        remove(&der)?;
+        self.sync()
+    }
+
+    fn pair(&self, (key, der): (&Path, &Path)) -> Result<IssuingCa, HomeError> {
+        let bytes = std::fs::read(der).map_err(io_error(der))?;
+        IssuingCa::from_parts(self.keys.signer(key)?, bytes, self.domain).map_err(fault(der))
+    }
+
+    fn certify(&self, root: &Root, (key, der): (&Path, &Path), now: Seconds) -> Result<IssuingCa, HomeError> {
+        let ca = root.issue_ca(self.keys.signer_or_create(key)?, now).map_err(fault(der))?;
+        replace(der, ca.der())?;
+        Ok(ca)
+    }
+
+    fn request(&self, key: &dyn Signer) -> Result<Vec<u8>, HomeError> {
+        certificate_request(key).map_err(fault(&self.at(NEXT_DER)))
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn sync(&self) -> Result<(), HomeError> {
+        let folder = &self.folder;
+        std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io_error(folder))
+    }
+}
+
+/// The root, where its key is in this home.
+pub(super) fn root_here(keys: &Keyring, folder: &Path, der: &[u8]) -> Result<Option<Root>, HomeError> {
+    let key = folder.join(ROOT_KEY);
+    if !key_file::is_there(&key) {
+        return Ok(None);
+    }
+    let signer: Arc<dyn Signer> = keys.signer(&key)?;
+    Root::from_parts(signer, der.to_vec()).map(Some).map_err(fault(&folder.join(ROOT_DER)))
+}
+
+fn remove(path: &Path) -> Result<(), HomeError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error(path)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn fault(path: &Path) -> impl FnOnce(CaFault) -> HomeError {
+    let path = path.display().to_string();
+    move |source| HomeError::Certificate { path, source }
+}
+
+pub(super) const ROOT_KEY: &str = "root.key";
+pub(super) const ROOT_DER: &str = "root.der";
+const CA_KEY: &str = "ca.key";
+const CA_AGENT: &str = "ca.agent";
+const CA_DER: &str = "ca.der";
+const NEXT_KEY: &str = "next-ca.key";
+const NEXT_AGENT: &str = "next-ca.agent";
+const NEXT_DER: &str = "next-ca.der";
+
+#[cfg(test)]
+mod tests;
