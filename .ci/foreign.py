@@ -25,7 +25,8 @@ import blake3  # noqa: E402  (written from its specification, beside the vectors
 
 # TLS alerts as QUIC's error codes (RFC 9001 §4.8).
 ALERT = 0x100
-CERTIFICATE_UNKNOWN, CERTIFICATE_REQUIRED, NO_APPLICATION_PROTOCOL = ALERT + 46, ALERT + 116, ALERT + 120
+CERTIFICATE_REVOKED, CERTIFICATE_UNKNOWN = ALERT + 44, ALERT + 46
+CERTIFICATE_REQUIRED, NO_APPLICATION_PROTOCOL = ALERT + 116, ALERT + 120
 T_SIG = 214
 S_LENGTH, S_SHAPE, S_VERSION, S_STREAM, S_IDLE, S_DRAIN = 403, 404, 405, 406, 407, 408
 # QUIC's own errors (RFC 9000 §20.1).
@@ -268,6 +269,36 @@ async def consents(network):
     return "a consent token signed with cbor2 and PyNaCl is welcomed, a wrong one is T_SIG; S_STREAM and S_DRAIN end lanes"
 
 
+async def issuing_cas(network, folder):
+    """Another issuing CA takes over: chains of both verify with OpenSSL, and both are let in until the old CA is denied."""
+    before = network.enrolled("before")
+    network.program.json("identity", "ca", "next")
+    said = network.program.json("identity", "ca", "activate")
+    after = network.enrolled("after")
+    authorities = set()
+    for identity in (before, after):
+        chain = certificates(identity / "chain.pem")[:2]
+        code, words = openssl(network.root, chain, "sslclient", folder)
+        assert code == 0, words
+        authorities.add(chain[1].strip())
+        client = await quic.connect(network.nodes_at, **credentials(identity))
+        client.say(quic.hello())
+        shown = [pem(c) for c in client.shown()]
+        code, words = openssl(network.root, shown, "sslserver", folder)
+        assert code == 0, words
+        client.close()
+    assert len(authorities) == 2 and shown[1].strip() in authorities
+    network.program.json("identity", "ca", "retire", said["before"], "--reason", "for a test")
+    client = await quic.connect(network.nodes_at, **credentials(before))
+    code, reason = await client.ending()
+    assert code == CERTIFICATE_REVOKED, f"{code:#x} {reason!r}"
+    client = await quic.connect(network.nodes_at, **credentials(after))
+    client.say(quic.hello())
+    assert client.seen.ended is None
+    client.close()
+    return "chains of two issuing CAs verify with -x509_strict, and the old one's are refused once it is denied"
+
+
 async def denials(network, client, lane):
     """A router's first message is its deny list, which verifies with cbor2 and PyNaCl alone."""
     kind, (signed_list,) = await client.frame(lane)
@@ -369,6 +400,7 @@ def main(binary):
                 lambda: tlog.go_verifies(long, folder),
                 lambda: tlog.pymerkle_agrees(long),
                 lambda: tlog.proofs_verify(long),
+                lambda: asyncio.run(issuing_cas(other, folder)),
             )
             skipped = 0
             for step in steps:
