@@ -61,10 +61,12 @@ fn next(said: &Value, to: Option<PathBuf>, json: bool) -> Outcome {
         output::json(&json!({ "phase": "asked", "request": request, "key_id": key_id, "file": to }));
         return Ok(());
     }
-    match to {
-        Some(path) => output::line(&format!("asked     {} is for the key {key_id}", path.display())),
-        None => output::line(request.trim_end()),
-    }
+    // What goes to standard output is the request alone, so that it can be put into a file or a pipe.
+    let Some(path) = to else {
+        output::line(request.trim_end());
+        return Ok(());
+    };
+    output::line(&format!("asked     {} is for the key {key_id}", path.display()));
     output::line("The root's key is not in this home: take the request to it, and there");
     output::line("  counterfoil --home ROOT identity ca sign --request FILE --certificate FILE");
     Ok(())
@@ -88,10 +90,11 @@ fn sign(home: &Path, request: &Path, to: Option<&Path>, json: bool) -> Outcome {
         output::json(&json!({ "certificate": certificate.as_str(), "key_id": key.kid(), "net_id": net_id }));
         return Ok(());
     }
-    match to {
-        Some(path) => output::line(&format!("certified {} is for the key {}", path.display(), key.kid())),
-        None => output::line(certificate.trim_end()),
-    }
+    let Some(path) = to else {
+        output::line(certificate.trim_end());
+        return Ok(());
+    };
+    output::line(&format!("certified {} is for the key {}", path.display(), key.kid()));
     output::line("Compare the key with what the router printed, and take the certificate there:");
     output::line("  counterfoil identity ca announce --certificate FILE");
     Ok(())
