@@ -11,6 +11,7 @@ mod decode;
 mod entries;
 mod feed;
 mod findings;
+mod generations;
 mod heads;
 mod peers;
 mod pool;

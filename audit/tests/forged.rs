@@ -19,7 +19,7 @@ use counterfoil_identity::{IssuingCa, Root, SecretKey};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, PublicKey};
 use counterfoil_spec::payload::{
-    CaIssued, Genesis, JoinToken, KeyRotation, NodeEnrolled, Payload, PeerAnchor, RotatedKey,
+    CaIssued, Genesis, KeyRotation, NodeEnrolled, Payload, PeerAnchor, RotatedKey,
 };
 use counterfoil_spec::rule::FaultKind::{
     self, AuthorSeqGap, BadEntrySignature, BadLogSignature, ClockRegression, DuplicateSerial, Expired,
@@ -28,7 +28,7 @@ use counterfoil_spec::rule::FaultKind::{
 };
 use counterfoil_spec::rule::{Fault, Rule, Seen};
 use counterfoil_spec::time::{Millis, Seconds};
-use support::forge::{Forge, ROUTER, genesis, named, revoked};
+use support::forge::{Forge, ROUTER, enrolled, genesis, join_token, named, revoked};
 use support::{ORIGIN, key, serial, signer};
 
 #[test]
@@ -135,23 +135,6 @@ fn log_without_genesis_or_with_two_is_refused() {
     let mut forge = Forge::good(0);
     forge.push(genesis().into(), ROUTER, |_| {});
     assert_eq!(forge.faults(), [(UnknownKey, Some(1))]);
-}
-
-fn enrolled(seed: u8) -> NodeEnrolled {
-    let public = key(seed).public();
-    NodeEnrolled {
-        node: public.node_id(),
-        identity_key: public.wire(),
-        log_vkey: NoteSigner::new("node.example/log", key(seed + 100)).unwrap().vkey(),
-        token_id: serial(1),
-        generation: 1,
-        recovery_hash: Hash::from_bytes([0; 32]),
-    }
-}
-
-/// The join token of [`enrolled`].
-fn join_token() -> JoinToken {
-    JoinToken { token_id: serial(1), public_key: key(60).public().wire(), expires: Seconds(10) }
 }
 
 #[test]

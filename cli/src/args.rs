@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use counterfoil_node::HUB_ENDPOINT;
+use counterfoil_spec::limits::{MAX_LEAF_CERT_LIFE_S, MIN_LEAF_CERT_LIFE_S};
 
 use crate::catalogue::Use;
 use crate::size::ByteSize;
@@ -170,6 +171,10 @@ pub(crate) struct RouterArgs {
     /// How often witnesses are asked
     #[arg(long, env = "COUNTERFOIL_WITNESS_EVERY", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) witness_every: u64,
+    /// For how many seconds a node's certificate holds; nodes renew it by themselves when half of that is over
+    #[arg(long, env = "COUNTERFOIL_CERTIFICATE_LIFE", value_name = "SECONDS", default_value_t = MAX_LEAF_CERT_LIFE_S,
+        value_parser = clap::value_parser!(u64).range(MIN_LEAF_CERT_LIFE_S..=MAX_LEAF_CERT_LIFE_S))]
+    pub(crate) certificate_life: u64,
     /// Serve callers without a key as the unmetered account `local`; refused unless --listen is a loopback address
     #[arg(long, env = "COUNTERFOIL_KEYLESS")]
     pub(crate) keyless: bool,
@@ -183,7 +188,8 @@ pub(crate) struct ServeArgs {
     /// The router's address for nodes
     #[arg(long, env = "COUNTERFOIL_ROUTER", value_name = "HOST:PORT")]
     pub(crate) router: Option<SocketAddr>,
-    /// The router's address for enrolment; needed once, together with --join-token
+    /// The router's address for enrolment: needed together with --join-token, and later where the certificate has ended
+    /// while this machine was off or asleep
     #[arg(long, env = "COUNTERFOIL_ENROL", value_name = "HOST:PORT")]
     pub(crate) enrol: Option<SocketAddr>,
     /// The join token that the router's operator gave you

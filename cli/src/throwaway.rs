@@ -17,6 +17,7 @@ use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{CURRENCY, Dealing, Hedging, RouterConfig, RowsAs, RunningRouter, clock};
 use counterfoil_session::bench::relay::Relay;
+use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
@@ -115,6 +116,7 @@ impl Throwaway {
             keyless: true,
             repositories: Vec::new(),
             rows_as: RowsAs::Exact,
+            certificate_life_s: MAX_LEAF_CERT_LIFE_S,
             now: clock::system(),
         };
         let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(checkpoint), config))
@@ -225,7 +227,9 @@ impl Within {
         let config = NodeConfig {
             home,
             identity,
+            keys: Keyring::default(),
             router: nodes,
+            enrol: Some(enrol_at),
             policy: consent_file::parse("", &flags).map_err(Failure::wrong_use)?,
             epoch: 1,
             models: vec![Arc::clone(checkpoint)],

@@ -16,6 +16,7 @@ import frames
 import grants
 import keys
 import receipts
+import renewals
 import tlog
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
@@ -23,6 +24,7 @@ FILES = {
     "keys": (keys, "Ed25519 keys when they are first met, and strict signatures"),
     "certificates": (certificates, "chains of certificates, as spec/identity.md checks a peer"),
     "enrolment": (enrolment, "join tokens, and the messages of enrolment as a router checks them"),
+    "renewals": (renewals, "what a router answers a node that wants its next certificate"),
     "consent": (consent, "consent tokens, in the order of checks of spec/consent.md"),
     "denials": (denials, "deny lists, as a node takes them one after the other"),
     "grants": (grants, "orders and grants under a consent token, as a node checks them"),

@@ -22,12 +22,12 @@ pub use certificate::credentials::{Chain, Credentials, TlsKey};
 pub use certificate::issued::IssuedCa;
 pub use certificate::request::{RequestFault, certificate_request, requested_key};
 pub use certificate::rollover::{CaFold, CaPhase, IssuingCas, KnownCa};
-pub use certificate::validity::{certificate_end, certificate_serial};
+pub use certificate::validity::{certificate_end, certificate_key, certificate_serial, certificate_validity};
 pub use certificate::verify::{Directory, PinnedRouter, Refused, TrustDomain, VerifiedPeer, verify_chain};
 pub use deny::{Denials, Taken, sign_deny_list};
 pub use key::{BadSignature, KeyFault, SecretKey, VerifyKey, WeakKey};
 pub use signer::{SignFault, Signer};
 pub use tls::{
-    ALPN, ENROL_ALPN, ENROL_EXPORTER_LABEL, FRAME_EXPORTER_LABEL, TlsFault, client_config,
-    enrol_client_config, enrol_server_config, refusal_in, server_config,
+    ALPN, ENROL_ALPN, ENROL_EXPORTER_LABEL, FRAME_EXPORTER_LABEL, RENEW_EXPORTER_LABEL, TlsFault,
+    client_config, enrol_client_config, enrol_server_config, refusal_in, server_config,
 };

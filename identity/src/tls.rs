@@ -32,6 +32,8 @@ pub const ENROL_ALPN: &[u8] = b"counterfoil-enroll/1";
 pub const ENROL_EXPORTER_LABEL: &[u8] = b"EXPORTER-counterfoil-enroll-v1";
 /// The label under which both sides of a session export 32 bytes for frame MACs, with an empty context.
 pub const FRAME_EXPORTER_LABEL: &[u8] = b"EXPORTER-counterfoil-frames-v1";
+/// The label under which both sides of a session export 32 bytes for a renewal, with an empty context.
+pub const RENEW_EXPORTER_LABEL: &[u8] = b"EXPORTER-counterfoil-renew-v1";
 
 /// Why a TLS configuration could not be made.
 #[derive(Debug, thiserror::Error)]

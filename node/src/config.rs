@@ -10,6 +10,7 @@ use counterfoil_audit::LogError;
 use counterfoil_audit::note::NoteError;
 use counterfoil_consent::Policy;
 use counterfoil_identity::TlsFault;
+use counterfoil_identity::key_file::Keyring;
 use counterfoil_model::Checkpoint;
 use counterfoil_session::EndpointError;
 use counterfoil_spec::time::Now;
@@ -24,8 +25,13 @@ pub struct NodeConfig {
     pub home: PathBuf,
     /// Who it is and whom it trusts.
     pub identity: NodeIdentity,
+    /// Opens and makes its keys on disk.
+    pub keys: Keyring,
     /// Where the router is.
     pub router: SocketAddr,
+    /// Where nodes enrol there, and renew a certificate that has ended; without it a node stops when its certificate ends
+    /// while it cannot be reached.
+    pub enrol: Option<SocketAddr>,
     /// What its operator allows.
     pub policy: Policy,
     /// Its consent epoch; only ever rising, kept by its operator.
@@ -83,6 +89,14 @@ pub enum NodeError {
         "the router denies this node: {0}; it stops. Ask the router's operator, who can take it off the deny list, and start it again then"
     )]
     Denied(String),
+    /// A copy of its keys is in use.
+    #[error(
+        "the router takes this node's certificate for that of a copy: {0}; it stops. If no other machine of yours has this node's folder, somebody else has: have the node denied with its recovery key, and enrol a new one"
+    )]
+    Superseded(String),
+    /// Its certificate has ended and is not renewed.
+    #[error("this node's certificate has ended and was not renewed: {0}")]
+    Ended(String),
     /// Its folder cannot be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -4,7 +4,7 @@
 //! identity/node.key      the node identity key            identity/chain.pem   the leaf and its issuing CA
 //! identity/log.key       the key of its log's heads       identity/root.der    the network root
 //! identity/recovery.key  to be kept elsewhere             identity/router      the router's id, pinned
-//! identity/tls.key       the key of the current leaf
+//! identity/tls.key       the key of the current leaf    identity/next.*       the next leaf and its key
 //! ```
 //!
 //! Keys are 0600 in a folder of 0700.
@@ -19,13 +19,14 @@ use counterfoil_audit::NoteSigner;
 use counterfoil_audit::note::NoteError;
 use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined, recovery_hash};
 use counterfoil_identity::key_file::{KeyFileFault, Keyring};
-use counterfoil_identity::{CaFault, Chain, Credentials, Refused, Signer, TlsKey, TrustDomain};
+use counterfoil_identity::{CaFault, Credentials, Refused, Signer, TlsKey, TrustDomain};
 use counterfoil_session::ConnectError;
 use counterfoil_spec::ids::{IdSyntax, RouterId};
 use counterfoil_spec::time::Now;
 
 use crate::log::log_origin;
 use crate::orders::write_whole;
+use crate::pair;
 
 /// Who a node is and whom it trusts.
 #[derive(Clone)]
@@ -57,6 +58,9 @@ pub enum HomeError {
     /// The pinned router.
     #[error("identity/router: {0}")]
     Router(#[from] IdSyntax),
+    /// A certificate whose key is not there.
+    #[error("{0}: not the certificate of identity/tls.key")]
+    Strange(PathBuf),
     /// The operating system refused.
     #[error("{path}: {source}")]
     Io {
@@ -96,12 +100,11 @@ impl NodeIdentity {
             let path = folder.join(name);
             fs::read_to_string(&path).map_err(|source| HomeError::Io { path, source })
         };
-        let chain = Chain::from_pem(&text("chain.pem")?)?;
-        let tls = TlsKey::from_secret(keys.load(&folder.join("tls.key"))?);
+        let credentials = pair::load(&folder, keys)?;
         Ok(Self {
             key: keys.signer(&folder.join("node.key"))?,
             log_key: keys.signer(&folder.join("log.key"))?,
-            credentials: Credentials::new(chain, &tls),
+            credentials,
             domain: TrustDomain::new(&read("root.der")?)?,
             router: text("router")?.trim().parse()?,
         })
@@ -124,7 +127,7 @@ pub async fn enrol(
     let keep = |name: &str| keys.load_or_create(&folder.join(name)).map_err(HomeError::from);
     let signer = |name: &str| keys.signer_or_create(&folder.join(name)).map_err(HomeError::from);
     let (key, log_key, recovery) = (signer("node.key")?, signer("log.key")?, keep("recovery.key")?);
-    let tls = keep("tls.key")?;
+    let tls = keep(pair::KEY)?;
     let vkey = NoteSigner::new(&log_origin(&key.public().node_id()), Arc::clone(&log_key))?.vkey();
     let recovery_hash = recovery_hash(&recovery.public());
     let client = EnrolClient::new(token, Arc::clone(&key), TlsKey::from_secret(tls), recovery_hash, vkey);
@@ -141,6 +144,7 @@ fn store(folder: &Path, joined: &Joined) -> Result<(), HomeError> {
     };
     write("root.der", joined.domain.root_der())?;
     write("router", format!("{}\n", joined.router).as_bytes())?;
+    pair::forget_next(folder)?;
     // Last, because a node without it is not enrolled.
-    write("chain.pem", joined.credentials.chain().to_pem().as_bytes())
+    pair::keep_chain(folder, joined.credentials.chain())
 }

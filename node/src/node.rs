@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use counterfoil_consent::{Policy, Usage};
 use counterfoil_identity::client_config;
-use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, Target};
+use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, NodeLane, Target};
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{NodeHello, SESSION_VERSION};
 use counterfoil_spec::refusal::Refusal;
@@ -168,10 +168,10 @@ impl Node {
                 connected = Box::pin(self.connect(&endpoint)) => match connected? {
                     Ok(lane) => {
                         backoff.reset();
-                        let service = Service::new(&mut self, lane);
+                        let service = Service::new(&mut self, lane, endpoint.clone());
                         Box::pin(service.run(shutdown.as_mut())).await?
                     }
-                    Err(error) => Left::from(error),
+                    Err(left) => left,
                 },
             };
             //= spec/consent.md#quotas
@@ -183,10 +183,9 @@ impl Node {
             let reason = match left {
                 Left::Done => break,
                 Left::Broken(reason) => reason,
-                Left::Denied(reason) => {
-                    endpoint.wait_idle().await;
-                    self.log.close()?;
-                    return Err(NodeError::Denied(reason));
+                Left::Denied(reason) => return self.give_up(&endpoint, NodeError::Denied(reason)).await,
+                Left::Superseded(reason) => {
+                    return self.give_up(&endpoint, NodeError::Superseded(reason)).await;
                 }
             };
             let wait = backoff.next();
@@ -218,10 +217,26 @@ impl Node {
         }
     }
 
-    async fn connect(
+    /// Stops for good.
+    async fn give_up(&mut self, endpoint: &NodeEndpoint, why: NodeError) -> Result<(), NodeError> {
+        endpoint.wait_idle().await;
+        self.log.close()?;
+        Err(why)
+    }
+
+    /// Connects; gets another certificate first where the last one has ended.
+    async fn connect(&mut self, endpoint: &NodeEndpoint) -> Result<Result<NodeLane, Left>, NodeError> {
+        if let Err(left) = self.renew_late().await? {
+            return Ok(Err(left));
+        }
+        Ok(self.connecting(endpoint)?.await.map_err(Left::from))
+    }
+
+    /// Opens a lane with the newest certificate.
+    pub(crate) fn connecting(
         &self,
         endpoint: &NodeEndpoint,
-    ) -> Result<Result<counterfoil_session::NodeLane, ConnectError>, NodeError> {
+    ) -> Result<impl Future<Output = Result<NodeLane, ConnectError>> + Send + use<>, NodeError> {
         let NodeConfig { identity, router, now, .. } = &self.config;
         let pin = Some(identity.router);
         let tls = client_config(&identity.credentials, &identity.domain, pin, Arc::clone(now))?;
@@ -234,7 +249,8 @@ impl Node {
             now: now(),
             wants: self.config.policy.wants(),
         };
-        Ok(endpoint.connect(&target, tls, hello).await)
+        let endpoint = endpoint.clone();
+        Ok(async move { Box::pin(endpoint.connect(&target, tls, hello)).await })
     }
 }
 
@@ -243,6 +259,7 @@ impl From<LaneEnd> for Left {
         match &end {
             LaneEnd::RefusedByPeer(Refusal::CertDenied, words)
             | LaneEnd::RefusedHere(Refusal::CertDenied, words) => Self::Denied(words.clone()),
+            LaneEnd::RefusedByPeer(Refusal::CertSuperseded, words) => Self::Superseded(words.clone()),
             _ => Self::Broken(end.to_string()),
         }
     }
@@ -252,6 +269,9 @@ impl From<ConnectError> for Left {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::RefusedByPeer { refusal: Refusal::CertDenied, detail } => Self::Denied(detail),
+            ConnectError::RefusedByPeer { refusal: Refusal::CertSuperseded, detail } => {
+                Self::Superseded(detail)
+            }
             error => Self::Broken(error.to_string()),
         }
     }

@@ -5,42 +5,29 @@ mod denials;
 mod fetching;
 mod policy;
 mod receipts;
+mod rotation;
+mod working;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use counterfoil_audit::NewEntry;
-use counterfoil_audit::cost::evidence;
-use counterfoil_consent::Booking;
-use counterfoil_identity::random;
 use counterfoil_model::{ExpertBank, Manifest};
-use counterfoil_session::frame::Dispatch;
-use counterfoil_session::{Asked, LaneEnd, NodeLane, RouterFrame};
-use counterfoil_spec::amount::TokenCount;
+use counterfoil_session::{LaneEnd, NodeEndpoint, NodeLane, RouterFrame};
 use counterfoil_spec::ids::{ManifestId, Serial};
-use counterfoil_spec::message::{CloseSlot, NodeMessage, Proposal, RouterMessage, SignedOpen};
-use counterfoil_spec::payload::QuotaLease;
+use counterfoil_spec::message::{NodeMessage, Proposal, RouterMessage};
 use counterfoil_spec::refusal::Refusal;
-use counterfoil_spec::time::Millis;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::compute::{answer, compute};
 use crate::config::NodeError;
 use crate::fetch::Courier;
 use crate::hosting::{Hosted, Pending};
 use crate::node::Node;
 use crate::sharing::Sharing;
 use crate::status::Stage;
-use crate::work::permit_for;
+use rotation::{Rotation, Turn};
 
-/// Weight bytes that one dispatch may read on the session's own task; more goes to a thread of its own, so that
-/// QUIC's timers are served meanwhile.
-const INLINE_WEIGHT_BYTES: u64 = 8 * 1024 * 1024;
 /// How long a node that leaves waits for what is open, in milliseconds.
 const DRAIN_MS: u64 = 10_000;
 
@@ -60,6 +47,8 @@ pub(crate) enum Left {
     Broken(String),
     /// The router serves this node no more; it does not come back.
     Denied(String),
+    /// A copy of this node's keys has taken its place; it does not come back.
+    Superseded(String),
 }
 
 /// A lane and what is going on on it.
@@ -85,23 +74,16 @@ pub(crate) struct Service<'a> {
     look: Instant,
     /// Whether the policy's hours are over.
     closed: bool,
+    /// From one certificate to the next.
+    rotation: Rotation,
 }
 
 type Step = Result<(), LaneEnd>;
 
 impl<'a> Service<'a> {
-    pub(crate) fn new(node: &'a mut Node, lane: NodeLane) -> Self {
-        let (store, config) = (&node.store, &node.config);
-        let courier = Courier::new(Arc::clone(store), lane.fetcher(), node.hub.clone());
-        store.unsettle();
-        let id = config.identity.key.public().node_id();
-        let fresh = node.denials.fresh();
-        let sharing =
-            Sharing::new(id, config.share_weights, Arc::clone(store), (Arc::clone(&config.now), fresh));
-        let sharing = Arc::new(sharing);
-        let own = Arc::clone(&sharing);
-        // Ends with the lane's connection.
-        tokio::spawn(lane.fetch_door().serve(move |asked, reply| Arc::clone(&own).answer(asked, reply)));
+    pub(crate) fn new(node: &'a mut Node, lane: NodeLane, endpoint: NodeEndpoint) -> Self {
+        let (courier, sharing) = carriers(node, &lane);
+        let rotation = Rotation::new(endpoint, node, &lane);
         Self {
             node,
             lane,
@@ -118,6 +100,7 @@ impl<'a> Service<'a> {
             draining: None,
             look: Instant::now(),
             closed: false,
+            rotation,
         }
     }
 
@@ -150,6 +133,7 @@ impl<'a> Service<'a> {
             Err(end) => Left::from(end),
         };
         let draining = self.draining.is_some();
+        self.bury();
         self.abandon();
         Ok(if draining { Left::Done } else { left })
     }
@@ -173,9 +157,12 @@ impl<'a> Service<'a> {
         let release = self.next_release();
         tokio::select! {
             biased;
-            frame = self.lane.next() => match frame? {
-                RouterFrame::Dispatch(asked) => self.dispatched(&asked).await,
-                RouterFrame::Message(message) => self.told(*message),
+            side = either(&mut self.lane, &mut self.rotation) => match side {
+                Side::Lane(frame) => match frame? {
+                    RouterFrame::Dispatch(asked) => self.dispatched(&asked).await,
+                    RouterFrame::Message(message) => self.told(*message),
+                },
+                Side::Rotation(turn) => self.turned(turn).await,
             },
             () = shutdown, if drained.is_none() => self.drain(),
             () = until(Some(look)) => Ok(()),
@@ -238,7 +225,11 @@ impl<'a> Service<'a> {
                 self.node.status.send_modify(|s| s.refused = Some(format!("{refusal}: {detail}")));
                 Ok(())
             }
-            RouterMessage::Deny(list) => self.deny(list),
+            RouterMessage::Deny(list) => {
+                self.was_let_in();
+                self.deny(list)
+            }
+            RouterMessage::Renewal(renewal) => self.renewed(renewal),
             RouterMessage::Open(order) => self.opened(&order),
             RouterMessage::Close(close) => self.closed(&close),
             RouterMessage::Unused(unused) => {
@@ -254,89 +245,6 @@ impl<'a> Service<'a> {
         }
     }
 
-    async fn dispatched(&mut self, asked: &Asked) -> Step {
-        let token_slot = asked.token_slot();
-        let now = (self.node.config.now)();
-        let hosted = self.hosted.get(usize::from(token_slot));
-        // A seal exists only for a token in this list, so a missing one is a fault of ours.
-        let Some(hosted) = hosted else {
-            return Err(self.lane.shut(Refusal::SessionInternal, "a sealed frame without a token"));
-        };
-        let judged = self.node.work.judge(self.lane.dispatch(), (token_slot, hosted), now);
-        book(self.node, now).map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))?;
-        let (bank, expert_bytes) = (hosted.bank.clone(), hosted.expert_bytes);
-        let mut dispatch = self.lane.take_dispatch();
-        let combine = match bank {
-            // No order is taken before its experts are loaded, so there is no grant for any of this.
-            None => answer(&dispatch, &vec![Err(Refusal::Grant); judged.len()], Vec::new()),
-            Some(bank) if reads(expert_bytes, &dispatch) <= INLINE_WEIGHT_BYTES => {
-                compute(&bank, &mut dispatch, &judged)
-            }
-            // Workers carry the transport meanwhile, and no other thread has to wake up.
-            Some(bank) if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread => {
-                let work = AssertUnwindSafe(|| compute(&bank, &mut dispatch, &judged));
-                // A fault in arithmetic ends the lane that it came with, as it does on a thread of its own.
-                match tokio::task::block_in_place(|| catch_unwind(work)) {
-                    Ok(combine) => combine,
-                    Err(_) => return Err(self.lane.shut(Refusal::SessionInternal, "the arithmetic failed")),
-                }
-            }
-            Some(bank) => {
-                let done = tokio::task::spawn_blocking(move || {
-                    let combine = compute(&bank, &mut dispatch, &judged);
-                    (dispatch, combine)
-                });
-                match done.await {
-                    Ok((back, combine)) => {
-                        dispatch = back;
-                        combine
-                    }
-                    Err(error) => return Err(self.lane.shut(Refusal::SessionInternal, &error.to_string())),
-                }
-            }
-        };
-        let kept = self.node.journal.durable().await;
-        kept.map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))?;
-        self.lane.answer(asked, &combine)?;
-        // The answer leaves while the books are kept.
-        tokio::task::yield_now().await;
-        let due = evidence(|| self.node.work.record(&dispatch, &combine, now));
-        self.lane.restore(dispatch);
-        due.iter().try_for_each(|due| self.receipt(due, false))
-    }
-
-    fn opened(&mut self, order: &SignedOpen) -> Step {
-        let now = (self.node.config.now)();
-        if self.node.config.policy.hours.closed(now.seconds()).is_some() {
-            // The look that withdraws the tokens is at most a moment away.
-            self.look = Instant::now();
-            self.keep_hours()?;
-        }
-        let hosted = permit_for(&self.hosted, &order.grant.cti);
-        match evidence(|| self.node.work.open(order, hosted, self.lane.router(), now)) {
-            Ok(()) => self.book(now),
-            Err(refused) => {
-                tracing::warn!(refusal = %refused.refusal, detail = refused.detail, "order refused");
-                self.lane.send(&NodeMessage::Refuse(refused))
-            }
-        }
-    }
-
-    fn closed(&mut self, close: &CloseSlot) -> Step {
-        let now = (self.node.config.now)();
-        let closed = evidence(|| self.node.work.close(close, now));
-        self.book(now)?;
-        match closed {
-            Some(Ok(due)) => self.receipt(&due, true),
-            Some(Err(refused)) => self.lane.send(&NodeMessage::Refuse(refused)),
-            None => Err(self.lane.shut(Refusal::SessionOrder, "a close for a slot that is not open")),
-        }
-    }
-
-    fn book(&mut self, now: Millis) -> Step {
-        book(self.node, now).map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))
-    }
-
     fn drain(&mut self) -> Step {
         self.draining = Some(Instant::now() + Duration::from_millis(DRAIN_MS));
         self.node.status.send_modify(|status| status.stage = Stage::Draining);
@@ -344,7 +252,36 @@ impl<'a> Service<'a> {
     }
 
     fn has_left(&self) -> bool {
-        self.draining.is_some() && self.node.work.is_over()
+        self.draining.is_some() && self.node.work.is_over() && self.rotation.is_over()
+    }
+}
+
+/// What brings shards over a lane, and what passes them on there.
+fn carriers(node: &Node, lane: &NodeLane) -> (Courier, Arc<Sharing>) {
+    let (store, config) = (&node.store, &node.config);
+    let courier = Courier::new(Arc::clone(store), lane.fetcher(), node.hub.clone());
+    store.unsettle();
+    let id = config.identity.key.public().node_id();
+    let fresh = node.denials.fresh();
+    let sharing = Sharing::new(id, config.share_weights, Arc::clone(store), (Arc::clone(&config.now), fresh));
+    let sharing = Arc::new(sharing);
+    let own = Arc::clone(&sharing);
+    // Ends with the lane's connection.
+    tokio::spawn(lane.fetch_door().serve(move |asked, reply| Arc::clone(&own).answer(asked, reply)));
+    (courier, sharing)
+}
+
+/// Where something comes from.
+enum Side {
+    Lane(Result<RouterFrame, LaneEnd>),
+    Rotation(Turn),
+}
+
+/// Waits for the lane and for what a rotation brings, the lane before it among that; neither keeps the other waiting.
+async fn either(lane: &mut NodeLane, rotation: &mut Rotation) -> Side {
+    tokio::select! {
+        frame = lane.next() => Side::Lane(frame),
+        turn = rotation.turn() => Side::Rotation(turn),
     }
 }
 
@@ -353,28 +290,4 @@ async fn until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// Keeps what orders have taken of their day's quota by now, and begins to make it durable.
-//= spec/consent.md#quotas
-//# A node MUST have on its disk what an order has taken before it answers a dispatch under it, so that it survives the end of its process and of its machine's power.
-fn book(node: &mut Node, now: Millis) -> std::io::Result<()> {
-    let booked = node.work.take_booked();
-    if booked.is_empty() {
-        return Ok(());
-    }
-    evidence(|| node.journal.keep(&booked, now))?;
-    node.journal.begin_sync();
-    for booking in booked.iter().filter(|booking| booking.limited) {
-        let Booking { order, cti, opened, leased, used, .. } = *booking;
-        let (leased, used) = (TokenCount(leased), used.map(TokenCount));
-        let lease = QuotaLease { order, cti, opened, leased, used };
-        node.log.append_then(NewEntry::new(random::serial(), lease), || {});
-    }
-    Ok(())
-}
-
-/// Bytes of weights that a dispatch makes the machine read at most.
-fn reads(expert_bytes: u64, dispatch: &Dispatch) -> u64 {
-    u64::try_from(dispatch.experts.len()).unwrap_or(u64::MAX).saturating_mul(expert_bytes)
 }

@@ -91,8 +91,8 @@ impl Unsettled {
     }
 
     /// The last receipt of each order.
-    pub(crate) fn last_halves(&self) -> impl Iterator<Item = &Half> {
-        self.kept.values().filter_map(|kept| kept.halves.last())
+    pub(crate) fn last_halves(&self) -> impl Iterator<Item = (&Serial, &Half)> {
+        self.kept.iter().filter_map(|(serial, kept)| Some((serial, kept.halves.last()?)))
     }
 
     /// Gives up what is too old to be countersigned any more.
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(second.serials(), [serial(1)]);
         let want = Kept { request: serial(200), halves: (2..=5).map(half).collect() };
         assert_eq!(second.find(&serial(1)), Some(&want));
-        assert_eq!(second.last_halves().collect::<Vec<_>>(), [&half(5)]);
+        assert_eq!(second.last_halves().collect::<Vec<_>>(), [(&serial(1), &half(5))]);
     }
 
     #[test]

@@ -19,16 +19,39 @@ use crate::hosting::Hosted;
 /// An open request yields an interim receipt at the latest after this time, in milliseconds, if it moved at all.
 pub(crate) const RECEIPT_EVERY_MS: u64 = 5_000;
 
-/// The open requests of one lane.
+/// The open requests of one lane, and what counts for all lanes together.
 pub(crate) struct Work {
     node: NodeId,
-    slots: HashMap<u32, Slot>,
+    open: OpenWork,
     /// One for the router, across lanes.
     usage: Usage,
-    /// Receipts of this lane that wait for the router's half.
-    owed: BTreeSet<Serial>,
     /// Until when the router's deny list allows any work at all.
     fresh: Fresh,
+}
+
+/// What is open on one lane.
+#[derive(Default)]
+pub(crate) struct OpenWork {
+    slots: HashMap<u32, Slot>,
+    /// Receipts of this lane that wait for the router's half.
+    owed: BTreeSet<Serial>,
+}
+
+impl OpenWork {
+    /// Whether anything is still to come of or for its requests.
+    pub(crate) fn is_over(&self) -> bool {
+        self.owed.is_empty() && !self.slots.values().any(|slot| matches!(slot, Slot::Open(_)))
+    }
+
+    /// Whether the request of this order is open, so that its receipts so far are not the last.
+    fn is_open(&self, serial: &Serial) -> bool {
+        self.slots.values().any(|slot| matches!(slot, Slot::Open(r) if r.grant.serial() == *serial))
+    }
+
+    /// Whether a receipt of this order is this lane's to hand in.
+    pub(crate) fn has(&self, serial: &Serial) -> bool {
+        self.owed.contains(serial) || self.is_open(serial)
+    }
 }
 
 enum Slot {
@@ -68,7 +91,7 @@ pub(crate) struct Due {
 
 impl Work {
     pub(crate) fn new(node: NodeId, usage: Usage, fresh: Fresh) -> Self {
-        Self { node, slots: HashMap::new(), usage, owed: BTreeSet::new(), fresh }
+        Self { node, open: OpenWork::default(), usage, fresh }
     }
 
     /// What was booked since the last call: to be kept before what it allows is answered.
@@ -85,8 +108,8 @@ impl Work {
         now: Millis,
     ) -> Result<(), SlotRefusal> {
         let slot = order.grant.slot;
-        let taken = self.slots.contains_key(&slot);
-        let full = self.slots.len() >= MAX_OPEN_REQUESTS;
+        let taken = self.open.slots.contains_key(&slot);
+        let full = self.open.slots.len() >= MAX_OPEN_REQUESTS;
         let (grant, token_slot) = match hosted {
             _ if taken => (Err(no(Refusal::Grant, format!("slot {slot} is in use"))), 0),
             _ if full => (Err(no(Refusal::Busy, format!("{MAX_OPEN_REQUESTS} requests are open"))), 0),
@@ -106,13 +129,13 @@ impl Work {
         match grant {
             Ok(grant) => {
                 self.usage.begin(&grant, now);
-                self.slots.insert(slot, Slot::Open(Box::new(Request::new(grant, token_slot, now))));
+                self.open.slots.insert(slot, Slot::Open(Box::new(Request::new(grant, token_slot, now))));
                 Ok(())
             }
             Err(Refused { refusal, detail }) => {
                 let refused = SlotRefusal { slot, refusal, detail, node: self.node };
                 if !taken && !full {
-                    self.slots.insert(slot, Slot::Refused(refused.clone()));
+                    self.open.slots.insert(slot, Slot::Refused(refused.clone()));
                 }
                 Err(refused)
             }
@@ -136,7 +159,7 @@ impl Work {
             let count = own.iter().map(|row| usize::from(row.experts)).sum();
             let (picks, rest) = experts.split_at_checked(count).unwrap_or((experts, &[]));
             experts = rest;
-            let Some(Slot::Open(request)) = self.slots.get(&segment.slot) else {
+            let Some(Slot::Open(request)) = self.open.slots.get(&segment.slot) else {
                 verdicts.push(Err(self.why_not_open(segment.slot)));
                 continue;
             };
@@ -175,7 +198,7 @@ impl Work {
             let rows = dispatch.rows.iter().skip(first_row).take(usize::from(asked.rows));
             first_row += usize::from(asked.rows);
             let (Outcome::Served(_), Some(Slot::Open(request))) =
-                (answered.outcome, self.slots.get_mut(&asked.slot))
+                (answered.outcome, self.open.slots.get_mut(&asked.slot))
             else {
                 continue;
             };
@@ -196,7 +219,7 @@ impl Work {
 
     /// Forwards that were answered entered no sum; gives the receipt that takes the place of one that counts them.
     pub(crate) fn unused(&mut self, unused: UnusedForwards, now: Millis) -> Option<Due> {
-        let Some(Slot::Open(request)) = self.slots.get_mut(&unused.slot) else { return None };
+        let Some(Slot::Open(request)) = self.open.slots.get_mut(&unused.slot) else { return None };
         //= spec/session.md#orders
         //# A node leaves that many out of the `forwards` of its interim receipts, those at most that it has answered
         request.unused = request.unused.saturating_add(unused.forwards).min(request.made);
@@ -207,12 +230,12 @@ impl Work {
     /// Ends a request and gives its last receipt; the router's count of forwards enters it where the node made as
     /// many, else the node's own.
     pub(crate) fn close(&mut self, close: &CloseSlot, now: Millis) -> Option<Result<Due, SlotRefusal>> {
-        match self.slots.remove(&close.slot)? {
+        match self.open.slots.remove(&close.slot)? {
             Slot::Refused(refusal) => Some(Err(refusal)),
             Slot::Open(request) => {
                 self.usage.end(&request.grant.serial());
                 self.usage.receipt_sent(request.grant.serial(), now);
-                self.owed.insert(request.grant.serial());
+                self.open.owed.insert(request.grant.serial());
                 Some(Ok(request.due(self.node, close.slot, close.used.min(request.made), now)))
             }
         }
@@ -220,22 +243,32 @@ impl Work {
 
     /// Whether anything is still to come of or for this lane's requests.
     pub(crate) fn is_over(&self) -> bool {
-        self.owed.is_empty() && !self.slots.values().any(|slot| matches!(slot, Slot::Open(_)))
+        self.open.is_over()
+    }
+
+    /// What is open on this lane.
+    pub(crate) const fn open_work(&self) -> &OpenWork {
+        &self.open
+    }
+
+    /// Goes on with another lane; what is open on this one is put in its place.
+    pub(crate) const fn change_lanes(&mut self, other: &mut OpenWork) {
+        std::mem::swap(&mut self.open, other);
     }
 
     /// Whether a request under the consent token of this slot is open.
     pub(crate) fn uses(&self, token_slot: u16) -> bool {
-        self.slots.values().any(|slot| matches!(slot, Slot::Open(r) if r.token_slot == token_slot))
+        self.open.slots.values().any(|slot| matches!(slot, Slot::Open(r) if r.token_slot == token_slot))
     }
 
     /// Whether the request of this order is open, so that its receipts so far are not the last.
     pub(crate) fn is_open(&self, serial: &Serial) -> bool {
-        self.slots.values().any(|slot| matches!(slot, Slot::Open(r) if r.grant.serial() == *serial))
+        self.open.is_open(serial)
     }
 
     /// The router's half of a receipt arrived.
     pub(crate) fn settled(&mut self, serial: &Serial) {
-        self.owed.remove(serial);
+        self.open.owed.remove(serial);
         self.usage.receipt_settled(serial);
     }
 
@@ -243,8 +276,8 @@ impl Work {
     /// closed before and is not countersigned stays a claim, but is no longer counted as owed: on a new lane it is
     /// sent again.
     pub(crate) fn abandon(&mut self, now: Millis) -> Vec<Due> {
-        std::mem::take(&mut self.owed).iter().for_each(|serial| self.usage.receipt_settled(serial));
-        let slots = std::mem::take(&mut self.slots);
+        std::mem::take(&mut self.open.owed).iter().for_each(|serial| self.usage.receipt_settled(serial));
+        let slots = std::mem::take(&mut self.open.slots);
         let open = slots.into_iter().filter_map(|(slot, entry)| match entry {
             Slot::Open(request) => Some((slot, request)),
             Slot::Refused(_) => None,
@@ -260,7 +293,7 @@ impl Work {
     }
 
     fn why_not_open(&self, slot: u32) -> Refusal {
-        match self.slots.get(&slot) {
+        match self.open.slots.get(&slot) {
             Some(Slot::Refused(refused)) => refused.refusal,
             _ => Refusal::Grant,
         }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use counterfoil_identity::{CaPhase, KnownCa};
+use counterfoil_identity::{CaPhase, Credentials, KnownCa, LeafRequest, TlsKey};
+use counterfoil_spec::entry::Role;
 use counterfoil_spec::time::Seconds;
 use serde_json::{Value, json};
 
@@ -12,6 +13,7 @@ use crate::admin::{AdminError, ca};
 use crate::desk::Desk;
 use crate::home::RouterHome;
 use crate::office::Office;
+use crate::serve::StartError;
 
 /// How often it is looked whether something is due.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
@@ -170,6 +172,17 @@ pub(crate) fn health(desk: &Desk) -> Value {
 /// Seconds until the end of the CA in use.
 pub(crate) fn seconds_left(desk: &Desk) -> u64 {
     desk.home.ca().not_after().0.saturating_sub(desk.office.now().seconds().0)
+}
+
+/// A certificate for this run; its TLS key never touches the disk.
+pub(crate) fn own_credentials(desk: &Desk) -> Result<Credentials, StartError> {
+    let now = desk.office.now().seconds();
+    let (ca, tls) = (desk.home.ca(), TlsKey::generate());
+    let facts = (now.0, ca.latest_leaf_end(now));
+    let request = LeafRequest::signed(Role::Router, desk.office.identity(), &tls, &desk.home.net_id(), facts)
+        .map_err(|e| StartError::Certificate(e.to_string()))?;
+    let chain = ca.issue_leaf(&request, now).map_err(|e| StartError::Certificate(e.to_string()))?;
+    Ok(Credentials::new(chain, &tls))
 }
 
 #[cfg(test)]

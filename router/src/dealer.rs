@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use counterfoil_spec::claims::Range;
-use counterfoil_spec::ids::NodeId;
+use counterfoil_spec::ids::{ManifestId, NodeId};
 use counterfoil_spec::message::Proposal;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -132,6 +132,10 @@ impl Task {
                 self.stale = true;
                 let node = lane.node();
                 let seat = self.seats.entry(node).or_default();
+                if seat.is_succeeded_by(&lane) {
+                    let again = seat.succeed(lane, visit, hello);
+                    return self.propose_again(node, again);
+                }
                 seat.come(lane, visit, hello);
                 if let Dealing::Fixed { nodes, by_expert } = self.dealing {
                     let chair = self.chairs.give(node, nodes);
@@ -190,6 +194,13 @@ impl Task {
                     self.chairs.free(node);
                 }
             }
+        }
+    }
+
+    /// What a node hosts, or is to host, is proposed to it on the lane on which it goes on.
+    fn propose_again(&mut self, node: NodeId, again: Vec<(ManifestId, Vec<Range>)>) {
+        for (manifest, ranges) in again {
+            self.propose(&Move { node, manifest, ranges });
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use counterfoil_spec::country::Country;
 use counterfoil_spec::ids::{AccountId, Hash, ManifestId};
-use counterfoil_spec::time::Millis;
+use counterfoil_spec::time::{Millis, Seconds};
 use tokio::sync::Semaphore;
 
 use crate::batch::{Batch, Seat};
@@ -19,6 +19,7 @@ use crate::office::Office;
 use crate::placement::{Coverage, Plan, Uncovered};
 use crate::plans::{Plans, Whose};
 use crate::registry::{Host, Registry};
+use crate::renewal::Renewals;
 use crate::vault::Vault;
 
 /// Requests that may run at one time; one more is told to come back.
@@ -45,9 +46,18 @@ pub(crate) struct Desk {
     pub(crate) admin_key_hash: Hash,
     pub(crate) running: Arc<Semaphore>,
     pub(crate) started: Millis,
+    /// What members were given of certificates lately.
+    pub(crate) renewals: Renewals,
+    /// The life of a node's certificate, in seconds.
+    pub(crate) certificate_life_s: u64,
 }
 
 impl Desk {
+    /// The latest end that a node's certificate may have now.
+    pub(crate) fn latest_leaf_end(&self, now: Seconds) -> Seconds {
+        now.plus(self.certificate_life_s).min(self.home.ca().latest_leaf_end(now))
+    }
+
     /// All models.
     pub(crate) fn engines(&self) -> impl ExactSizeIterator<Item = &Engine> {
         self.engines.iter().map(|engine| &**engine)

@@ -77,6 +77,13 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
                     }
                     return;
                 }
+                Ok(Visitor::Returning(returning)) => {
+                    let from = returning.remote_addr();
+                    if let Err(e) = crate::renewal::late(&desk, returning).await {
+                        tracing::warn!(%from, error = %e, "a node did not get its certificate renewed");
+                    }
+                    return;
+                }
                 Err(e) => {
                     desk.metrics.peers_refused.one();
                     desk.metrics.refusals.connection(What::Enrolment, &e);
@@ -99,7 +106,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
             let offer = EnrolOffer {
                 net_id: desk.home.net_id(),
                 router_id: desk.home.router_id(),
-                not_after: desk.home.ca().latest_leaf_end(now),
+                not_after: desk.latest_leaf_end(now),
                 generation,
             };
             let decided = applicant

@@ -21,6 +21,7 @@ use crate::http::refusals::{By, What};
 use crate::office::{Office, entry};
 use crate::registry::{Host, LaneState};
 use crate::roster::names_peer;
+use crate::succession::Succeeded;
 
 /// The epoch of a node's consent tokens until its operator raises it.
 const FIRST_EPOCH: u64 = 1;
@@ -53,6 +54,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
                         visit,
                         entitled: Arc::default(),
                         shared: None,
+                        before: None,
                         loading: Vec::new(),
                         active: Vec::new(),
                         epoch: FIRST_EPOCH,
@@ -75,17 +77,19 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
     }
 }
 
-struct Member {
-    desk: Arc<Desk>,
+pub(crate) struct Member {
+    pub(crate) desk: Arc<Desk>,
     dealer: Arc<Dealer>,
-    lane: RouterLane,
+    pub(crate) lane: RouterLane,
     visit: Visit,
     entitled: Arc<Entitled>,
     /// What its tokens share; from the first one on.
-    shared: Option<Arc<LaneState>>,
+    pub(crate) shared: Option<Arc<LaneState>>,
+    /// The same, where the node goes on from another lane.
+    pub(crate) before: Option<LaneState>,
     /// Permits that were welcomed and whose experts are being loaded.
-    loading: Vec<Host>,
-    active: Vec<Arc<Host>>,
+    pub(crate) loading: Vec<Host>,
+    pub(crate) active: Vec<Arc<Host>>,
     /// The lowest epoch that the node's operator accepts.
     epoch: u64,
 }
@@ -98,9 +102,8 @@ impl Member {
                 .shut(Refusal::SessionVersion, &format!("session version {SESSION_VERSION} is spoken here"));
             return;
         }
-        if let Some(old) = self.desk.registry.lane(&node) {
-            // It is back, so its old lane is dead, whatever QUIC's timers say; what waits there goes elsewhere now.
-            old.shut(Refusal::SessionStream, "the node connected again");
+        if !self.takes_over().await {
+            return;
         }
         let mut denied = self.desk.office.denied();
         //= spec/session.md#control-messages
@@ -111,6 +114,8 @@ impl Member {
         crate::fetch::serve(&self.desk, &self.lane, &self.entitled);
         let joined = Box::new((self.lane.clone(), incoming.hello.clone()));
         self.dealer.tell(Event::Joined(joined, self.visit)).await;
+        let mut succeeded = Succeeded::default();
+        let ends = crate::succession::end_of(&self.desk, &self.lane);
         loop {
             let message = tokio::select! {
                 biased;
@@ -118,6 +123,16 @@ impl Member {
                     let denied = denied.borrow_and_update().clone();
                     self.heed(&denied.names).await;
                     continue;
+                }
+                () = succeeded.next(self.shared.as_ref()) => {
+                    self.retire(&mut succeeded);
+                    continue;
+                }
+                () = tokio::time::sleep_until(ends) => {
+                    //= spec/identity.md#tls
+                    //# A side MUST close a connection when the peer's leaf ends.
+                    self.lane.shut(Refusal::CertExpired, "the node's certificate has ended");
+                    break;
                 }
                 message = incoming.events.recv() => message,
             };
@@ -182,6 +197,7 @@ impl Member {
                 }
                 self.dealer.tell(Event::Changed(node, visit, terms.wants)).await;
             }
+            NodeMessage::Renew(asked) => crate::renewal::on_lane(&self.desk, &self.lane, asked).await,
             NodeMessage::DenyTaken(epoch) => self.desk.herald.took(visit, epoch),
             NodeMessage::Hello(_) | NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
         }
@@ -257,7 +273,12 @@ impl Member {
         match self.lane.welcome(&permit, at.first, renew_after) {
             Ok(active) => {
                 let concurrent = claims.quota.concurrent;
-                let shared = self.shared.get_or_insert_with(|| Arc::new(LaneState::new(concurrent)));
+                let before = self.before.take();
+                let shared = self.shared.get_or_insert_with(|| {
+                    let next = before.unwrap_or_else(|| LaneState::new(concurrent));
+                    next.allow(concurrent);
+                    Arc::new(next)
+                });
                 let shared = Arc::clone(shared);
                 Some(Host::new(self.lane.clone(), active, permit, shared))
             }

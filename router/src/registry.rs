@@ -12,7 +12,7 @@ use counterfoil_spec::country::Country;
 use counterfoil_spec::ids::{ManifestId, NodeId, Serial};
 use counterfoil_spec::limits::MAX_UNSETTLED_RECEIPTS;
 use counterfoil_spec::time::{Millis, Seconds};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::account::Overdue;
 use crate::latency::Latencies;
@@ -44,22 +44,24 @@ const QUIET: Duration = Duration::from_secs(1);
 pub(crate) struct LaneState {
     slot: AtomicU32,
     seq: AtomicU64,
-    /// As many permits as the node allows requests at one time.
+    /// As many permits as the node allows requests at one time, on all its lanes together.
     pub(crate) places: Arc<Semaphore>,
     /// That number.
-    concurrent: AtomicU32,
-    /// As many permits as receipts that a router may owe a node.
+    concurrent: Arc<AtomicU32>,
+    /// As many permits as receipts that a router may owe a node, on all its lanes together.
     pub(crate) settling: Arc<Semaphore>,
     /// Whether it let a request wait too long and has not answered a ping since.
     silent: AtomicBool,
-    /// Guards the map alone: a host holds its own number.
-    paces: Mutex<BTreeMap<ManifestId, Arc<Pace>>>,
+    /// Guards the map alone: a host holds its own number. What is known of a node stays known on its next lane.
+    paces: Arc<Mutex<BTreeMap<ManifestId, Arc<Pace>>>>,
     /// Hedged frames that it has not answered.
     owed: AtomicU32,
     /// When a frame of it was hedged while it owed none. The lock guards that alone.
     hedged: Mutex<Option<Sent>>,
     /// Its receipts that were not waited for.
     pub(crate) overdue: Overdue,
+    /// Its node goes on on another lane.
+    pub(crate) succeeded: Notify,
 }
 
 /// How fast a node is with one model.
@@ -89,13 +91,25 @@ impl LaneState {
             slot: AtomicU32::new(0),
             seq: AtomicU64::new(0),
             places: Arc::new(Semaphore::new(places)),
-            concurrent: AtomicU32::new(concurrent),
+            concurrent: Arc::new(AtomicU32::new(concurrent)),
             settling: Arc::new(Semaphore::new(MAX_UNSETTLED_RECEIPTS)),
             silent: AtomicBool::new(false),
-            paces: Mutex::default(),
+            paces: Arc::default(),
             owed: AtomicU32::new(0),
             hedged: Mutex::new(None),
             overdue: Overdue::default(),
+            succeeded: Notify::new(),
+        }
+    }
+
+    /// The lane on which the same node goes on: what it allows and how fast it is holds for both together.
+    pub(crate) fn successor(&self) -> Self {
+        Self {
+            places: Arc::clone(&self.places),
+            concurrent: Arc::clone(&self.concurrent),
+            settling: Arc::clone(&self.settling),
+            paces: Arc::clone(&self.paces),
+            ..Self::new(0)
         }
     }
 
@@ -279,13 +293,17 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// A node may be asked under a token from here on. It takes the place of the node's tokens of the same models,
-    /// and of all that came over another lane; who has begun under one of them goes on with it.
+    /// A node may be asked under a token from here on. It takes the place of the node's tokens of the same models, on
+    /// whichever lane they came; who has begun under one of them goes on with it. So a node that goes on on another lane
+    /// is asked on the last one, model by model, until it is ready on the new one.
     pub(crate) fn enter(&self, host: Arc<Host>, now: Millis) {
         let node = host.node();
         let mut hosts = self.hosts();
         let own = hosts.entry(node).or_default();
-        own.retain(|old| Arc::ptr_eq(&old.shared, &host.shared) && !old.models.is_subset(&host.models));
+        own.retain(|old| {
+            let stands = Arc::ptr_eq(&old.shared, &host.shared) || old.lane.end().is_none();
+            stands && !old.models.is_subset(&host.models)
+        });
         own.push(host);
         self.meter().up(node, now);
     }
@@ -332,9 +350,14 @@ impl Registry {
         });
     }
 
-    /// A node's lane, while it hosts something.
-    pub(crate) fn lane(&self, node: &NodeId) -> Option<RouterLane> {
-        self.hosts().get(node).and_then(|own| own.last()).map(|h| h.lane.clone())
+    /// Under what a node was last asked for something, while it hosts anything.
+    pub(crate) fn last(&self, node: &NodeId) -> Option<Arc<Host>> {
+        self.hosts().get(node).and_then(|own| own.last()).map(Arc::clone)
+    }
+
+    /// Whether anything may be asked for on a lane.
+    pub(crate) fn uses(&self, node: &NodeId, lane: &Arc<LaneState>) -> bool {
+        self.hosts().get(node).is_some_and(|own| own.iter().any(|h| Arc::ptr_eq(&h.shared, lane)))
     }
 
     /// All nodes that host something, with what they host.

@@ -9,6 +9,7 @@ use counterfoil_spec::claims::Range;
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::entry::{Body, Role};
 use counterfoil_spec::ids::{Hash, ManifestId, NodeId, PublicKey, Serial};
+use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
 use counterfoil_spec::payload::{CapacityAttested, ConsentGranted, ModelPublished, Payload, RotatedKey};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -20,8 +21,12 @@ pub(crate) struct Member {
     pub(crate) key: VerifyKey,
     /// The verifier key of its own log.
     pub(crate) log_vkey: String,
-    /// The generation of its newest certificate.
+    /// The generation of the certificate that it used last.
     pub(crate) generation: u64,
+    /// The serial number of that, where the log has it.
+    pub(crate) certificate: Option<Serial>,
+    /// When that ends, at the latest.
+    pub(crate) ends: Seconds,
     /// Consent tokens below this epoch are void.
     pub(crate) min_epoch: u64,
     /// The commitment to its recovery key, of its first enrolment: whoever has its other keys cannot change it.
@@ -89,8 +94,17 @@ impl Roster {
                 let min_epoch = before.map_or(0, |m| m.min_epoch);
                 let recovery_hash = before.map_or(e.recovery_hash, |m| m.recovery_hash);
                 let (log_vkey, generation) = (e.log_vkey.clone(), e.generation);
-                let member = Member { key, log_vkey, generation, min_epoch, recovery_hash };
+                let (certificate, ends) = (None, body.time.seconds().plus(MAX_LEAF_CERT_LIFE_S));
+                let member =
+                    Member { key, log_vkey, generation, certificate, ends, min_epoch, recovery_hash };
                 self.members.insert(e.node, member);
+            }
+            Payload::NodeRenewed(e) => {
+                if let Some(member) = self.members.get_mut(&e.node) {
+                    member.generation = e.generation;
+                    member.certificate = Some(e.certificate);
+                    member.ends = e.not_after;
+                }
             }
             Payload::JoinToken(t) => {
                 let state = TokenState { public_key: t.public_key, expires: t.expires, used_by: None };

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use counterfoil_identity::{ALPN, Credentials, LeafRequest, TlsKey, enrol_server_config, server_config};
+use counterfoil_identity::{ALPN, enrol_server_config, server_config};
 use counterfoil_model::{Checkpoint, LoadError};
 use counterfoil_session::enrol::EnrolEndpoint;
 use counterfoil_session::{Admission, EndpointError, Limits, RouterEndpoint};
-use counterfoil_spec::entry::Role;
 use counterfoil_spec::fetch::Repository;
 use counterfoil_spec::ids::{NetId, RouterId};
-use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
+use counterfoil_spec::limits::{MAX_LEAF_CERT_LIFE_S, MIN_LEAF_CERT_LIFE_S};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Now;
 use tokio::net::TcpListener;
@@ -21,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{AdminCommand, AdminError, execute, key_hash, local_account};
+use crate::authority::own_credentials;
 use crate::batch::{Batch, Hedging};
 use crate::dealer::Dealing;
 use crate::deny::Herald;
@@ -34,6 +34,7 @@ use crate::member::Members;
 use crate::office::{Office, OfficeError, entry};
 use crate::plans::Plans;
 use crate::registry::Registry;
+use crate::renewal::Renewals;
 use crate::rows_as::RowsAs;
 use crate::trial::{Prompt, Trial};
 use crate::vault::{Vault, VaultError};
@@ -63,6 +64,8 @@ pub struct RouterConfig {
     pub repositories: Vec<Repository>,
     /// How rows travel to nodes.
     pub rows_as: RowsAs,
+    /// The life of a node's certificate, in seconds; between `MIN_LEAF_CERT_LIFE_S` and `MAX_LEAF_CERT_LIFE_S`.
+    pub certificate_life_s: u64,
     /// The present.
     pub now: Now,
 }
@@ -322,22 +325,13 @@ pub(crate) fn open(
         keyless,
         admin_key_hash,
         running: Arc::new(Semaphore::new(MAX_RUNNING)),
+        renewals: Renewals::default(),
+        certificate_life_s: config.certificate_life_s.clamp(MIN_LEAF_CERT_LIFE_S, MAX_LEAF_CERT_LIFE_S),
         started,
         home,
     };
     crate::account::log_crashed(&desk, left)?;
     Ok(desk)
-}
-
-/// A certificate for this run; its TLS key never touches the disk.
-pub(crate) fn own_credentials(desk: &Desk) -> Result<Credentials, StartError> {
-    let now = desk.office.now().seconds();
-    let (ca, tls) = (desk.home.ca(), TlsKey::generate());
-    let facts = (now.0, ca.latest_leaf_end(now));
-    let request = LeafRequest::signed(Role::Router, desk.office.identity(), &tls, &desk.home.net_id(), facts)
-        .map_err(|e| StartError::Certificate(e.to_string()))?;
-    let chain = ca.issue_leaf(&request, now).map_err(|e| StartError::Certificate(e.to_string()))?;
-    Ok(Credentials::new(chain, &tls))
 }
 
 /// The TLS configurations of both endpoints, under a fresh certificate.

@@ -7,6 +7,7 @@
 //! What is proved and decided is in `identity::enrol`; here bytes only travel.
 
 mod recovery;
+mod renewal;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +24,9 @@ use counterfoil_identity::{
     verify_chain,
 };
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::NetId;
+use counterfoil_spec::ids::{NetId, NodeId};
 use counterfoil_spec::limits::{MAX_ARRIVAL_MS, MAX_ENROL_BYTES};
+use counterfoil_spec::message::Renew;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::{Now, Seconds};
 use quinn::crypto::rustls::QuicClientConfig;
@@ -38,6 +40,7 @@ use crate::gate::Limits;
 use crate::transport::enrol_transport;
 
 pub use recovery::{Recovering, recover};
+pub use renewal::{Returning, renew};
 
 /// Where nodes join.
 #[derive(Debug, Clone)]
@@ -61,6 +64,7 @@ pub struct Applicant {
 enum First {
     Hello(Hello),
     Recover(Recover),
+    Renew(NodeId, Renew),
 }
 
 /// What somebody came for.
@@ -69,6 +73,8 @@ pub enum Visitor {
     Applicant(Applicant),
     /// To have a node denied.
     Recovering(Recovering),
+    /// For the certificate after one that has ended.
+    Returning(Returning),
 }
 
 impl EnrolEndpoint {
@@ -129,7 +135,8 @@ impl Knocking {
     pub async fn hello(self) -> Result<Applicant, ConnectError> {
         match self.came().await? {
             Visitor::Applicant(applicant) => Ok(applicant),
-            Visitor::Recovering(mut other) => Err(other.wire.refuse(out_of_order()).await),
+            Visitor::Recovering(Recovering { mut wire, .. })
+            | Visitor::Returning(Returning { mut wire, .. }) => Err(wire.refuse(out_of_order()).await),
         }
     }
 
@@ -145,6 +152,7 @@ impl Knocking {
                 ClientMessage::Proof(_) => Err(wire.refuse(out_of_order()).await),
                 ClientMessage::Hello(hello) => Ok((wire, First::Hello(hello))),
                 ClientMessage::Recover(asked) => Ok((wire, First::Recover(asked))),
+                ClientMessage::Renew(node, asked) => Ok((wire, First::Renew(node, asked))),
             }
         });
         let (wire, first) = greeted.await.inspect_err(|error| {
@@ -156,6 +164,9 @@ impl Knocking {
             First::Hello(hello) => Visitor::Applicant(Applicant { _arrival: arrival, wire, exporter, hello }),
             First::Recover(asked) => {
                 Visitor::Recovering(Recovering { _arrival: arrival, wire, exporter, asked })
+            }
+            First::Renew(node, asked) => {
+                Visitor::Returning(Returning { _arrival: arrival, wire, exporter, node, asked })
             }
         })
     }

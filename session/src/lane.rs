@@ -28,6 +28,7 @@ use crate::token::{Exporter, Seal};
 mod answering;
 mod desk;
 mod reader;
+mod renewal;
 
 pub use answering::Answering;
 

@@ -16,7 +16,7 @@ use crate::frame::{
 };
 use crate::lane::{fill, in_force};
 use crate::outbox::{Outbox, SendRefused};
-use crate::token::{Exporter, Seal, Seals};
+use crate::token::{Exporter, Seal, Seals, for_renewal};
 
 /// What a router sent.
 #[derive(Debug)]
@@ -98,6 +98,14 @@ impl NodeLane {
     #[must_use]
     pub const fn router(&self) -> &VerifiedPeer {
         &self.router
+    }
+
+    /// What binds a renewal to this lane's connection.
+    ///
+    /// # Errors
+    /// [`LaneEnd`] where TLS has nothing to give.
+    pub fn renewal_exporter(&self) -> Result<[u8; 32], LaneEnd> {
+        for_renewal(&self.connection)
     }
 
     /// Reads the next frame and checks its form, its MAC and its counter. May be dropped and called again.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use counterfoil_consent::{FrameMac, Permit};
-use counterfoil_identity::FRAME_EXPORTER_LABEL;
+use counterfoil_identity::{FRAME_EXPORTER_LABEL, RENEW_EXPORTER_LABEL};
 use counterfoil_spec::refusal::Refusal;
 use quinn::Connection;
 
@@ -27,12 +27,21 @@ impl Exporter {
     }
 
     pub(crate) fn of(connection: &Connection) -> Result<Self, LaneEnd> {
-        let mut key = [0; 32];
-        connection
-            .export_keying_material(&mut key, FRAME_EXPORTER_LABEL, b"")
-            .map_err(|_| LaneEnd::Lost("TLS gave no exporter".into()))?;
-        Ok(Self(key))
+        exported(connection, FRAME_EXPORTER_LABEL).map(Self)
     }
+}
+
+/// What binds a renewal to a connection.
+pub(crate) fn for_renewal(connection: &Connection) -> Result<[u8; 32], LaneEnd> {
+    exported(connection, RENEW_EXPORTER_LABEL)
+}
+
+fn exported(connection: &Connection, label: &[u8]) -> Result<[u8; 32], LaneEnd> {
+    let mut key = [0; 32];
+    connection
+        .export_keying_material(&mut key, label, b"")
+        .map_err(|_| LaneEnd::Lost("TLS gave no exporter".into()))?;
+    Ok(key)
 }
 
 /// The MAC of the frames under one token.

@@ -16,6 +16,14 @@ pub const MAX_CONSENT_LIFE_S: u64 = 30 * 86_400;
 pub const MAX_CLOCK_SKEW_S: u64 = 60;
 /// The life of a leaf certificate, in seconds.
 pub const MAX_LEAF_CERT_LIFE_S: u64 = 86_400;
+/// The shortest life of a leaf certificate that a router's operator may choose, in seconds.
+pub const MIN_LEAF_CERT_LIFE_S: u64 = 10;
+/// How long after the end of its certificate a node may still renew it, in seconds.
+pub const MAX_LATE_RENEWAL_S: u64 = 30 * 86_400;
+/// Certificates of one generation that a node is given within [`RENEWAL_WINDOW_S`].
+pub const MAX_RENEWALS: u32 = 4;
+/// The time in which they are counted, in seconds.
+pub const RENEWAL_WINDOW_S: u64 = 600;
 /// One enrolment message, in bytes.
 pub const MAX_ENROL_BYTES: usize = 16 * 1024;
 /// A control message on a lane, in bytes.

@@ -67,6 +67,9 @@ pub enum NodeMessage {
     /// What its operator allows has changed.
     #[n(11)]
     Terms(#[n(0)] Terms),
+    /// It asks for its next certificate.
+    #[n(12)]
+    Renew(#[n(0)] Renew),
     /// The deny list of this epoch was taken.
     #[n(13)]
     DenyTaken(#[n(0)] u64),
@@ -106,6 +109,9 @@ pub enum RouterMessage {
     /// What is refused from here on, and for how long that holds.
     #[n(9)]
     Deny(#[n(0)] SignedDenyList),
+    /// The node's next certificate, or why it gets none.
+    #[n(10)]
+    Renewal(#[n(0)] Renewal),
     /// Answers on this slot came and entered no sum: those of others did in their place.
     #[n(11)]
     Unused(#[n(0)] UnusedForwards),
@@ -155,6 +161,53 @@ pub struct Progress {
     /// Bytes that are to be at hand.
     #[n(5)]
     pub wanted_bytes: u64,
+}
+
+/// What a node asks for when its certificate is half over: on its lane, or at the enrolment endpoint where it has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Renew {
+    /// PKCS#10, self-signed by a fresh TLS key; only its public key is used.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub csr: Vec<u8>,
+    /// The generation after the one that was used last.
+    #[n(2)]
+    pub generation: u64,
+    /// The last second of the certificate that is wanted.
+    #[n(3)]
+    pub not_after: Seconds,
+    /// By the node identity key, purpose `renew-node`.
+    #[n(4)]
+    pub node_sig: Signature,
+    /// By the node identity key, purpose `node-binding`, for the certificate.
+    #[n(5)]
+    pub binding_sig: Signature,
+}
+
+/// What comes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Renewal {
+    /// The certificate.
+    #[n(1)]
+    Renewed(#[n(0)] Renewed),
+    /// No: why, what was found and expected, and the latest end that a certificate may have now.
+    #[n(2)]
+    Refused(#[n(0)] Refusal, #[n(1)] String, #[n(2)] Seconds),
+}
+
+/// A node's next certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Renewed {
+    /// DER.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub leaf: Vec<u8>,
+    /// DER of the issuing CA.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub ca: Vec<u8>,
+    /// When to ask for the one after it.
+    #[n(3)]
+    pub renew_after: Seconds,
 }
 
 /// What a node's operator allows from now on.

@@ -16,7 +16,8 @@ pub use money::{
 };
 pub use network::{
     CaIssued, CapacityAttested, ConsentGranted, ConsentRevoked, DenyListIssued, Genesis, JoinToken,
-    KeyRotation, ModelPublished, ModelSize, ModelSource, NodeEnrolled, PeerAnchor, RefusalSeen, RotatedKey,
+    KeyRotation, ModelPublished, ModelSize, ModelSource, NodeEnrolled, NodeRenewed, PeerAnchor, RefusalSeen,
+    RotatedKey,
 };
 pub use work::{Credit, Debit, FinishReason, Inference, NodeUptime, QuotaLease, Uptime, Work};
 
@@ -85,6 +86,8 @@ payloads! {
     CaIssued = 4, "ca-issued";
     /// A node joined.
     NodeEnrolled = 5, "node-enrolled";
+    /// A node's certificate of a new generation was first used.
+    NodeRenewed = 6, "node-renewed";
     /// What is refused from here on.
     DenyListIssued = 7, "deny-list";
     /// A payout identity and its nodes.

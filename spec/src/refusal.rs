@@ -63,6 +63,8 @@ refusals! {
     CertUnknown = 11, "C_UNKNOWN";
     /// Not the router that this node pinned.
     CertPin = 12, "C_PIN";
+    /// Of an earlier generation than one that was used, or another certificate of the same: a copy of the node's keys is in use.
+    CertSuperseded = 13, "C_SUPERSEDED";
     /// No entry put the issuing CA to use.
     CertCaUnknown = 14, "C_CA_UNKNOWN";
     /// Another issuing CA took its place, and the last leaf that it may have issued has ended.
@@ -86,6 +88,12 @@ refusals! {
     EnrolShape = 106, "E_SHAPE";
     /// A key that is already enrolled, or whose key id collides with one.
     EnrolCollision = 107, "E_COLLISION";
+    /// Not the generation that follows the one used last.
+    EnrolGeneration = 108, "E_GENERATION";
+    /// More than 30 days after the end of the node's last certificate.
+    EnrolLate = 109, "E_LATE";
+    /// More certificates of one generation than a node needs.
+    EnrolRate = 110, "E_RATE";
     /// Not the recovery key that the node committed to when it enrolled, or not signed by it.
     EnrolRecovery = 111, "E_RECOVERY";
 

@@ -12,6 +12,7 @@ use counterfoil_spec::time::Millis;
 use super::authorities::Authorities;
 use super::decode::{Check, Parsed};
 use super::findings::Findings;
+use super::generations::Generations;
 use super::heads::note_fault;
 use super::peers::Peers;
 use super::tokens::Tokens;
@@ -38,6 +39,7 @@ pub(super) struct EntryCheck {
     peers: Peers,
     tokens: Tokens,
     authorities: Authorities,
+    generations: Generations,
     /// Some entry could not be read: what it introduced and which chains it continued is unknown.
     pub(super) lost: bool,
 }
@@ -57,6 +59,7 @@ impl EntryCheck {
             peers: Peers::default(),
             tokens: Tokens::default(),
             authorities: Authorities::default(),
+            generations: Generations::default(),
             lost: false,
         }
     }
@@ -101,6 +104,11 @@ impl EntryCheck {
             Payload::CaIssued(issued) => self.authorities.issue(issued, body.time.seconds()),
             Payload::KeyRotation(rotation) => {
                 self.authorities.rotate(rotation, body.time.seconds(), self.lost)
+            }
+            Payload::NodeRenewed(renewed) => self.generations.renew(renewed, self.lost),
+            Payload::DenyListIssued(list) => {
+                self.generations.deny(&list.names);
+                Ok(())
             }
             Payload::PeerAnchor(anchor) => self.peers.anchor(&anchor.note),
             _ => Ok(()),
@@ -178,6 +186,7 @@ impl EntryCheck {
             return Err((FaultKind::WrongParty, "the node id is not that of the identity key".to_owned()));
         }
         self.tokens.consume(enrolled.token_id, enrolled.node, self.lost)?;
+        self.generations.enrol(enrolled.node, enrolled.generation)?;
         self.peers.enrol(&enrolled.log_vkey)
     }
 

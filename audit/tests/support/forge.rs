@@ -6,14 +6,14 @@ use counterfoil_audit::checkpoint::Checkpoint;
 use counterfoil_audit::merkle::{Head, leaf_hash, root_of};
 use counterfoil_audit::segment::{self, SegmentFile};
 use counterfoil_audit::verify::{Report, VerifyOptions, verify_plain};
-use counterfoil_audit::{chain_hash, state, tile};
+use counterfoil_audit::{NoteSigner, chain_hash, state, tile};
 use counterfoil_identity::SecretKey;
 use counterfoil_spec::encode::to_canonical;
 use counterfoil_spec::entry::{Body, ENTRY_VERSION, EntrySignature, Leaf, Role, entry_signing_input};
 use counterfoil_spec::ids::{Hash, NetId};
-use counterfoil_spec::payload::{Genesis, KeyRevoked, Payload};
+use counterfoil_spec::payload::{Genesis, JoinToken, KeyRevoked, NodeEnrolled, Payload};
 use counterfoil_spec::rule::FaultKind;
-use counterfoil_spec::time::Millis;
+use counterfoil_spec::time::{Millis, Seconds};
 use tempfile::TempDir;
 
 use super::{ORIGIN, key, serial, signer};
@@ -135,4 +135,22 @@ impl Forge {
 
 pub fn named(report: &Report) -> Vec<(FaultKind, Option<u64>)> {
     report.faults.iter().map(|f| (f.kind, f.index)).collect()
+}
+
+/// A node's enrolment.
+pub fn enrolled(seed: u8) -> NodeEnrolled {
+    let public = key(seed).public();
+    NodeEnrolled {
+        node: public.node_id(),
+        identity_key: public.wire(),
+        log_vkey: NoteSigner::new("node.example/log", key(seed + 100)).unwrap().vkey(),
+        token_id: serial(1),
+        generation: 1,
+        recovery_hash: Hash::from_bytes([0; 32]),
+    }
+}
+
+/// The join token of [`enrolled`].
+pub fn join_token() -> JoinToken {
+    JoinToken { token_id: serial(1), public_key: key(60).public().wire(), expires: Seconds(10) }
 }

@@ -17,6 +17,7 @@ mod judge;
 mod keys;
 mod other;
 mod receipts;
+mod renewals;
 mod report;
 mod tlog;
 mod vectors;

@@ -51,6 +51,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         keyless: args.keyless,
         repositories,
         rows_as: args.activations.rows_as(),
+        certificate_life_s: args.certificate_life,
         now: clock::system(),
     };
     let router =

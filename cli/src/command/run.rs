@@ -180,6 +180,7 @@ impl Fleet {
         if let Some(model) = &self.args.model {
             flag("--model", model.display().to_string());
         }
+        flag("--enrol", self.facts.enrol.clone());
         if needs_enrolment(&home) {
             let reply = self
                 .admin
@@ -191,7 +192,6 @@ impl Fleet {
                 .await?;
             let token = reply.get("join_token").and_then(Value::as_str).unwrap_or_default();
             env.push(("COUNTERFOIL_JOIN_TOKEN", token.to_owned()));
-            flag("--enrol", self.facts.enrol.clone());
         }
         Process::start(
             &format!("node {number}"),

@@ -15,7 +15,7 @@ use counterfoil_node::{
 };
 use counterfoil_router::{CURRENCY, clock};
 use counterfoil_session::ConnectError;
-use counterfoil_spec::time::Seconds;
+use counterfoil_spec::limits::MAX_LATE_RENEWAL_S;
 use serde_json::json;
 
 use crate::args::{FetchingArgs, ServeArgs, Switch};
@@ -29,14 +29,10 @@ use crate::output;
 use crate::size::ByteSize;
 use crate::supervise::{follow_parent, interrupted};
 
-/// A certificate with less life left than this is replaced before the node starts.
-const RENEW_BELOW_S: u64 = 12 * 3600;
-/// How long before its certificate's end a node leaves in good order.
-const LEAVE_BEFORE_S: u64 = 3600;
 /// How often the consent file is looked at; a change is taken up after two looks.
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 
-/// Runs until it is interrupted or its certificate nears its end.
+/// Runs until it is interrupted, or its router serves it no more.
 pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
     let mut stop = std::pin::pin!(interrupted());
     if args.supervised {
@@ -58,12 +54,13 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         hashed = hashing::describe(manifests, &models, Watcher::of(args.supervised)) => hashed?,
     }
     let identity = identity(home, &args).await?;
-    let end = certificate_end(&identity.credentials.chain().leaf).map_err(Failure::store)?;
     let node_id = identity.key.public().node_id();
     let config = NodeConfig {
         home: home.to_owned(),
         identity,
+        keys: keyring()?,
         router,
+        enrol: args.enrol,
         policy,
         epoch: 1,
         models,
@@ -87,17 +84,13 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
     }
     let followed = tokio::spawn(follow(handle.clone(), file, Followed::new(flags, text)));
     let told = tokio::spawn(tell(handle, (node_id.to_string(), max_memory), json));
-    let ran = Box::pin(node.run(leave(end, stop))).await;
+    let ran = Box::pin(node.run(stop)).await;
     told.abort();
     followed.abort();
     ran.map_err(|e| match e {
-        NodeError::Denied(_) => Failure::refused(e),
+        NodeError::Denied(_) | NodeError::Superseded(_) | NodeError::Ended(_) => Failure::refused(e),
         e => Failure::store(e),
-    })?;
-    if !json && clock::now().seconds().plus(LEAVE_BEFORE_S) >= end {
-        output::line("This node's certificate ends within the hour: start it again with a new join token.");
-    }
-    Ok(())
+    })
 }
 
 /// What the operator allows at the start, and the text of the file that says so.
@@ -115,12 +108,12 @@ fn allowed(file: &Path, args: &ServeArgs, flags: &Flags) -> Result<(Policy, Stri
     Ok((policy, text))
 }
 
-/// Whether a node's home holds no certificate that is worth connecting with.
+/// Whether a node's home holds no certificate that is in force or may still be renewed.
 pub(crate) fn needs_enrolment(home: &Path) -> bool {
     let identity = keyring().ok().and_then(|keys| NodeIdentity::load(home, &keys).ok());
     let Some(identity) = identity else { return true };
     let end = certificate_end(&identity.credentials.chain().leaf);
-    end.map_or(true, |end| clock::now().seconds().plus(RENEW_BELOW_S) > end)
+    end.map_or(true, |end| clock::now().seconds() > end.plus(MAX_LATE_RENEWAL_S))
 }
 
 /// Enrols a home with a join token.
@@ -197,14 +190,6 @@ async fn follow(handle: NodeHandle, path: PathBuf, mut file: Followed) {
                 tracing::warn!(file = %path.display(), error = e, "not taken up; what was allowed before holds")
             }
         }
-    }
-}
-
-async fn leave(end: Seconds, stop: impl Future<Output = ()>) {
-    let left = end.0.saturating_sub(LEAVE_BEFORE_S).saturating_sub(clock::now().seconds().0);
-    tokio::select! {
-        () = stop => {}
-        () = tokio::time::sleep(Duration::from_secs(left)) => {}
     }
 }
 

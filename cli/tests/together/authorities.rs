@@ -11,8 +11,7 @@ use counterfoil_spec::ids::Serial;
 use counterfoil_spec::refusal::Refusal;
 use serde_json::Value;
 
-use crate::denials::until;
-use crate::network::{Network, REPLICAS, on_one_thread};
+use crate::network::{Network, REPLICAS, on_one_thread, until};
 use crate::scripted::connected;
 
 /// Requests that run at one time.

@@ -4,25 +4,13 @@ use counterfoil_model::Checkpoint;
 use counterfoil_node::NodeError;
 use counterfoil_router::{Hedging, Prompt};
 
-use crate::network::{Network, REPLICAS, on_one_thread};
+use crate::network::{Network, REPLICAS, on_one_thread, until};
 
-/// Looks before a test gives up: it bounds a hang, not a speed.
-const MAX_LOOKS: u32 = 100_000_000;
 /// Requests that run when the node is denied.
 const REQUESTS: u32 = 8;
 
 fn prompts() -> Vec<Prompt> {
     (0..REQUESTS).map(|n| Prompt { ids: (100 + n..110 + n).collect(), more: 60 }).collect()
-}
-
-pub(crate) async fn until(mut seen: impl FnMut() -> bool) {
-    for _ in 0..MAX_LOOKS {
-        if seen() {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("it never came");
 }
 
 #[test]

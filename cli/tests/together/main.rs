@@ -13,5 +13,6 @@ mod denials;
 mod hedging;
 mod network;
 mod receipts;
+mod rotation;
 mod scripted;
 mod tokens;

@@ -1,6 +1,7 @@
 //! A router on the test's own thread, so that whatever is ready at one time is in one round, and nodes on theirs.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -17,8 +18,11 @@ use counterfoil_router::{
 };
 use counterfoil_session::sandbox::open_policy;
 use counterfoil_spec::deny::DenyNames;
+use counterfoil_spec::entry::Body;
 use counterfoil_spec::ids::{NodeId, Serial};
+use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
 use counterfoil_spec::payload::Payload;
+use counterfoil_spec::time::{Millis, Now};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -33,6 +37,7 @@ pub(crate) struct Network {
     pub(crate) router: RunningRouter,
     pub(crate) model: Arc<Checkpoint>,
     folder: TempDir,
+    clock: Now,
     nodes: AtomicU32,
     stops: Vec<oneshot::Sender<()>>,
 }
@@ -60,13 +65,25 @@ impl Network {
         dealing: Dealing,
         hedging: Hedging,
     ) -> Self {
+        let clock = clock::system();
+        Self::start(model, (dealing, hedging), rows_as, (MAX_LEAF_CERT_LIFE_S, clock)).await
+    }
+
+    /// A router without nodes whose certificates hold for some seconds of a clock.
+    pub(crate) async fn lasting(life_s: u64, clock: Now, model: Checkpoint) -> Self {
+        Self::start(model, (REPLICAS, Hedging::Off), RowsAs::Exact, (life_s, clock)).await
+    }
+
+    async fn start(
+        model: Checkpoint,
+        (dealing, hedging): (Dealing, Hedging),
+        rows_as: RowsAs,
+        (certificate_life_s, now): (u64, Now),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let home = RouterHome::open_or_create(
-            &folder.path().join("router"),
-            &Keyring::default(),
-            clock::now().seconds(),
-        )
-        .unwrap();
+        let home =
+            RouterHome::open_or_create(&folder.path().join("router"), &Keyring::default(), now().seconds())
+                .unwrap();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = RouterConfig {
             http: loopback,
@@ -77,12 +94,13 @@ impl Network {
             keyless: true,
             repositories: Vec::new(),
             rows_as,
-            now: clock::system(),
+            certificate_life_s,
+            now: Arc::clone(&now),
         };
         let model = Arc::new(model);
         let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(&model), config));
         let router = router.await.unwrap();
-        Self { router, model, folder, nodes: AtomicU32::new(0), stops: Vec::new() }
+        Self { router, model, folder, clock: now, nodes: AtomicU32::new(0), stops: Vec::new() }
     }
 
     /// A node as it is.
@@ -93,14 +111,24 @@ impl Network {
     /// The same, with its id and how it ends.
     pub(crate) async fn watched_node(&mut self) -> (NodeId, oneshot::Receiver<Result<(), NodeError>>) {
         let (identity, home) = self.enrolled().await;
-        let id = identity.key.public().node_id();
+        (identity.key.public().node_id(), self.node_of(identity, home))
+    }
+
+    /// A node with a home that was made before; gives how it ends.
+    pub(crate) fn node_of(
+        &mut self,
+        identity: NodeIdentity,
+        home: PathBuf,
+    ) -> oneshot::Receiver<Result<(), NodeError>> {
         let (router, model) = (self.router.nodes_addr(), Arc::clone(&self.model));
         let mut policy = open_policy(model.name());
         policy.quota.concurrent = 64;
         let config = NodeConfig {
             home,
             identity,
+            keys: Keyring::default(),
             router,
+            enrol: Some(self.router.enrol_addr()),
             policy,
             epoch: 1,
             models: vec![model],
@@ -109,7 +137,7 @@ impl Network {
             share_weights: false,
             hub: None,
             currency: CURRENCY.to_owned(),
-            now: clock::system(),
+            now: Arc::clone(&self.clock),
             sync: fdatasync(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
@@ -123,7 +151,7 @@ impl Network {
             .await;
             let _ = end.send(ran);
         });
-        (id, ended)
+        ended
     }
 
     /// Puts a node on the deny list.
@@ -170,29 +198,33 @@ impl Network {
     }
 
     /// A node that is let in, and its home.
-    pub(crate) async fn enrolled(&self) -> (NodeIdentity, std::path::PathBuf) {
+    pub(crate) async fn enrolled(&self) -> (NodeIdentity, PathBuf) {
         let reply = self.operate(AdminCommand::JoinToken { expires_s: 600 });
         let token: JoinToken = reply.get("join_token").and_then(Value::as_str).unwrap().parse().unwrap();
         let number = self.nodes.fetch_add(1, Ordering::Relaxed);
         let own = self.folder.path().join(format!("node-{number}"));
         std::fs::create_dir_all(&own).unwrap();
         let identity =
-            Box::pin(enrol(&own, &Keyring::default(), token, self.router.enrol_addr(), &clock::system()))
-                .await;
+            Box::pin(enrol(&own, &Keyring::default(), token, self.router.enrol_addr(), &self.clock)).await;
         (identity.unwrap(), own)
     }
 
     /// The serials of the work in the router's log.
     pub(crate) fn works(&self) -> Vec<Serial> {
-        let mut works = Vec::new();
+        self.logged(|body| matches!(body.payload, Payload::Work(_)).then_some(body.serial))
+    }
+
+    /// What is to be learnt of the entries of the router's log.
+    pub(crate) fn logged<T>(&self, mut of: impl FnMut(&Body) -> Option<T>) -> Vec<T> {
+        let mut found = Vec::new();
         let log = LogReader::open(&self.folder.path().join("router/log")).unwrap();
-        log.for_each(0, |_, _, body| {
-            if let Payload::Work(_) = body.payload {
-                works.push(body.serial);
-            }
-        })
-        .unwrap();
-        works
+        log.for_each(0, |_, _, body| found.extend(of(&body))).unwrap();
+        found
+    }
+
+    /// The present.
+    pub(crate) fn now(&self) -> Millis {
+        (self.clock)()
     }
 
     /// A counter of the router.
@@ -227,6 +259,17 @@ impl Network {
     pub(crate) async fn together(&self, prompts: &[Prompt]) -> Vec<Result<Continued, String>> {
         self.router.continue_all(prompts).await.continued
     }
+}
+
+/// Waits until something is seen.
+pub(crate) async fn until(mut seen: impl FnMut() -> bool) {
+    for _ in 0..MAX_LOOKS {
+        if seen() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it never came");
 }
 
 fn on_thread(task: impl Future<Output = ()> + Send + 'static) {

@@ -15,6 +15,7 @@ use super::token::JoinToken;
 use crate::certificate::binding::binding_input;
 use crate::certificate::credentials::{Chain, Credentials, TlsKey};
 use crate::certificate::verify::{Directory, Refused, TrustDomain, VerifiedPeer, refused, verify_chain};
+use crate::key::VerifyKey;
 use crate::random;
 use crate::signer::{SignFault, Signer};
 
@@ -147,11 +148,7 @@ impl Proving {
             return Err(refused(Refusal::CertUntrusted, "the root is not the one that the join token pins"));
         }
         let chain = Chain { leaf: enrolled.leaf.clone(), ca: enrolled.ca.clone() };
-        let certificates: Vec<CertificateDer<'_>> = chain.certificates();
-        let me = verify_chain(&certificates, &domain, Role::Node, now, &Oneself)?;
-        if me.key() != &client.identity.public() {
-            return Err(refused(Refusal::CertId, "the certificate is for another node"));
-        }
+        let me = own_certificate(&chain, &domain, &client.identity.public(), now)?;
         if me.tls_spki_hash() != crate::certificate::binding::tls_spki_hash(&client.tls_key.spki_der()) {
             return Err(refused(Refusal::CertBinding, "the certificate is for another TLS key"));
         }
@@ -164,6 +161,21 @@ impl Proving {
             renew_after: enrolled.renew_after,
         })
     }
+}
+
+/// Checks a certificate as that of a peer, and that it is for the node with this identity key.
+pub(super) fn own_certificate(
+    chain: &Chain,
+    domain: &TrustDomain,
+    identity: &VerifyKey,
+    now: Seconds,
+) -> Result<VerifiedPeer, Refused> {
+    let certificates: Vec<CertificateDer<'_>> = chain.certificates();
+    let me = verify_chain(&certificates, domain, Role::Node, now, &Oneself)?;
+    if me.key() == identity {
+        return Ok(me);
+    }
+    Err(refused(Refusal::CertId, "the certificate is for another node"))
 }
 
 /// A node's own certificate needs no entry in any directory.

@@ -3,6 +3,7 @@
 use counterfoil_spec::encode::{DecodeError, from_canonical, to_canonical};
 use counterfoil_spec::ids::{Hash, NodeId, PublicKey, RouterId, Serial, Signature};
 use counterfoil_spec::limits::MAX_ENROL_BYTES;
+use counterfoil_spec::message::{Renew, Renewal};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 use minicbor::{Decode, Encode};
@@ -22,6 +23,9 @@ pub enum ClientMessage {
     /// In the place of all that: a node is to be denied.
     #[n(3)]
     Recover(#[n(0)] Recover),
+    /// In the place of all that: a member whose certificate has ended wants the next one.
+    #[n(4)]
+    Renew(#[n(0)] NodeId, #[n(1)] Renew),
 }
 
 /// What the router says.
@@ -39,6 +43,9 @@ pub enum ServerMessage {
     /// An answer to a recovery: the epoch of a deny list that names the node.
     #[n(4)]
     Denied(#[n(0)] u64),
+    /// An answer to who wants the next certificate.
+    #[n(5)]
+    Renewal(#[n(0)] Renewal),
 }
 
 macro_rules! canonical {

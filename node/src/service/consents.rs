@@ -238,9 +238,9 @@ impl Service<'_> {
 
     /// Nothing is computed under a token any more. False where it is not one of this lane, or was withdrawn before.
     pub(super) fn stop_serving(&mut self, cti: &Serial) -> bool {
-        let Some(hosted) = by_cti(&mut self.hosted, cti).filter(|hosted| !hosted.withdrawn) else {
-            return false;
-        };
+        // It may have come on the lane of the certificate before.
+        let own = by_cti(&mut self.hosted, cti).or_else(|| by_cti(self.rotation.elder_hosted_mut(), cti));
+        let Some(hosted) = own.filter(|hosted| !hosted.withdrawn) else { return false };
         hosted.withdrawn = true;
         hosted.loading.abort();
         hosted.let_go = Some(Instant::now() + GRACE);
@@ -321,9 +321,18 @@ impl Service<'_> {
         }
     }
 
+    /// What is hosted under tokens of this lane, and what still is under those of the lane before it.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Hosted> {
+        let before = self.rotation.elder_hosted().iter().filter(|old| {
+            let again = |h: &Hosted| h.proposal.manifest == old.proposal.manifest && h.bank.is_some();
+            !self.hosted.iter().any(again)
+        });
+        self.hosted.iter().chain(before)
+    }
+
     pub(super) fn show(&self) {
         let consents =
-            self.hosted.iter().filter(|hosted| !hosted.withdrawn && hosted.let_go.is_none()).map(|hosted| {
+            self.held().filter(|hosted| !hosted.withdrawn && hosted.let_go.is_none()).map(|hosted| {
                 ConsentStatus {
                     cti: hosted.permit.claims().cti,
                     manifest: hosted.proposal.manifest,

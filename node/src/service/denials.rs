@@ -37,7 +37,7 @@ impl Service<'_> {
         if names.denies_node(&node) || denies(&chain.leaf) || denies(&chain.ca) {
             return Err(self.lane.shut(Refusal::CertDenied, "the router's deny list names this node"));
         }
-        let held = self.hosted.iter().filter(|hosted| !hosted.withdrawn).map(|hosted| hosted.permit.claims());
+        let held = self.held().filter(|hosted| !hosted.withdrawn).map(|hosted| hosted.permit.claims());
         let void: Vec<Serial> = held.filter(|claims| names.voids(claims)).map(|claims| claims.cti).collect();
         for cti in &void {
             tracing::warn!(%cti, "the router's deny list names a consent token of this node");

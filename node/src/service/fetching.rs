@@ -10,6 +10,7 @@ use counterfoil_spec::message::{NodeMessage, Proposal};
 use tokio::time::Instant;
 
 use super::{Service, Step};
+use crate::hosting::Hosted;
 use crate::sharing::Shared;
 use crate::status::FetchStatus;
 
@@ -69,12 +70,13 @@ impl Service<'_> {
 
     /// Says what is covered by consent tokens: shards of the rest may make room, and shards of these may be passed on.
     pub(super) fn cover(&self) {
-        let own = self.hosted.iter().filter(|h| !h.withdrawn && (h.let_go.is_none() || h.bank.is_some()));
+        let own = self.held().filter(|h| !h.withdrawn && (h.let_go.is_none() || h.bank.is_some()));
+        let own: Vec<&Hosted> = own.collect();
         let awaited = self.pending.iter().map(|pending| &pending.proposal);
-        let covered = own.clone().map(|hosted| &hosted.proposal).chain(awaited);
+        let covered = own.iter().map(|hosted| &hosted.proposal).chain(awaited);
         let covered: Vec<Range> = covered.flat_map(|proposal| proposal.ranges.clone()).collect();
         self.node.store.cover(covered);
-        let shared = own.filter(|hosted| hosted.bank.is_some()).filter_map(|hosted| {
+        let shared = own.iter().filter(|hosted| hosted.bank.is_some()).filter_map(|hosted| {
             let model = self.node.shelf.model(&hosted.proposal.manifest)?.clone();
             let ranges = hosted.proposal.ranges.clone();
             Some(Shared { model, ranges, expires: hosted.permit.claims().expires })

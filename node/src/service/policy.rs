@@ -18,7 +18,8 @@ impl Service<'_> {
             return self.lane.send(&NodeMessage::Terms(self.node.terms()));
         }
         tracing::info!("the policy's hours are over");
-        let live: Vec<Serial> = self.live().map(|(cti, _)| cti).collect();
+        let live = self.held().filter(|h| !h.withdrawn && h.let_go.is_none());
+        let live: Vec<Serial> = live.map(|h| h.permit.claims().cti).collect();
         live.iter().try_for_each(|cti| self.revoke(cti))
     }
 
@@ -36,14 +37,14 @@ impl Service<'_> {
             self.lane.send(&NodeMessage::Revoke(*cti))?;
         }
         self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
-        let kept: Vec<Proposal> = self.live().map(|(_, proposal)| proposal).collect();
+        let kept: Vec<Proposal> = self.live().collect();
         kept.into_iter().try_for_each(|proposal| self.proposed(proposal))
     }
 
-    /// The consent tokens that orders may come under, with what was proposed for them.
-    fn live(&self) -> impl Iterator<Item = (Serial, Proposal)> {
+    /// What was proposed for the consent tokens that orders may come under on this lane.
+    fn live(&self) -> impl Iterator<Item = Proposal> {
         let live = self.hosted.iter().filter(|h| !h.withdrawn && h.let_go.is_none());
-        live.map(|h| (h.permit.claims().cti, h.proposal.clone()))
+        live.map(|h| h.proposal.clone())
     }
 
     /// Whether a token that ends with the policy's hours is the last one before they end.

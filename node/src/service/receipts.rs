@@ -82,7 +82,11 @@ impl Service<'_> {
     /// Sends again what earlier lanes left without the router's half.
     pub(super) fn resend(&mut self) -> Step {
         self.node.unsettled.drop_old((self.node.config.now)());
-        self.node.unsettled.last_halves().try_for_each(|half| {
+        // What is open on this lane, or on the one before it, is handed in there.
+        let left = self.node.unsettled.last_halves().filter(|(serial, _)| {
+            !self.node.work.open_work().has(serial) && !self.rotation.elder_has(serial)
+        });
+        left.map(|(_, half)| half).try_for_each(|half| {
             let Half { body, node_sig } = half.clone();
             let receipt = NodeReceipt { slot: EARLIER_LANE, body, node_sig, last: true };
             self.lane.send(&NodeMessage::Receipt(receipt))
@@ -97,7 +101,7 @@ impl Service<'_> {
                 tracing::error!(%error, "a receipt could not be kept");
             }
         }
-        if let Err(error) = super::book(self.node, now) {
+        if let Err(error) = super::working::book(self.node, now) {
             // What was reserved stays reserved then, in the operator's favour.
             tracing::error!(%error, "the end of orders could not be kept");
         }

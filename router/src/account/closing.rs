@@ -21,7 +21,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Gone;
 use super::overdue::Awaited;
 use crate::desk::Desk;
-use crate::registry::{Host, Sent};
+use crate::registry::{Host, LaneState, Sent};
 use crate::work::{Order, Party};
 
 /// A receipt with both halves, and where the second one goes.
@@ -29,6 +29,8 @@ pub(super) struct Settled {
     pub(super) receipt: Receipt,
     pub(super) body: ReceiptBody,
     lane: RouterLane,
+    /// Held until the receipt is acknowledged: a lane whose node goes on on another one is let go of after that.
+    _of: Option<Arc<LaneState>>,
 }
 
 /// What all orders of a request came to.
@@ -118,6 +120,7 @@ async fn close(
         Handed::Nothing(interims) => (interims, false),
     };
     let settled = halves.iter().find_map(|half| countersigned(desk, lane, cti, order, half));
+    let settled = settled.map(|settled| Settled { _of: Some(Arc::clone(&host.shared)), ..settled });
     // Its last receipt may have come meanwhile, and is logged then; one of an order is.
     settled.filter(|_| !may_come || overdue.take(&order.serial).is_some())
 }
@@ -204,7 +207,7 @@ fn both_halves(
             let (key, net_id) = (lane.peer().key(), desk.home.net_id());
             let receipt =
                 countersign(&half.body, &half.node_sig, key, desk.office.identity(), &net_id).ok()?;
-            Some(Settled { receipt, body, lane: lane.clone() })
+            Some(Settled { receipt, body, lane: lane.clone(), _of: None })
         }
         // It was signed before its node heard what entered no sum.
         Err(e @ Unfit::Forwards { .. }) if !half.last => {

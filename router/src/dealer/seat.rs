@@ -71,6 +71,28 @@ impl Seat {
         };
     }
 
+    /// Whether a node that is here goes on on this lane, with its next certificate.
+    pub(super) fn is_succeeded_by(&self, lane: &RouterLane) -> bool {
+        self.lane()
+            .is_some_and(|own| own.end().is_none() && own.peer().generation() < lane.peer().generation())
+    }
+
+    /// It goes on on another lane. What it hosts stays; gives what is to be proposed there.
+    pub(super) fn succeed(
+        &mut self,
+        lane: RouterLane,
+        visit: Visit,
+        hello: NodeHello,
+    ) -> Vec<(ManifestId, Vec<Range>)> {
+        self.stay = Stay::Here(lane, visit);
+        self.max_weight_bytes = hello.max_weight_bytes;
+        self.wants = hello.wants;
+        self.answer_until = None;
+        self.waits = Waits::default();
+        let standings = self.standings.iter().filter(|(_, standing)| !standing.proposed.is_empty());
+        standings.map(|(manifest, standing)| (*manifest, standing.proposed.clone())).collect()
+    }
+
     pub(super) fn go(&mut self, until: Instant) {
         self.stay = Stay::Away(until);
     }

@@ -16,8 +16,8 @@ use counterfoil_spec::time::Now;
 
 use super::*;
 use crate::admin::{AdminCommand, execute};
+use crate::authority::own_credentials;
 use crate::fetch::tests::desk;
-use crate::serve::own_credentials;
 
 const EXPORTER: [u8; 32] = [7; 32];
 

@@ -9,7 +9,7 @@ use counterfoil_model::{Existing, Quant, split};
 use counterfoil_session::sandbox::{Member, Sandbox, hello};
 use counterfoil_session::{NodeEndpoint, NodeLane, RouterEndpoint};
 use counterfoil_spec::claims::Range;
-use counterfoil_spec::limits::MAX_CLOCK_SKEW_S;
+use counterfoil_spec::limits::{MAX_CLOCK_SKEW_S, MAX_LEAF_CERT_LIFE_S};
 use counterfoil_spec::payload::ConsentRevoked;
 use counterfoil_spec::time::{Millis, Now};
 
@@ -113,6 +113,7 @@ pub(crate) fn desk(folder: &Path, checkpoint: &Arc<Checkpoint>, now: Now) -> Des
         keyless: false,
         repositories: Vec::new(),
         rows_as: RowsAs::Exact,
+        certificate_life_s: MAX_LEAF_CERT_LIFE_S,
         now,
     };
     open(home, std::slice::from_ref(checkpoint), &config).unwrap()

@@ -25,6 +25,8 @@ pub(crate) enum What {
     Enrolment,
     /// Somebody who wanted a node to be denied by its recovery key.
     Recovery,
+    /// A member that wanted its next certificate.
+    Renewal,
     /// A consent token.
     Consent,
     /// A frame, and the lane with it.
@@ -124,6 +126,7 @@ impl What {
             Self::Connection => "connection",
             Self::Enrolment => "enrolment",
             Self::Recovery => "recovery",
+            Self::Renewal => "renewal",
             Self::Consent => "consent",
             Self::Frame => "frame",
             Self::Grant => "grant",

@@ -113,6 +113,24 @@ pub struct NodeEnrolled {
     pub recovery_hash: Hash,
 }
 
+/// `node-renewed`: the generation that a node uses from here on.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct NodeRenewed {
+    /// The node.
+    #[n(1)]
+    pub node: NodeId,
+    /// The generation of the certificate.
+    #[n(2)]
+    pub generation: u64,
+    /// Its serial number.
+    #[n(3)]
+    pub certificate: Serial,
+    /// Its end.
+    #[n(4)]
+    pub not_after: Seconds,
+}
+
 /// `consent-granted`: the whole token, so that anybody can check it later.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[cbor(map)]

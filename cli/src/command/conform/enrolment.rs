@@ -1,7 +1,7 @@
 //! Join tokens, and a router's answers to the messages of enrolment.
 
 use counterfoil_identity::enrol::{
-    ClientMessage, EnrolOffer, EnrolServer, Enrolled, Finish, JoinToken, MemoryTokens, NodeFacts, RecoveryAt,
+    ClientMessage, EnrolOffer, EnrolServer, Finish, JoinToken, MemoryTokens, NodeFacts, RecoveryAt,
     TokenFacts,
 };
 use counterfoil_identity::{
@@ -91,11 +91,15 @@ pub(super) fn exchange(group: &Value, test: &Value) -> Judged {
     Ok(last)
 }
 
+/// The issuing CA of a group's router.
+pub(super) fn authority(root: &Hex, ca: &Hex, seed: &Hex) -> Result<IssuingCa, String> {
+    let domain = TrustDomain::new(&root.0).map_err(|e| e.to_string())?;
+    let seed = seed.0.as_slice().try_into().map_err(|_| "the seed of the issuing CA".to_owned())?;
+    IssuingCa::from_parts(SecretKey::from_seed(seed), ca.0.clone(), &domain).map_err(|e| e.to_string())
+}
+
 fn router(group: &Group, tokens: &[Token], enrolled: Vec<Kid>) -> Result<Router, String> {
-    let domain = TrustDomain::new(&group.root.0).map_err(|e| e.to_string())?;
-    let seed = group.ca_seed.0.as_slice().try_into().map_err(|_| "the seed of the issuing CA".to_owned())?;
-    let ca = IssuingCa::from_parts(SecretKey::from_seed(seed), group.ca.0.clone(), &domain)
-        .map_err(|e| e.to_string())?;
+    let ca = authority(&group.root, &group.ca, &group.ca_seed)?;
     let store = MemoryTokens::new();
     for token in tokens {
         let key = strong(token.key).map_err(|e| e.to_string())?;
@@ -130,14 +134,13 @@ impl Router {
             min_epoch: 1,
             now,
         })?;
-        self.is_a_good_certificate(enrolled, now)
+        is_issued((enrolled.leaf, enrolled.ca), &self.ca, now)
     }
+}
 
-    /// What was issued is what a peer accepts.
-    fn is_a_good_certificate(&self, enrolled: Enrolled, now: Seconds) -> Result<(), Refused> {
-        let chain = [enrolled.leaf.into(), enrolled.ca.into()];
-        verify_chain(&chain, self.ca.domain(), Role::Node, now, &Anybody).map(drop)
-    }
+/// Whether a peer accepts what was issued: a leaf and its CA.
+pub(super) fn is_issued((leaf, ca): (Vec<u8>, Vec<u8>), by: &IssuingCa, now: Seconds) -> Result<(), Refused> {
+    verify_chain(&[leaf.into(), ca.into()], by.domain(), Role::Node, now, &Anybody).map(drop)
 }
 
 #[derive(Deserialize)]
@@ -173,10 +176,10 @@ impl Directory for Anybody {
     }
 }
 
-fn message(bytes: &Hex) -> Result<ClientMessage, Refused> {
+pub(super) fn message(bytes: &Hex) -> Result<ClientMessage, Refused> {
     ClientMessage::from_bytes(&bytes.0).map_err(|e| no(Refusal::EnrolShape, &e.to_string()))
 }
 
-fn no(refusal: Refusal, detail: &str) -> Refused {
+pub(super) fn no(refusal: Refusal, detail: &str) -> Refused {
     Refused { refusal, detail: detail.to_owned() }
 }

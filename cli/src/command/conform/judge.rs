@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{certificates, consent, denials, enrolment, frames, grants, keys, receipts, tlog};
+use super::{certificates, consent, denials, enrolment, frames, grants, keys, receipts, renewals, tlog};
 
 /// What is said of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,7 @@ pub(super) fn judge(group: &Value, test: &Value) -> Verdict {
         Some("JoinToken") => enrolment::join_token(test),
         Some("Enrolment") => enrolment::exchange(group, test),
         Some("Recovery") => enrolment::recovery(group, test),
+        Some("Renewal") => renewals::renewal(group, test),
         Some("ConsentToken") => consent::token(group, test),
         Some("Grant") => grants::order(group, test),
         Some("Frames") => frames::stream(group, test),

@@ -97,6 +97,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("frames", include_str!("../../../../conformance/vectors/frames.json")),
     ("receipts", include_str!("../../../../conformance/vectors/receipts.json")),
     ("tlog", include_str!("../../../../conformance/vectors/tlog.json")),
+    ("renewals", include_str!("../../../../conformance/vectors/renewals.json")),
 ];
 
 #[cfg(test)]

@@ -1,0 +1,143 @@
+//! A renewal with each thing changed where a check must notice.
+
+use counterfoil_spec::entry::Role;
+
+use super::*;
+use crate::certificate::tests::{Anyone, NOW, Net};
+use crate::certificate::verify::verify_chain;
+use crate::key::SecretKey;
+
+const EXPORTER: [u8; 32] = [77; 32];
+const LIFE: u64 = 1000;
+
+struct Stage {
+    net: Net,
+    identity: SecretKey,
+    router: RouterId,
+    last: Credentials,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let (net, identity) = (Net::new(1), SecretKey::from_seed([40; 32]));
+        let tls = TlsKey::generate();
+        let facts = (4, NOW.plus(LIFE));
+        let request = LeafRequest::signed(Role::Node, &identity, &tls, &net.root.net_id(), facts).unwrap();
+        let last = Credentials::new(net.ca.issue_leaf(&request, NOW).unwrap(), &tls);
+        Self { net, identity, router: SecretKey::from_seed([20; 32]).public().router_id(), last }
+    }
+
+    fn renewing(&self, now: Seconds) -> Renewing {
+        let identity = Arc::new(self.identity.clone());
+        Renewing::after(&self.last, identity, &self.net.domain, self.router, now).unwrap()
+    }
+
+    fn standing<'a>(&self, key: &'a VerifyKey) -> Standing<'a> {
+        let ended = NOW.plus(LIFE);
+        Standing { key: Some(key), used: 4, ended, denied: false, issued: 0, latest: NOW.plus(2 * LIFE) }
+    }
+
+    fn answer(&self, asked: &Renew, standing: &Standing<'_>, now: Seconds) -> Result<Renewed, Refusal> {
+        let net_id = self.net.root.net_id();
+        let at = RenewAt { net_id: &net_id, router_id: &self.router, exporter: &EXPORTER };
+        renew(asked, &at, standing, &self.net.ca, now).map_err(|refused| refused.refusal)
+    }
+}
+
+//= spec/identity.md#renewal
+//= type=test
+//# A router MUST make these checks in this order and MUST refuse at the first that fails:
+#[test]
+fn a_node_is_given_the_next_generation_for_as_long_a_life() {
+    let stage = Stage::new();
+    let (key, half) = (stage.identity.public(), NOW.plus(LIFE / 2));
+    let renewing = stage.renewing(half);
+    let asked = renewing.ask(&EXPORTER).unwrap();
+    let renewed = stage.answer(&asked, &stage.standing(&key), half).unwrap();
+    assert_eq!(renewed.renew_after, half.plus(LIFE / 2));
+    let next = renewing.on_renewed(&renewed, half).unwrap();
+    let chain = next.chain().certificates();
+    let peer = verify_chain(&chain, &stage.net.domain, Role::Node, half, &Anyone).unwrap();
+    assert_eq!((peer.generation(), peer.not_after(), *peer.key()), (5, half.plus(LIFE), key));
+    assert_ne!(next.tls_key_pkcs8(), stage.last.tls_key_pkcs8());
+}
+
+#[test]
+fn what_a_node_may_not_have_is_refused_with_its_reason() {
+    let stage = Stage::new();
+    let (key, other) = (stage.identity.public(), SecretKey::from_seed([41; 32]).public());
+    let asked = stage.renewing(NOW).ask(&EXPORTER).unwrap();
+    let good = stage.standing(&key);
+    let refusal = |standing: Standing<'_>| stage.answer(&asked, &standing, NOW).map(drop);
+    assert_eq!(refusal(good), Ok(()));
+    assert_eq!(refusal(Standing { key: None, ..good }), Err(Refusal::EnrolProof));
+    assert_eq!(refusal(Standing { key: Some(&other), ..good }), Err(Refusal::EnrolProof));
+    assert_eq!(refusal(Standing { denied: true, ..good }), Err(Refusal::CertDenied));
+    assert_eq!(refusal(Standing { used: 3, ..good }), Err(Refusal::EnrolGeneration));
+    assert_eq!(refusal(Standing { used: 5, ..good }), Err(Refusal::EnrolGeneration));
+    assert_eq!(refusal(Standing { issued: 3, ..good }), Ok(()));
+    assert_eq!(refusal(Standing { issued: 4, ..good }), Err(Refusal::EnrolRate));
+    assert_eq!(refusal(Standing { latest: NOW.plus(LIFE), ..good }), Ok(()));
+    assert_eq!(refusal(Standing { latest: NOW.plus(LIFE - 1), ..good }), Err(Refusal::CertLifetime));
+    let elsewhere = stage.renewing(NOW).ask(&[78; 32]).unwrap();
+    assert_eq!(stage.answer(&elsewhere, &good, NOW), Err(Refusal::EnrolProof));
+    // Nobody learns whether a node is denied who does not hold its key.
+    assert_eq!(stage.answer(&elsewhere, &Standing { denied: true, ..good }, NOW), Err(Refusal::EnrolProof));
+    let over = Renew { not_after: NOW, ..asked.clone() };
+    assert_eq!(stage.answer(&over, &good, NOW), Err(Refusal::EnrolProof));
+}
+
+//= spec/identity.md#renewal
+//= type=test
+//# A node MAY renew its certificate until 30 days after its end
+#[test]
+fn late_is_thirty_days_after_the_end() {
+    let stage = Stage::new();
+    let (key, last) = (stage.identity.public(), NOW.plus(LIFE + MAX_LATE_RENEWAL_S));
+    let at = |now: Seconds| {
+        let asked = stage.renewing(now).ask(&EXPORTER).unwrap();
+        let standing = Standing { latest: now.plus(LIFE), ..stage.standing(&key) };
+        stage.answer(&asked, &standing, now).map(drop)
+    };
+    assert_eq!((at(last), at(last.plus(1))), (Ok(()), Err(Refusal::EnrolLate)));
+}
+
+#[test]
+fn an_end_is_only_ever_brought_forward() {
+    let stage = Stage::new();
+    let (key, latest) = (stage.identity.public(), NOW.plus(LIFE - 400));
+    assert!(stage.renewing(NOW).ending(NOW.plus(LIFE)).is_none());
+    let shorter = stage.renewing(NOW).ending(latest).unwrap();
+    let standing = Standing { latest, ..stage.standing(&key) };
+    let renewed = stage.answer(&shorter.ask(&EXPORTER).unwrap(), &standing, NOW).unwrap();
+    assert_eq!(renewed.renew_after, NOW.plus(300));
+}
+
+#[test]
+fn a_node_takes_the_certificate_that_it_asked_for_and_no_other() {
+    let stage = Stage::new();
+    let (key, renewing) = (stage.identity.public(), stage.renewing(NOW));
+    let other = stage.renewing(NOW).ask(&EXPORTER).unwrap();
+    let renewed = stage.answer(&other, &stage.standing(&key), NOW).unwrap();
+    let taken = renewing.on_renewed(&renewed, NOW).map(drop).map_err(|refused| refused.refusal);
+    assert_eq!(taken, Err(Refusal::CertBinding));
+}
+
+//= spec/identity.md#renewal
+//= type=test
+//# A router MUST refuse a node's certificate of another generation than the one that was used last and the one that follows it, and another certificate of the one that was used last (`C_SUPERSEDED`).
+#[test]
+fn a_copy_is_told_by_its_generation_or_by_its_certificate() {
+    let stage = Stage::new();
+    let chain = stage.last.chain().certificates();
+    let peer = verify_chain(&chain, &stage.net.domain, Role::Node, NOW, &Anyone).unwrap();
+    let own = Serial::from_bytes(*peer.cert_serial());
+    let judged = |used, certificate| shown(&peer, used, certificate).map_err(|refused| refused.refusal);
+    assert_eq!(judged(4, None), Ok(Shown::Again));
+    assert_eq!(judged(4, Some(own)), Ok(Shown::Again));
+    assert_eq!(judged(3, Some(own)), Ok(Shown::First));
+    let no = Err(Refusal::CertSuperseded);
+    assert_eq!(judged(4, Some(Serial::from_bytes([1; 16]))), no);
+    assert_eq!((judged(5, None), judged(5, Some(own))), (no, no));
+    assert_eq!((judged(2, None), judged(u64::MAX, None)), (no, no));
+}

@@ -1,0 +1,60 @@
+//! A node that was asleep past the end of its certificate: its identity key gets it another one at the enrolment endpoint.
+
+use std::sync::Arc;
+
+use counterfoil_identity::certificate_end;
+use counterfoil_identity::enrol::Renewing;
+use counterfoil_session::ConnectError;
+use counterfoil_session::enrol::renew;
+use counterfoil_spec::refusal::Refusal;
+
+use crate::config::NodeError;
+use crate::node::Node;
+use crate::pair;
+use crate::service::Left;
+
+impl Node {
+    /// Renews a certificate that has ended. Does nothing where it has not.
+    pub(crate) async fn renew_late(&mut self) -> Result<Result<(), Left>, NodeError> {
+        let config = &mut self.config;
+        let (identity, now) = (&config.identity, (config.now)().seconds());
+        let end = certificate_end(&identity.credentials.chain().leaf);
+        if end.is_ok_and(|end| now <= end) {
+            return Ok(Ok(()));
+        }
+        let Some(at) = config.enrol else {
+            let words =
+                "say where the router renews it: --enrol HOST:PORT, as `counterfoil router` printed it";
+            return Err(NodeError::Ended(words.to_owned()));
+        };
+        let (key, node) = (Arc::clone(&identity.key), identity.key.public().node_id());
+        let renewing = Renewing::after(&identity.credentials, key, &identity.domain, identity.router, now);
+        let renewing = renewing.map_err(|e| NodeError::Ended(e.to_string()))?;
+        tracing::info!("the certificate has ended; asking for the next one");
+        let (renewing, credentials) = match renew(at, node, renewing, &config.now).await {
+            Ok(renewed) => renewed,
+            Err(ConnectError::RefusedByPeer { refusal, detail }) => return refused(refusal, detail),
+            Err(error) => return Ok(Err(Left::Broken(error.to_string()))),
+        };
+        let kept = (renewing.tls_key(), credentials.chain());
+        if let Err(error) = pair::keep_next(&config.home.join("identity"), &config.keys, kept) {
+            return Ok(Err(Left::Broken(format!("the next certificate cannot be kept: {error}"))));
+        }
+        config.identity.credentials = credentials;
+        Ok(Ok(()))
+    }
+}
+
+/// What becomes of a node that gets no further certificate.
+fn refused(refusal: Refusal, detail: String) -> Result<Result<(), Left>, NodeError> {
+    match refusal {
+        Refusal::CertDenied => Ok(Err(Left::Denied(detail))),
+        Refusal::EnrolGeneration => Ok(Err(Left::Superseded(detail))),
+        Refusal::EnrolLate | Refusal::EnrolProof => {
+            let words =
+                format!("{refusal}: {detail}. Ask the router's operator for a join token, and enrol again");
+            Err(NodeError::Ended(words))
+        }
+        _ => Ok(Err(Left::Broken(format!("{refusal}: {detail}")))),
+    }
+}

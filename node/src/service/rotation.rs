@@ -1,0 +1,404 @@
+//! From one certificate to the next without dropped work: asked for on the lane when the last one is half over, kept on
+//! disk, shown on a second connection. From then on that lane is the node's; on the one before it what was begun is
+//! finished, until the router says that nothing is ordered there any more and everything is settled.
+
+use std::time::Duration;
+
+use counterfoil_identity::certificate_validity;
+use counterfoil_identity::enrol::Renewing;
+use counterfoil_identity::random;
+use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, NodeLane, RouterFrame};
+use counterfoil_spec::ids::Serial;
+use counterfoil_spec::limits::NOT_BEFORE_MARGIN_S;
+use counterfoil_spec::message::{NodeMessage, Renewal, RouterMessage};
+use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::{Millis, Seconds};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Service, Step, carriers, until};
+use crate::backoff::Backoff;
+use crate::hosting::Hosted;
+use crate::node::Node;
+use crate::pair;
+use crate::work::OpenWork;
+
+/// The least wait before something that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How far a rotation is.
+pub(crate) struct Rotation {
+    endpoint: NodeEndpoint,
+    /// When to ask for the next certificate.
+    ask_at: Option<Instant>,
+    /// What was asked for and not answered yet.
+    asked: Option<Renewing>,
+    /// When to open the lane with a certificate that is on disk.
+    connect_at: Option<Instant>,
+    coming: JoinSet<Result<NodeLane, ConnectError>>,
+    backoff: Backoff,
+    elder: Option<Elder>,
+    /// Whether the certificate of this lane was not shown before.
+    fresh: bool,
+}
+
+/// The lane of the certificate before.
+struct Elder {
+    lane: NodeLane,
+    hosted: Vec<Hosted>,
+    open: OpenWork,
+    /// Whether the router orders nothing more there.
+    leaving: bool,
+}
+
+/// What a rotation brings next.
+pub(super) enum Turn {
+    /// It is time to ask.
+    Ask,
+    /// It is time to connect with the next certificate.
+    Connect,
+    /// The second connection stands, or does not come about.
+    Came(Box<Result<NodeLane, ConnectError>>),
+    /// Something came on the earlier lane, or its end.
+    Elder(Result<RouterFrame, LaneEnd>),
+}
+
+impl Rotation {
+    pub(super) fn new(endpoint: NodeEndpoint, node: &Node, lane: &NodeLane) -> Self {
+        Self {
+            endpoint,
+            ask_at: Some(ask_at(node, lane)),
+            asked: None,
+            connect_at: None,
+            coming: JoinSet::new(),
+            backoff: Backoff::default(),
+            elder: None,
+            fresh: true,
+        }
+    }
+
+    /// Waits for the next step. May be dropped and called again.
+    pub(super) async fn turn(&mut self) -> Turn {
+        // A node has two connections at most.
+        let is_free = self.elder.is_none() && self.coming.is_empty();
+        let ask = self.ask_at.filter(|_| is_free && self.asked.is_none() && self.connect_at.is_none());
+        let connect = self.connect_at.filter(|_| is_free);
+        tokio::select! {
+            frame = elder_frame(&mut self.elder) => Turn::Elder(frame),
+            Some(came) = self.coming.join_next() => {
+                Turn::Came(Box::new(came.unwrap_or_else(|e| Err(ConnectError::Handshake(e.to_string())))))
+            }
+            () = until(ask), if ask.is_some() => Turn::Ask,
+            () = until(connect), if connect.is_some() => Turn::Connect,
+        }
+    }
+
+    /// Whether nothing is open on an earlier lane.
+    pub(super) fn is_over(&self) -> bool {
+        self.elder.as_ref().is_none_or(|elder| elder.open.is_over())
+    }
+
+    /// Whether a receipt of this order is the earlier lane's to hand in.
+    pub(super) fn elder_has(&self, serial: &Serial) -> bool {
+        self.elder.as_ref().is_some_and(|elder| elder.open.has(serial))
+    }
+
+    /// What is hosted on the earlier lane.
+    pub(super) fn elder_hosted(&self) -> &[Hosted] {
+        self.elder.as_ref().map_or(&[], |elder| &elder.hosted)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn elder_hosted_mut(&mut self) -> &mut [Hosted] {
+        self.elder.as_mut().map_or(&mut [], |elder| &mut elder.hosted)
+    }
+}
+
+impl Service<'_> {
+    pub(super) async fn turned(&mut self, turn: Turn) -> Step {
+        match turn {
+            // A node that leaves begins nothing.
+            Turn::Ask | Turn::Connect if self.draining.is_some() => {
+                (self.rotation.ask_at, self.rotation.connect_at) = (None, None);
+                Ok(())
+            }
+            Turn::Ask => self.ask_for_the_next(),
+            Turn::Connect => self.connect_again(),
+            Turn::Came(came) => match *came {
+                Ok(lane) if self.draining.is_some() => {
+                    lane.shut(Refusal::SessionDrain, "the node leaves");
+                    Ok(())
+                }
+                Ok(lane) => self.go_on_with(lane),
+                Err(ConnectError::RefusedByPeer { refusal: Refusal::CertSuperseded, detail }) => {
+                    Err(LaneEnd::RefusedByPeer(Refusal::CertSuperseded, detail))
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no second connection with the next certificate; trying again");
+                    let wait = self.rotation.backoff.next().max(AGAIN);
+                    self.rotation.connect_at = Some(Instant::now() + wait);
+                    Ok(())
+                }
+            },
+            Turn::Elder(Ok(frame)) => self.elder_said(frame).await,
+            Turn::Elder(Err(end)) => {
+                tracing::info!(%end, "the lane of the certificate before is over");
+                self.bury();
+                self.resend()
+            }
+        }
+    }
+
+    //= spec/session.md#renewal
+    //# A node SHOULD ask for its next certificate when the half of the last one's life is over, one sixteenth earlier or later by chance.
+    fn ask_for_the_next(&mut self) -> Step {
+        self.rotation.ask_at = None;
+        // Loading goes on over the lane on which it was begun, so it is waited for as long as there is time.
+        let busy = !self.loading.is_empty() || !self.pending.is_empty() || !self.arriving.is_empty();
+        let (identity, now) = (&self.node.config.identity, (self.node.config.now)());
+        let end = certificate_validity(&identity.credentials.chain().leaf).map(|(_, end)| end.millis());
+        let left = Duration::from_millis(end.unwrap_or(now).0.saturating_sub(now.0));
+        if busy && left > Duration::from_secs(3) && !self.is_pressing(left) {
+            self.rotation.ask_at = Some(Instant::now() + AGAIN.min(left / 16));
+            return Ok(());
+        }
+        let renewing = Renewing::after(
+            &identity.credentials,
+            std::sync::Arc::clone(&identity.key),
+            &identity.domain,
+            identity.router,
+            now.seconds(),
+        );
+        match renewing {
+            Ok(renewing) => self.ask_with(renewing),
+            Err(error) => {
+                tracing::error!(%error, "this node's own certificate cannot be followed by another");
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether three quarters of the certificate's life are over.
+    fn is_pressing(&self, left: Duration) -> bool {
+        let leaf = &self.node.config.identity.credentials.chain().leaf;
+        let life = certificate_validity(leaf)
+            .map_or(0, |(begin, end)| end.0.saturating_sub(begin.plus(NOT_BEFORE_MARGIN_S).0));
+        left < Duration::from_secs(life) / 4
+    }
+
+    fn ask_with(&mut self, renewing: Renewing) -> Step {
+        let exporter = self.lane.renewal_exporter()?;
+        match renewing.ask(&exporter) {
+            Ok(asked) => {
+                self.rotation.asked = Some(renewing);
+                self.lane.send(&NodeMessage::Renew(asked))
+            }
+            Err(error) => {
+                tracing::error!(%error, "the next certificate cannot be asked for; trying again");
+                self.ask_later();
+                Ok(())
+            }
+        }
+    }
+
+    fn ask_later(&mut self) {
+        let leaf = &self.node.config.identity.credentials.chain().leaf;
+        let end = certificate_validity(leaf).map_or(Seconds(0), |(_, end)| end).millis();
+        let left = end.0.saturating_sub((self.node.config.now)().0);
+        self.rotation.ask_at = Some(Instant::now() + (Duration::from_millis(left) / 8).max(AGAIN));
+    }
+
+    /// The router's answer.
+    pub(super) fn renewed(&mut self, renewal: Renewal) -> Step {
+        let Some(renewing) = self.rotation.asked.take() else {
+            return Err(self.lane.shut(Refusal::SessionOrder, "a renewal that nobody asked for"));
+        };
+        let renewed = match renewal {
+            Renewal::Renewed(renewed) => renewed,
+            Renewal::Refused(Refusal::CertLifetime, detail, latest) => {
+                if let Some(shorter) = renewing.ending(latest) {
+                    return self.ask_with(shorter);
+                }
+                return self.not_renewed(Refusal::CertLifetime, detail);
+            }
+            Renewal::Refused(refusal, detail, _) => return self.not_renewed(refusal, detail),
+        };
+        let config = &mut self.node.config;
+        let credentials = match renewing.on_renewed(&renewed, (config.now)().seconds()) {
+            Ok(credentials) => credentials,
+            Err(refused) => return Err(self.lane.shut(refused.refusal, &refused.detail)),
+        };
+        let kept = (renewing.tls_key(), credentials.chain());
+        //= spec/session.md#renewal
+        //# A node MUST have a certificate and its TLS key on its disk before it shows the certificate.
+        if let Err(error) = pair::keep_next(&config.home.join("identity"), &config.keys, kept) {
+            tracing::error!(%error, "the next certificate cannot be kept; trying again");
+            self.ask_later();
+            return Ok(());
+        }
+        config.identity.credentials = credentials;
+        self.rotation.backoff.reset();
+        self.connect_again()
+    }
+
+    fn not_renewed(&mut self, refusal: Refusal, detail: String) -> Step {
+        tracing::error!(%refusal, detail, "the router gives no further certificate");
+        let words = format!("{refusal}: {detail}");
+        self.node.status.send_modify(|status| status.refused = Some(words));
+        if refusal == Refusal::EnrolGeneration {
+            // Somebody else has used the generation that was to come next.
+            self.lane.shut(Refusal::SessionDrain, "another has this node's keys");
+            return Err(LaneEnd::RefusedByPeer(Refusal::CertSuperseded, detail));
+        }
+        self.ask_later();
+        Ok(())
+    }
+
+    fn connect_again(&mut self) -> Step {
+        self.rotation.connect_at = None;
+        let connecting = self.node.connecting(&self.rotation.endpoint);
+        self.rotation.coming.spawn(connecting.map_err(|e| LaneEnd::Lost(e.to_string()))?);
+        Ok(())
+    }
+
+    /// The lane with the next certificate takes the place of this one, which goes on with what was begun.
+    fn go_on_with(&mut self, lane: NodeLane) -> Step {
+        let (courier, sharing) = carriers(self.node, &lane);
+        let next = Rotation::new(self.rotation.endpoint.clone(), self.node, &lane);
+        self.rotation = next;
+        let lane = std::mem::replace(&mut self.lane, lane);
+        let hosted = std::mem::take(&mut self.hosted);
+        // What was not ready there is proposed anew, and loads over the new lane.
+        hosted.iter().filter(|h| h.bank.is_none()).for_each(|h| h.loading.abort());
+        let mut elder = Elder { lane, hosted, open: OpenWork::default(), leaving: false };
+        self.node.work.change_lanes(&mut elder.open);
+        (self.courier, self.sharing) = (courier, sharing);
+        self.pending.clear();
+        self.renewals.clear();
+        self.arriving = JoinSet::new();
+        self.arriving_ids.clear();
+        if elder.hosted.iter().any(|h| h.bank.is_some() && !h.withdrawn) {
+            self.rotation.elder = Some(elder);
+        } else {
+            // Nothing was ever ordered there, or nothing is any more.
+            elder.lane.shut(Refusal::SessionDrain, "the node goes on on another lane");
+        }
+        self.begin()
+    }
+
+    /// The router has let this node in with the certificate of this lane.
+    pub(super) fn was_let_in(&mut self) {
+        if !std::mem::take(&mut self.rotation.fresh) {
+            return;
+        }
+        if let Err(error) = pair::settle(&self.node.config.home.join("identity")) {
+            tracing::error!(%error, "the certificate in use stays beside the one before it");
+        }
+    }
+
+    /// A frame of the earlier lane is dealt with as on this one, but for what would begin something there.
+    async fn elder_said(&mut self, frame: RouterFrame) -> Step {
+        self.change_lanes();
+        let step = match frame {
+            RouterFrame::Dispatch(asked) => self.dispatched(&asked).await,
+            RouterFrame::Message(message) => match *message {
+                RouterMessage::Propose(_) | RouterMessage::Welcome(_) | RouterMessage::Refused(..) => Ok(()),
+                RouterMessage::Drain => {
+                    if let Some(now) = &mut self.rotation.elder {
+                        now.leaving = true;
+                    }
+                    Ok(())
+                }
+                RouterMessage::Deny(list) => self.deny(list),
+                other => self.told(other),
+            },
+        };
+        self.change_lanes();
+        let elder = self.rotation.elder.as_ref();
+        let is_done = elder.is_some_and(|elder| elder.leaving && elder.open.is_over());
+        match step {
+            Err(end) => {
+                tracing::warn!(%end, "the lane of the certificate before is over");
+                self.bury();
+                self.resend()
+            }
+            Ok(()) if is_done => {
+                if let Some(elder) = &self.rotation.elder {
+                    elder.lane.shut(Refusal::SessionDrain, "the node goes on on another lane");
+                }
+                self.bury();
+                self.resend()
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The two lanes change places.
+    fn change_lanes(&mut self) {
+        let Some(elder) = &mut self.rotation.elder else { return };
+        std::mem::swap(&mut self.lane, &mut elder.lane);
+        std::mem::swap(&mut self.hosted, &mut elder.hosted);
+        self.node.work.change_lanes(&mut elder.open);
+    }
+
+    /// The earlier lane is gone: what was done there is signed and kept.
+    pub(super) fn bury(&mut self) {
+        let Some(mut elder) = self.rotation.elder.take() else { return };
+        elder.lane.shut(Refusal::SessionDrain, "the node goes on on another lane");
+        self.node.work.change_lanes(&mut elder.open);
+        self.abandon();
+        self.node.work.change_lanes(&mut elder.open);
+        drop(elder);
+        self.node.shelf.sweep();
+    }
+}
+
+async fn elder_frame(elder: &mut Option<Elder>) -> Result<RouterFrame, LaneEnd> {
+    match elder {
+        Some(elder) => elder.lane.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When to ask for the certificate after the one that is shown on a lane.
+fn ask_at(node: &Node, lane: &NodeLane) -> Instant {
+    let now = (node.config.now)();
+    let [chance] = random::bytes::<1>();
+    let leaf = &node.config.identity.credentials.chain().leaf;
+    let at = certificate_validity(leaf).map_or(now, |(begin, end)| {
+        let shown = (begin.plus(NOT_BEFORE_MARGIN_S).millis(), end.millis());
+        due(shown, lane.router().not_after().millis(), now, chance)
+    });
+    Instant::now() + Duration::from_millis(at.0.saturating_sub(now.0))
+}
+
+/// The half of a certificate's life, by chance one sixteenth of it earlier or later; and before the certificate that the
+/// router has shown on this lane ends, because the lane ends with that as well.
+fn due((begin, end): (Millis, Millis), router_ends: Millis, now: Millis, chance: u8) -> Millis {
+    let life = end.0.saturating_sub(begin.0);
+    let half = begin.plus(life / 16 * 7 + life / 8 * u64::from(chance) / 255);
+    let left = router_ends.0.saturating_sub(now.0);
+    half.min(now.plus(left / 4 * 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_certificate_is_due_around_the_half_of_the_last_ones_life() {
+        let shown = (Millis(1_000_000), Millis(1_160_000));
+        let never = Millis(u64::MAX);
+        let at = |chance| due(shown, never, Millis(1_000_000), chance);
+        assert_eq!([at(0), at(255)], [Millis(1_070_000), Millis(1_090_000)]);
+        assert!(at(128) > Millis(1_079_000) && at(128) < Millis(1_081_000));
+    }
+
+    #[test]
+    fn it_is_due_before_the_routers_own_certificate_ends() {
+        let shown = (Millis(1_000_000), Millis(1_160_000));
+        let at = |router_ends| due(shown, router_ends, Millis(1_000_000), 255);
+        assert_eq!(at(Millis(1_040_000)), Millis(1_030_000));
+        assert_eq!(at(Millis(1_200_000)), Millis(1_090_000));
+    }
+}

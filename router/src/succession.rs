@@ -1,0 +1,88 @@
+//! A node that goes on on another lane, with its next certificate: asked on the last one until it is ready on the new
+//! one, and let go of there once nobody can order anything of it any more.
+//!
+//! No time decides that. A request holds the hosts that it may ask, and with them the state of their lane; while one does,
+//! the lane stays. The node ends it when everything that it still owes there is settled, because only it knows that. Only
+//! the end of the certificate cuts that short.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use counterfoil_session::RouterLane;
+use counterfoil_spec::refusal::Refusal;
+use tokio::time::Instant;
+
+use crate::desk::Desk;
+use crate::member::Member;
+use crate::registry::LaneState;
+
+/// How often it is looked whether anybody still uses a lane that was succeeded.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How far a lane is with its succession.
+#[derive(Debug, Default)]
+pub(crate) struct Succeeded {
+    /// Its node goes on elsewhere.
+    since: Option<Instant>,
+    /// The node knows that nothing is ordered here any more.
+    told: bool,
+}
+
+impl Succeeded {
+    /// Waits until there is something to look at.
+    pub(crate) async fn next(&self, lane: Option<&Arc<LaneState>>) {
+        match (lane, self.since) {
+            (Some(lane), None) => lane.succeeded.notified().await,
+            (_, Some(_)) if !self.told => tokio::time::sleep(LOOK).await,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+impl Member {
+    /// Sees who this is and what becomes of its lane before this one. False where it is not let in; it was told.
+    pub(crate) async fn takes_over(&mut self) -> bool {
+        let metrics = &self.desk.metrics;
+        if let Err(refused) = crate::renewal::present(&self.desk, &self.lane).await {
+            metrics.peers_refused.one();
+            tracing::warn!(node = %self.lane.node(), error = %refused, "a node was not let in");
+            self.lane.shut(refused.refusal, &refused.detail);
+            metrics.refusals.end(&self.lane.closed().await);
+            return false;
+        }
+        let Some(last) = self.desk.registry.last(&self.lane.node()) else { return true };
+        if last.lane.peer().generation() < self.lane.peer().generation() && last.lane.end().is_none() {
+            self.before = Some(last.shared.successor());
+            last.shared.succeeded.notify_one();
+        } else {
+            // It is back, so its old lane is dead, whatever QUIC's timers say; what waits there goes elsewhere now.
+            last.lane.shut(Refusal::SessionStream, "the node connected again");
+        }
+        true
+    }
+
+    /// Lets go of a lane that was succeeded, as far as may be.
+    pub(crate) fn retire(&mut self, succeeded: &mut Succeeded) {
+        succeeded.since.get_or_insert_with(Instant::now);
+        let Some(shared) = &self.shared else { return };
+        if self.desk.registry.uses(&self.lane.node(), shared) {
+            return;
+        }
+        self.active.clear();
+        self.loading.clear();
+        //= spec/session.md#renewal
+        //# A router MUST NOT say `Drain` on the earlier lane while a request may still be ordered there.
+        if Arc::strong_count(shared) == 1 {
+            succeeded.told = true;
+            if let Err(error) = self.lane.drain() {
+                tracing::debug!(%error, "a node left its earlier lane by itself");
+            }
+        }
+    }
+}
+
+/// When the certificate of the node at the other end ends.
+pub(crate) fn end_of(desk: &Desk, lane: &RouterLane) -> Instant {
+    let end = lane.peer().not_after().millis().plus(1000);
+    Instant::now() + Duration::from_millis(end.0.saturating_sub(desk.office.now().0))
+}

@@ -1,0 +1,130 @@
+//! A renewal over the enrolment endpoint: one message and its answer, for a node whose certificate has ended.
+
+use std::net::SocketAddr;
+
+use counterfoil_identity::enrol::{ClientMessage, Renewing, ServerMessage};
+use counterfoil_identity::{Credentials, Refused};
+use counterfoil_spec::ids::NodeId;
+use counterfoil_spec::message::{Renew, Renewal};
+use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::{Now, Seconds};
+
+use super::{Wire, connected, out_of_order, within};
+use crate::door::Arrival;
+use crate::endpoint::ConnectError;
+
+/// A member that wants its next certificate.
+pub struct Returning {
+    pub(super) _arrival: Arrival,
+    pub(super) wire: Wire,
+    pub(super) exporter: [u8; 32],
+    pub(super) node: NodeId,
+    pub(super) asked: Renew,
+}
+
+impl Returning {
+    /// Where it is.
+    #[must_use]
+    pub const fn remote_addr(&self) -> SocketAddr {
+        self.wire.addr
+    }
+
+    /// Who it says it is.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// What it asks.
+    #[must_use]
+    pub const fn asked(&self) -> &Renew {
+        &self.asked
+    }
+
+    /// The connection, for the check.
+    #[must_use]
+    pub const fn exporter(&self) -> &[u8; 32] {
+        &self.exporter
+    }
+
+    /// Says what was decided.
+    ///
+    /// # Errors
+    /// [`ConnectError`], among them the refusal.
+    pub async fn answer(mut self, decided: Renewal) -> Result<(), ConnectError> {
+        self.wire.write(&ServerMessage::Renewal(decided.clone()).to_bytes()).await?;
+        self.wire.finish().await;
+        match decided {
+            Renewal::Renewed(_) => Ok(()),
+            Renewal::Refused(refusal, detail, _) => Err(ConnectError::Refused(Refused { refusal, detail })),
+        }
+    }
+}
+
+/// Gets a node the certificate after one that has ended. Where the router allows only an earlier end, it is asked once
+/// more.
+///
+/// # Errors
+/// [`ConnectError`], among them every refusal of the router.
+pub async fn renew(
+    addr: SocketAddr,
+    node: NodeId,
+    renewing: Renewing,
+    now: &Now,
+) -> Result<(Renewing, Credentials), ConnectError> {
+    let (renewing, latest) = match within(addr, Box::pin(renewed(addr, node, renewing, now))).await? {
+        Ok(done) => return Ok(done),
+        Err(shorter) => shorter,
+    };
+    let refused = |detail: &str| ConnectError::RefusedByPeer {
+        refusal: Refusal::CertLifetime,
+        detail: detail.to_owned(),
+    };
+    let shorter = renewing.ending(latest).ok_or_else(|| refused("and no shorter life is allowed"))?;
+    let again = within(addr, Box::pin(renewed(addr, node, shorter, now))).await?;
+    again.map_err(|_| refused("and the router changed its mind about what is allowed"))
+}
+
+type Outcome = Result<(Renewing, Credentials), (Renewing, Seconds)>;
+
+async fn renewed(
+    addr: SocketAddr,
+    node: NodeId,
+    renewing: Renewing,
+    now: &Now,
+) -> Result<Outcome, ConnectError> {
+    let (endpoint, mut wire, exporter, router) = connected(addr, &renewing.net_id(), now).await?;
+    let outcome = if router.id().as_router() == renewing.router() {
+        exchange(&mut wire, node, renewing, &exporter, now).await
+    } else {
+        let detail = "another router than the one that this node pinned".to_owned();
+        Err(ConnectError::Refused(Refused { refusal: Refusal::CertPin, detail }))
+    };
+    wire.end(&outcome);
+    endpoint.wait_idle().await;
+    outcome
+}
+
+async fn exchange(
+    wire: &mut Wire,
+    node: NodeId,
+    renewing: Renewing,
+    exporter: &[u8; 32],
+    now: &Now,
+) -> Result<Outcome, ConnectError> {
+    let asked = renewing.ask(exporter).map_err(ConnectError::Refused)?;
+    wire.write(&ClientMessage::Renew(node, asked).to_bytes()).await?;
+    match wire.read_answer().await? {
+        ServerMessage::Renewal(Renewal::Renewed(renewed)) => {
+            let credentials = renewing.on_renewed(&renewed, now().seconds());
+            Ok(Ok((renewing, credentials.map_err(ConnectError::Refused)?)))
+        }
+        ServerMessage::Renewal(Renewal::Refused(Refusal::CertLifetime, _, latest)) => {
+            Ok(Err((renewing, latest)))
+        }
+        ServerMessage::Renewal(Renewal::Refused(refusal, detail, _)) => {
+            Err(ConnectError::RefusedByPeer { refusal, detail })
+        }
+        _ => Err(ConnectError::Refused(out_of_order())),
+    }
+}
