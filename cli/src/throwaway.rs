@@ -55,6 +55,15 @@ pub(crate) struct Layout {
     pub(crate) rtt: Option<Duration>,
     /// Whether nodes are threads of this process, so that its CPU time is that of all.
     pub(crate) within: bool,
+    /// For how many seconds the nodes' certificates hold.
+    pub(crate) certificate_life_s: u64,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        let certificate_life_s = MAX_LEAF_CERT_LIFE_S;
+        Self { nodes: 1, by_expert: false, rtt: None, within: false, certificate_life_s }
+    }
 }
 
 impl Throwaway {
@@ -97,11 +106,16 @@ impl Throwaway {
         }
     }
 
+    /// The router's log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.0.join("router/log")
+    }
+
     /// A router without nodes.
     async fn empty(
         folder: Scratch,
         checkpoint: &Arc<Checkpoint>,
-        Layout { nodes, by_expert, rtt, within: _ }: Layout,
+        Layout { nodes, by_expert, rtt, certificate_life_s, within: _ }: Layout,
     ) -> Result<Self, Failure> {
         let path = folder.0.join("router");
         let home = RouterHome::open_or_create(&path, &Keyring::default(), clock::now().seconds())
@@ -116,7 +130,7 @@ impl Throwaway {
             keyless: true,
             repositories: Vec::new(),
             rows_as: RowsAs::Exact,
-            certificate_life_s: MAX_LEAF_CERT_LIFE_S,
+            certificate_life_s,
             now: clock::system(),
         };
         let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(checkpoint), config))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use clap::builder::RangedU64ValueParser;
+use counterfoil_spec::limits::{MAX_LEAF_CERT_LIFE_S, MIN_LEAF_CERT_LIFE_S};
 
 /// Rows that a kernel is measured with.
 const MAX_KERNEL_ROWS: u64 = 1024;
@@ -95,6 +96,30 @@ pub(crate) enum BenchCommand {
         /// First packets for each frame that the request sends to a node
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
         times: u32,
+        /// A checkpoint folder, split folder or GGUF file [default: the embedded model `guide`]
+        #[arg(long, value_name = "PATH")]
+        model: Option<PathBuf>,
+    },
+    /// Requests while nodes go from one certificate to the next, beside the same where certificates hold for a day
+    Rotation {
+        /// For how many seconds a certificate holds
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(MIN_LEAF_CERT_LIFE_S..=MAX_LEAF_CERT_LIFE_S))]
+        life: u64,
+        /// Tokens of each request
+        #[arg(long, default_value_t = 60, value_parser = tokens())]
+        tokens: u32,
+        /// Requests at one time
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+        at_once: u32,
+        /// Turns of either kind
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        turns: u32,
+        /// How long a turn takes at least, in seconds
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        turn_seconds: u64,
+        /// Local nodes
+        #[arg(long, default_value_t = 2, value_parser = nodes())]
+        nodes: u32,
         /// A checkpoint folder, split folder or GGUF file [default: the embedded model `guide`]
         #[arg(long, value_name = "PATH")]
         model: Option<PathBuf>,

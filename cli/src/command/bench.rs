@@ -7,6 +7,7 @@ mod dispatch;
 mod flood;
 mod http;
 mod kernel;
+mod rotation;
 mod table;
 
 use std::path::Path;
@@ -46,24 +47,28 @@ pub(crate) async fn run(command: BenchCommand, json: bool) -> Outcome {
             table::run(model.as_deref(), (tokens, repeats), json)
         }
         BenchCommand::Accounting { tokens, repeats, nodes, model } => {
-            let layout = Layout { nodes, by_expert: false, rtt: None, within: true };
+            let layout = Layout { nodes, within: true, ..Layout::default() };
             Box::pin(accounting::run(model.as_deref(), (tokens, repeats), layout, json)).await
         }
         BenchCommand::Http { tokens, repeats, nodes, model } => {
-            let layout = Layout { nodes, by_expert: false, rtt: None, within: false };
+            let layout = Layout { nodes, ..Layout::default() };
             Box::pin(http::run(model.as_deref(), (tokens, repeats), layout, json)).await
         }
         BenchCommand::Decode { tokens, repeats, nodes, model, rtt, against: None, table: None } => {
-            let layout = Layout { nodes, by_expert: false, rtt, within: false };
+            let layout = Layout { nodes, rtt, ..Layout::default() };
             Box::pin(decode(model.as_deref(), (tokens, repeats), layout, json)).await
         }
         BenchCommand::Batch { tokens, repeats, nodes, model, rtt } => {
-            let layout = Layout { nodes, by_expert: false, rtt, within: false };
+            let layout = Layout { nodes, rtt, ..Layout::default() };
             Box::pin(batch(model.as_deref(), (tokens, repeats), layout, json)).await
         }
         BenchCommand::Flood { tokens, repeats, nodes, times, model } => {
-            let layout = Layout { nodes, by_expert: false, rtt: None, within: false };
+            let layout = Layout { nodes, ..Layout::default() };
             Box::pin(flood::run(model.as_deref(), (tokens, repeats), (layout, times), json)).await
+        }
+        BenchCommand::Rotation { life, tokens, at_once, turns, turn_seconds, nodes, model } => {
+            let plan = rotation::Plan { life_s: life, tokens, at_once, turns, turn_s: turn_seconds, nodes };
+            Box::pin(rotation::run(model.as_deref(), plan, json)).await
         }
         BenchCommand::Kernel { rows, outputs, inner, repeats } => {
             kernel::run(&kernel::Plan { rows, outputs, inner, repeats }, json)

@@ -54,7 +54,7 @@ async fn logits(
         }
         Some(n) => {
             let by_expert = spread == Spread::Experts;
-            let layout = Layout { nodes: n, by_expert, rtt: None, within: false };
+            let layout = Layout { nodes: n, by_expert, ..Layout::default() };
             let logits =
                 async |network: &Throwaway| network.router.logits(tokens).await.map_err(Failure::refused);
             Box::pin(Throwaway::during(Some(dir), &checkpoint, layout, logits)).await?

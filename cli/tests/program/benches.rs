@@ -165,6 +165,34 @@ fn flood_gives_what_a_request_keeps_of_its_speed() {
 }
 
 #[test]
+fn rotation_counts_renewals_and_requests_of_which_none_fails() {
+    let args = [
+        "rotation",
+        "--life",
+        "10",
+        "--tokens",
+        "5",
+        "--at-once",
+        "2",
+        "--turns",
+        "1",
+        "--turn-seconds",
+        "8",
+    ];
+    let found = bench(&args);
+    assert_eq!((&found["life_s"], &found["nodes"], &found["failures"]), (&json!(10), &json!(2), &json!(0)));
+    // Each node has renewed at least once: a turn is longer than nine sixteenths of a life.
+    assert!(number(&found, "renewals") >= 2.0, "{found}");
+    let (steady, rotating) = (number(&found, "steady_p50_ms"), number(&found, "rotating_p50_ms"));
+    assert!(is_ratio(&found["p50_ratio"], rotating, steady), "{found}");
+    assert!(
+        number(&found, "rotating_p99_ms") >= rotating && number(&found, "steady_p99_ms") >= steady,
+        "{found}"
+    );
+    assert!(number(&found, "handover_ms") > 0.0, "{found}");
+}
+
+#[test]
 fn deny_measures_the_log_the_push_and_the_close() {
     let found = bench(&["deny", "--rounds", "2", "--nodes", "1", "--lanes", "2"]);
     assert_eq!((&found["rounds"], &found["nodes"], &found["lanes"]), (&json!(2), &json!(1), &json!(2)));
@@ -191,6 +219,8 @@ fn nothing_to_measure_is_wrong_use() {
         ["accounting", "--repeats", "0"],
         ["deny", "--rounds", "0"],
         ["flood", "--times", "0"],
+        ["rotation", "--life", "9"],
+        ["rotation", "--life", "86401"],
         ["dispatch", "--rounds", "0"],
         ["dispatch", "--rows", "0"],
         ["dispatch", "--hidden", "0"],

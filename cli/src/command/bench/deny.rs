@@ -47,7 +47,7 @@ struct Times {
 }
 
 pub(super) async fn run(plan: Plan, json: bool) -> Outcome {
-    let layout = Layout { nodes: plan.nodes, by_expert: true, rtt: None, within: false };
+    let layout = Layout { nodes: plan.nodes, by_expert: true, ..Layout::default() };
     let mut times = Times::default();
     let measure = async |network: &Throwaway| {
         let identity = network.enrolled("lanes").await?;
