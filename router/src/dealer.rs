@@ -153,10 +153,8 @@ impl Task {
                 }
             }
             Event::Ready(node, visit, ranges) => {
-                if let Some(seat) = self.here(&node, visit) {
-                    let narrowed = seat.ready(&ranges);
-                    self.stale |= narrowed;
-                }
+                let narrowed = self.here(&node, visit).is_some_and(|seat| seat.ready(&ranges));
+                self.stale |= narrowed;
             }
             Event::Declined(node, visit, manifest) => {
                 if let Some(seat) = self.here(&node, visit) {
