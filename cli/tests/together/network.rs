@@ -218,7 +218,7 @@ impl Network {
     pub(crate) fn logged<T>(&self, mut of: impl FnMut(&Body) -> Option<T>) -> Vec<T> {
         let mut found = Vec::new();
         let log = LogReader::open(&self.folder.path().join("router/log")).unwrap();
-        log.for_each(0, |_, _, body| found.extend(of(&body))).unwrap();
+        log.for_each(0, |_, _, body| found.extend(of(body))).unwrap();
         found
     }
 

@@ -168,12 +168,13 @@ fn message_in(desk: &Desk, events: &mpsc::Sender<NodeMessage>, message: NodeMess
         }
         other => Some(other),
     };
-    match event.map(|event| events.try_send(event)) {
-        Some(Err(mpsc::error::TrySendError::Full(_))) => {
+    let Some(event) = event else { return Ok(()) };
+    match events.try_send(event) {
+        Err(mpsc::error::TrySendError::Full(_)) => {
             Err((Refusal::SessionOrder, "more messages than the router takes".to_owned()))
         }
         // Without a receiver nobody wants the events; the lane serves its callers all the same.
-        _ => Ok(()),
+        Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
     }
 }
 
