@@ -9,6 +9,7 @@ mod chain;
 pub mod checkpoint;
 pub mod commitment;
 pub mod cost;
+mod disk;
 mod error;
 pub mod export;
 mod glance;

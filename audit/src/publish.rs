@@ -11,6 +11,7 @@ use counterfoil_spec::ids::Hash;
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::cost::evidence;
+use crate::disk::Disk;
 use crate::error::LogError;
 use crate::merkle::Head;
 use crate::note::NoteSigner;
@@ -18,7 +19,7 @@ use crate::scan::{self, Position};
 use crate::segment;
 use crate::stage::TileStage;
 use crate::state;
-use crate::store::{Replace, SyncFile, replace};
+use crate::store::{Replace, replace};
 
 /// What the writer's threads tell each other and their callers.
 #[derive(Debug, Clone)]
@@ -98,7 +99,7 @@ pub(crate) struct Publisher {
     pub(crate) dir: PathBuf,
     pub(crate) origin: Hash,
     pub(crate) signer: NoteSigner,
-    pub(crate) sync: SyncFile,
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) stage: TileStage,
     pub(crate) at: Position,
 }
@@ -120,14 +121,10 @@ impl Publisher {
         //# A checkpoint MUST NOT be published while a tile of its size is missing.
         self.stage.put_partials()?;
         let signed = Checkpoint { origin: self.signer.verifier().name().to_owned(), head: *head };
-        replace(
-            &self.dir.join(state::FILE),
-            state::render(&signed).as_bytes(),
-            Replace::Durable,
-            &self.sync,
-        )?;
+        let text = state::render(&signed);
+        replace(&*self.disk, &self.dir.join(state::FILE), text.as_bytes(), Replace::Durable)?;
         let note = signed.sign(&self.signer)?;
-        replace(&self.dir.join(checkpoint::FILE), note.as_bytes(), Replace::Ordered, &self.sync)?;
+        replace(&*self.disk, &self.dir.join(checkpoint::FILE), note.as_bytes(), Replace::Ordered)?;
         self.stage.drop_superseded()?;
         Ok(note)
     }

@@ -2,8 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
 
 use counterfoil_identity::VerifyKey;
 use counterfoil_spec::entry::{Leaf, Role};
@@ -13,6 +13,7 @@ use counterfoil_spec::time::Now;
 
 use crate::chain::{Author, ChainTip, NewEntry};
 use crate::checkpoint::{self, Checkpoint};
+use crate::disk::Disk;
 use crate::error::LogError;
 use crate::glance::{chain_hash, glance};
 use crate::merkle::{Frontier, Head, empty_root};
@@ -23,7 +24,7 @@ use crate::scan::{self, Position, Tail, Visit};
 use crate::segment::{self, HeaderError, SegmentFile};
 use crate::stage::{Mode, TileStage};
 use crate::state;
-use crate::store::{SegmentWriter, SyncFile, sync_folder};
+use crate::store::{SegmentWriter, make_durable_folder, sync_folder};
 use crate::tile::read_limited;
 use crate::writer::{Inner, LogConfig, MAX_QUEUED_APPENDS, Opened, Running};
 
@@ -31,10 +32,10 @@ use crate::writer::{Inner, LogConfig, MAX_QUEUED_APPENDS, Opened, Running};
 pub const LOCK_FILE: &str = "lock";
 
 /// Opens a log and starts its threads.
-pub(crate) fn open(config: LogConfig, now: Now, sync: SyncFile) -> Result<(Inner, Opened), LogError> {
+pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(Inner, Opened), LogError> {
     let dir = config.dir.clone();
     let origin = config.note.verifier().name().to_owned();
-    let lock = lock(&dir)?;
+    let lock = lock(&*disk, &dir)?;
     let origin_hash = segment::origin_hash(&origin);
     check_origin(&dir, &origin_hash)?;
     let tail = scan::tail(&dir, &origin_hash)?;
@@ -52,12 +53,12 @@ pub(crate) fn open(config: LogConfig, now: Now, sync: SyncFile) -> Result<(Inner
         net_id: config.net_id,
     };
     let genesis = genesis(&config)?;
-    let mut history = History::new(&config, &author, genesis, signed, sync.clone());
+    let mut history = History::new(&config, &author, genesis, signed, disk.clone());
     let mut at = Position::default();
     scan::walk(&tail.segments, &origin_hash, &mut at, tail.head.size, &mut history)?;
     history.check()?;
 
-    let segments = writer_at(&config, origin_hash, &tail, sync.clone())?;
+    let segments = writer_at(&config, origin_hash, &tail, disk.clone())?;
     let History { mut stage, tip, genesis, .. } = history;
     stage.mode = Mode::Extend;
     let repaired_tiles = stage.repaired;
@@ -80,7 +81,7 @@ pub(crate) fn open(config: LogConfig, now: Now, sync: SyncFile) -> Result<(Inner
     if fresh {
         owner.append_now(vec![first_entry(&config, genesis)?])?;
     }
-    let mut publisher = Publisher { dir, origin: origin_hash, signer: config.note, sync, stage, at };
+    let mut publisher = Publisher { dir, origin: origin_hash, signer: config.note, disk, stage, at };
     let head = shared.lock().head;
     let note = publisher.publish(&head)?;
     shared.change(|board| {
@@ -112,11 +113,10 @@ fn start(
 }
 
 /// Takes the log's lock. The file stays where it is when the lock is let go.
-fn lock(dir: &Path) -> Result<File, LogError> {
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<File, LogError> {
     for folder in [dir, &dir.join(segment::FOLDER), &dir.join("state")] {
-        std::fs::create_dir_all(folder).map_err(LogError::store("create", folder))?;
+        make_durable_folder(disk, folder)?;
     }
-    sync_folder(dir)?;
     let path = dir.join(LOCK_FILE);
     let file = OpenOptions::new()
         .create(true)
@@ -206,15 +206,15 @@ fn writer_at(
     config: &LogConfig,
     origin: Hash,
     tail: &Tail,
-    sync: SyncFile,
+    disk: Arc<dyn Disk>,
 ) -> Result<SegmentWriter, LogError> {
     if let Some(SegmentFile { path, .. }) = &tail.dropped {
-        std::fs::remove_file(path).map_err(LogError::store("delete", path))?;
-        sync_folder(&config.dir.join(segment::FOLDER))?;
+        disk.remove_file(path).map_err(LogError::store("delete", path))?;
+        sync_folder(&*disk, &config.dir.join(segment::FOLDER))?;
     }
-    let mut writer = SegmentWriter::new(&config.dir, origin, config.options.segment_bytes, sync);
+    let mut writer = SegmentWriter::new(&config.dir, origin, config.options.segment_bytes, disk);
     if let Some(last) = tail.segments.last() {
-        writer.resume(last, tail.end)?;
+        writer.resume(last, tail.last)?;
     }
     Ok(writer)
 }
@@ -235,10 +235,10 @@ impl History {
         author: &Author,
         genesis: Genesis,
         signed: Option<Head>,
-        sync: SyncFile,
+        disk: Arc<dyn Disk>,
     ) -> Self {
         Self {
-            stage: TileStage::new(&config.dir, sync),
+            stage: TileStage::new(&config.dir, disk),
             tip: ChainTip::new(),
             author: author.kid,
             genesis,

@@ -122,6 +122,15 @@ pub(crate) fn find_commit(file: &File, from: u64) -> io::Result<Option<(u64, Hea
     }
 }
 
+/// The last group of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LastGroup {
+    /// Where it begins: after the commit frame before it, or with the segment.
+    pub(crate) start: u64,
+    /// The offset after its commit frame.
+    pub(crate) end: u64,
+}
+
 /// Where the committed part of a log ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tail {
@@ -129,8 +138,8 @@ pub(crate) struct Tail {
     pub(crate) segments: Vec<SegmentFile>,
     /// A last segment in which nothing was committed.
     pub(crate) dropped: Option<SegmentFile>,
-    /// The offset after the last commit frame of the last of `segments`.
-    pub(crate) end: u64,
+    /// The last group of the last of `segments`.
+    pub(crate) last: LastGroup,
     /// The last commit frame's.
     pub(crate) head: Head,
     /// Bytes after the last commit frame.
@@ -166,7 +175,7 @@ pub(crate) fn check_header(
         .map_err(|e| LogError::corrupt(&segment.name, 0, e.to_string()))
 }
 
-/// The last commit of one segment: the offset after it, and its head; `None` where there is none.
+/// The last group of one segment, and its head; `None` where there is none.
 ///
 /// # Errors
 /// `Corrupt` where a commit frame follows damage.
@@ -174,7 +183,7 @@ fn last_commit(
     file: &Arc<File>,
     segment: &SegmentFile,
     origin: &Hash,
-) -> Result<Option<(u64, Head)>, LogError> {
+) -> Result<Option<(LastGroup, Head)>, LogError> {
     let store = |e| LogError::store("read", &segment.path)(e);
     let header = check_header(file, segment, Some(origin));
     let from = wide(HEADER_BYTES);
@@ -184,12 +193,16 @@ fn last_commit(
             None => Ok(None),
         };
     }
-    let mut last = None;
+    let (mut last, mut start) = (None, 0);
     let mut frames = FrameReader::new(file.clone(), from, STREAM_CHUNK_BYTES);
     while let Some((offset, frame)) = frames.next().map_err(store)? {
         match frame {
             Frame::Entry { intact: true, .. } => {}
-            Frame::Commit(head) => last = Some((offset + wide(COMMIT_BYTES), head)),
+            Frame::Commit(head) => {
+                let end = offset + wide(COMMIT_BYTES);
+                last = Some((LastGroup { start, end }, head));
+                start = end;
+            }
             _ => {
                 return match find_commit(file, offset + 1).map_err(store)? {
                     Some((at, _)) => Err(LogError::corrupt(
@@ -209,12 +222,14 @@ fn last_commit(
 pub(crate) fn tail(dir: &Path, origin: &Hash) -> Result<Tail, LogError> {
     let mut segments = segment::list(dir).map_err(LogError::store("list", dir))?;
     let nothing = Head { size: 0, root: empty_root() };
-    let mut tail = Tail { segments: Vec::new(), dropped: None, end: 0, head: nothing, torn_bytes: 0 };
+    const NO_GROUP: LastGroup = LastGroup { start: 0, end: 0 };
+    let mut tail = Tail { segments: Vec::new(), dropped: None, last: NO_GROUP, head: nothing, torn_bytes: 0 };
     while let Some(segment) = segments.last() {
         let file = open(segment)?;
         let len = file.metadata().map_err(LogError::store("read", &segment.path))?.len();
         match last_commit(&file, segment, origin)? {
-            Some((end, head)) => {
+            Some((group, head)) => {
+                let end = group.end;
                 if tail.dropped.is_some() && end != len {
                     return Err(LogError::corrupt(
                         &segment.name,
@@ -223,7 +238,7 @@ pub(crate) fn tail(dir: &Path, origin: &Hash) -> Result<Tail, LogError> {
                     ));
                 }
                 tail.torn_bytes += len - end;
-                tail.end = end;
+                tail.last = group;
                 tail.head = head;
                 break;
             }

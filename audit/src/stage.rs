@@ -1,11 +1,13 @@
 //! From leaves to published tiles: holds the right edge of every level and writes tiles as they fill.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::disk::Disk;
 use crate::error::LogError;
 use crate::merkle::{Frontier, Head, leaf_hash};
 use crate::scan::Visit;
-use crate::store::{Replace, SyncFile, replace};
+use crate::store::{Replace, replace};
 use crate::tile::{
     MAX_ENTRY_TILE_BYTES, MAX_HASH_TILE_BYTES, MAX_TILE_LEVEL, TILE_WIDTH, TileId, TileKind, partial_tiles,
     push_leaf, read_limited,
@@ -24,7 +26,7 @@ pub(crate) enum Mode {
 #[derive(Clone)]
 pub(crate) struct TileStage {
     dir: PathBuf,
-    sync: SyncFile,
+    disk: Arc<dyn Disk>,
     pub(crate) mode: Mode,
     pub(crate) tree: Frontier,
     /// For each level, the hashes of its last tile while that is partial.
@@ -38,11 +40,11 @@ pub(crate) struct TileStage {
 }
 
 impl TileStage {
-    pub(crate) fn new(dir: &Path, sync: SyncFile) -> Self {
+    pub(crate) fn new(dir: &Path, disk: Arc<dyn Disk>) -> Self {
         let levels = vec![Vec::new(); usize::from(MAX_TILE_LEVEL) + 1];
         Self {
             dir: dir.to_owned(),
-            sync,
+            disk,
             mode: Mode::Repair,
             tree: Frontier::default(),
             levels,
@@ -64,7 +66,7 @@ impl TileStage {
             }
             self.repaired += 1;
         }
-        replace(&path, bytes, Replace::Atomic, &self.sync)
+        replace(&*self.disk, &path, bytes, Replace::Atomic)
     }
 
     fn put_whole(&mut self, kind: TileKind, index: u64, bytes: &[u8]) -> Result<(), LogError> {
@@ -120,7 +122,7 @@ impl TileStage {
             let entries = std::fs::read_dir(&folder).map_err(LogError::store("list", &folder))?;
             for entry in entries.flatten().filter(|e| e.file_name() != keep.as_str()) {
                 let path = entry.path();
-                std::fs::remove_file(&path).map_err(LogError::store("delete", &path))?;
+                self.disk.remove_file(&path).map_err(LogError::store("delete", &path))?;
             }
         }
         Ok(())
@@ -129,7 +131,7 @@ impl TileStage {
     fn drop_filled(&mut self) -> Result<(), LogError> {
         for id in std::mem::take(&mut self.filled) {
             let folder = self.dir.join(id.partial_folder());
-            match std::fs::remove_dir_all(&folder) {
+            match self.disk.remove_folder(&folder) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(LogError::store("delete", &folder)(e));
                 }

@@ -14,13 +14,13 @@ use counterfoil_spec::ids::{Hash, NetId};
 use counterfoil_spec::time::Now;
 
 use crate::chain::NewEntry;
+use crate::disk::{Disk, LocalDisk};
 use crate::error::LogError;
 use crate::merkle::Head;
 use crate::note::NoteSigner;
 use crate::owner::{Command, Reply};
 use crate::publish::Shared;
 use crate::recover;
-use crate::store::{SyncFile, fdatasync};
 
 /// Appends that may wait for the owner thread.
 pub const MAX_QUEUED_APPENDS: usize = 4096;
@@ -127,11 +127,15 @@ impl LogWriter {
     /// [`LogError`]; nothing on disk was changed where it is `Locked`, `Corrupt`, `SignedStateAhead`,
     /// `SignedStateDiffers` or `GenesisDiffers`.
     pub fn open(config: LogConfig, now: Now) -> Result<(Self, Opened), LogError> {
-        Self::open_on(config, now, fdatasync())
+        Self::open_on(config, now, Arc::new(LocalDisk))
     }
 
-    pub(crate) fn open_on(config: LogConfig, now: Now, sync: SyncFile) -> Result<(Self, Opened), LogError> {
-        let (inner, opened) = recover::open(config, now, sync)?;
+    pub(crate) fn open_on(
+        config: LogConfig,
+        now: Now,
+        disk: Arc<dyn Disk>,
+    ) -> Result<(Self, Opened), LogError> {
+        let (inner, opened) = recover::open(config, now, disk)?;
         Ok((Self { inner: Arc::new(inner) }, opened))
     }
 

@@ -1,25 +1,31 @@
-use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use counterfoil_spec::ids::{Serial, Signature};
 use counterfoil_spec::payload::KeyRevoked;
 use counterfoil_spec::time::Millis;
 
 use super::*;
-use crate::verify::{VerifyOptions, verify_plain};
+use crate::disk::journal::{Fault, Journal};
+use crate::verify::{Report, VerifyOptions, verify_plain};
 use counterfoil_identity::{SecretKey, SignFault, VerifyKey};
 
-/// A disk that stops confirming when told to.
-struct Disk {
+mod crashes;
+
+/// A log on a disk that fails when told to.
+struct Place {
     folder: tempfile::TempDir,
-    fails: Arc<AtomicBool>,
-    syncs: Arc<AtomicU64>,
+    disk: Arc<Journal>,
 }
 
-impl Disk {
+impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, fails: Arc::default(), syncs: Arc::default() }
+        let disk = Journal::new(folder.path(), 1);
+        Self { folder, disk }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("home/log")
     }
 
     fn open(&self) -> Result<(LogWriter, Opened), LogError> {
@@ -27,31 +33,35 @@ impl Disk {
     }
 
     fn open_as(&self, author: Arc<dyn Signer>) -> Result<(LogWriter, Opened), LogError> {
-        let root = SecretKey::from_seed([1; 32]);
-        let config = LogConfig {
-            dir: self.folder.path().to_owned(),
-            net_id: root.public().net_id(),
-            author,
-            role: Role::Router,
-            note: NoteSigner::new("node.example/log", Arc::new(SecretKey::from_seed([3; 32]))).unwrap(),
-            genesis: GenesisFacts {
-                root_spki: root.public().spki_der(),
-                next_root_hash: None,
-                currency: "USD".to_owned(),
-                root: Some(Arc::new(root)),
-            },
-            options: LogOptions { publish_every: Duration::from_secs(3600), ..LogOptions::default() },
-        };
-        let (fails, syncs) = (self.fails.clone(), self.syncs.clone());
-        let sync: SyncFile = Arc::new(move |file| {
-            syncs.fetch_add(1, Ordering::Relaxed);
-            if fails.load(Ordering::Relaxed) {
-                Err(io::Error::from_raw_os_error(5))
-            } else {
-                file.sync_data()
-            }
-        });
-        LogWriter::open_on(config, Arc::new(|| Millis(1_790_000_000_000)), sync)
+        let options = LogOptions { publish_every: Duration::from_secs(3600), ..LogOptions::default() };
+        let disk = self.disk.clone();
+        LogWriter::open_on(config(self.dir(), author, options), Arc::new(|| Millis(1_790_000_000_000)), disk)
+    }
+
+    fn confirm_no_more(&self) {
+        self.disk.begin(Some((0, Fault::Unconfirmed)));
+    }
+
+    fn verify(&self) -> Report {
+        verify_plain(&VerifyOptions::new(self.dir())).unwrap()
+    }
+}
+
+fn config(dir: PathBuf, author: Arc<dyn Signer>, options: LogOptions) -> LogConfig {
+    let root = SecretKey::from_seed([1; 32]);
+    LogConfig {
+        dir,
+        net_id: root.public().net_id(),
+        author,
+        role: Role::Router,
+        note: NoteSigner::new("node.example/log", Arc::new(SecretKey::from_seed([3; 32]))).unwrap(),
+        genesis: GenesisFacts {
+            root_spki: root.public().spki_der(),
+            next_root_hash: None,
+            currency: "USD".to_owned(),
+            root: Some(Arc::new(root)),
+        },
+        options,
     }
 }
 
@@ -62,12 +72,12 @@ fn entry(n: u8) -> NewEntry {
 
 #[test]
 fn one_append_is_one_sync() {
-    let disk = Disk::new();
-    let (log, _) = disk.open().unwrap();
+    let place = Place::new();
+    let (log, _) = place.open().unwrap();
     log.publish().unwrap();
-    let before = disk.syncs.load(Ordering::Relaxed);
+    let before = place.disk.syncs();
     log.append((1..50).map(entry).collect()).unwrap();
-    assert_eq!(disk.syncs.load(Ordering::Relaxed) - before, 1);
+    assert_eq!(place.disk.syncs() - before, 1);
 }
 
 /// A key whose holder goes away when told to.
@@ -92,9 +102,9 @@ impl Signer for Elsewhere {
 
 #[test]
 fn entry_that_is_not_signed_leaves_no_trace() {
-    let disk = Disk::new();
+    let place = Place::new();
     let author = Arc::new(Elsewhere { key: SecretKey::from_seed([2; 32]), away: AtomicBool::new(false) });
-    let (log, _) = disk.open_as(author.clone()).unwrap();
+    let (log, _) = place.open_as(author.clone()).unwrap();
     assert_eq!(log.append(vec![entry(1)]).unwrap().first, 1);
     author.away.store(true, Ordering::Relaxed);
     let refused = log.append((2..60).map(entry).collect());
@@ -102,7 +112,7 @@ fn entry_that_is_not_signed_leaves_no_trace() {
     author.away.store(false, Ordering::Relaxed);
     assert_eq!(log.append(vec![entry(2)]).unwrap().first, 2);
     assert_eq!(log.close().unwrap().size, 3);
-    assert_eq!(verify_plain(&VerifyOptions::new(disk.folder.path())).unwrap().faults, []);
+    assert_eq!(place.verify().faults, []);
 }
 
 //= spec/audit-log.md#recovery
@@ -110,43 +120,43 @@ fn entry_that_is_not_signed_leaves_no_trace() {
 //# After an error of `fdatasync` a writer MUST append and sign nothing more (`DurabilityLost`).
 #[test]
 fn unconfirmed_sync_ends_the_writer_and_the_next_start_recovers() {
-    let disk = Disk::new();
-    let (log, _) = disk.open().unwrap();
+    let place = Place::new();
+    let (log, _) = place.open().unwrap();
     log.append(vec![entry(1)]).unwrap();
     let head = log.head();
-    disk.fails.store(true, Ordering::Relaxed);
+    place.confirm_no_more();
     assert!(matches!(log.append(vec![entry(2)]), Err(LogError::DurabilityLost { .. })));
-    disk.fails.store(false, Ordering::Relaxed);
+    place.disk.begin(None);
     // The disk works again, but what it holds is unknown: nothing more is taken and nothing is signed.
     assert!(matches!(log.append(vec![entry(3)]), Err(LogError::DurabilityLost { .. })));
     assert!(matches!(log.publish(), Err(LogError::DurabilityLost { .. })));
     assert_eq!(log.head(), head);
     assert!(matches!(log.close(), Err(LogError::DurabilityLost { .. })));
-    let (log, opened) = disk.open().unwrap();
+    let (log, opened) = place.open().unwrap();
     // The group's bytes had reached the file, so it counts; its caller was told that this is unknown.
     assert_eq!(opened.size, 3);
     assert_eq!(log.append(vec![entry(4)]).unwrap().first, 3);
     log.close().unwrap();
-    assert_eq!(verify_plain(&VerifyOptions::new(disk.folder.path())).unwrap().faults, []);
+    assert_eq!(place.verify().faults, []);
 }
 
 #[test]
 fn nothing_is_signed_before_its_state_is_durable() {
-    let disk = Disk::new();
-    let (log, _) = disk.open().unwrap();
+    let place = Place::new();
+    let (log, _) = place.open().unwrap();
     let before = log.checkpoint();
     log.append(vec![entry(1)]).unwrap();
-    disk.fails.store(true, Ordering::Relaxed);
+    place.confirm_no_more();
     assert!(matches!(log.publish(), Err(LogError::DurabilityLost { .. })));
     assert_eq!(log.checkpoint(), before);
-    assert_eq!(std::fs::read_to_string(disk.folder.path().join("checkpoint")).unwrap(), before);
+    assert_eq!(std::fs::read_to_string(place.dir().join("checkpoint")).unwrap(), before);
     assert!(matches!(log.append(vec![entry(2)]), Err(LogError::DurabilityLost { .. })));
 }
 
 #[test]
 fn publishing_waits_for_what_was_committed_before() {
-    let disk = Disk::new();
-    let (log, _) = disk.open().unwrap();
+    let place = Place::new();
+    let (log, _) = place.open().unwrap();
     std::thread::scope(|scope| {
         for caller in 0..4u8 {
             let log = log.clone();
