@@ -52,6 +52,12 @@ pub(crate) fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
     let running = Arc::clone(&desk.running)
         .try_acquire_owned()
         .map_err(|_| ApiError::busy("this router runs as many requests as it may; try again in a second"))?;
+    if desk.office.is_short_of_room() {
+        return Err(ApiError::unavailable(
+            "the disk of this router's log is nearly full, and an answer that cannot be logged is not given; it goes on \
+             once there is space",
+        ));
+    }
     desk.plan(&engine, job.caller.country).map_err(|why| {
         if let Unplanned::NotForCaller(_) = why {
             desk.metrics.refusals.one(By::Router, What::Grant, Refusal::Jurisdiction);

@@ -227,6 +227,12 @@ impl Office {
         &self.identity
     }
 
+    /// Whether the log's disk has room for what is under way and no more: who asks now is better sent away than
+    /// answered and not billed. Where the system does not say how much is free, the log itself will.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        counterfoil_audit::free_bytes(&self.log_folder).is_ok_and(|free| free < MIN_FREE_BYTES)
+    }
+
     /// The present.
     #[must_use]
     pub fn now(&self) -> Millis {
@@ -388,3 +394,7 @@ pub(crate) fn entry(payload: impl Into<Payload>) -> NewEntry {
 
 /// The one currency of a network made by this program, ISO 4217.
 pub const CURRENCY: &str = "USD";
+
+/// What is kept free on the log's disk: an entry of the longest kind for each request that may run, with its receipts, its
+/// tiles and the index (at most 64 at once by default, 61,440 bytes each), and a segment's worth of smaller ones.
+const MIN_FREE_BYTES: u64 = 16 << 20;

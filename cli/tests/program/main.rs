@@ -21,6 +21,7 @@ mod crashes;
 mod denials;
 mod exports;
 mod fetching;
+mod full_disk;
 mod harness;
 mod http;
 mod keys;
