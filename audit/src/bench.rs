@@ -98,7 +98,9 @@ fn rate(what: String, per_second: u64, floor: Option<u64>) -> Rate {
     Rate { what, per_second, permille_of_floor: floor.map(|f| per_second.saturating_mul(1000) / f.max(1)) }
 }
 
-fn entry(number: u64) -> NewEntry {
+/// The entry that is measured with: its leaf has 300 bytes.
+#[must_use]
+pub fn measured_entry(number: u64) -> NewEntry {
     let mut serial = [0; 16];
     for (to, from) in serial.iter_mut().zip(number.to_be_bytes()) {
         *to = from;
@@ -132,7 +134,7 @@ impl Bench<'_> {
         let dir = self.options.dir.join("verify");
         let log = self.open(&dir)?;
         for from in (0..self.options.entries).step_by(1024) {
-            log.append((from..self.options.entries.min(from + 1024)).map(entry).collect())?;
+            log.append((from..self.options.entries.min(from + 1024)).map(measured_entry).collect())?;
         }
         log.close()?;
         tell(rate("verify without signatures, entries".to_owned(), self.verify(&dir, false)?, None));
@@ -167,7 +169,7 @@ impl Bench<'_> {
     /// else the disk and the cores do falls on both.
     fn append(&self, dir: &Path, batch: usize) -> Result<(u64, u64), BenchError> {
         let log = self.open(dir)?;
-        log.append(vec![entry(u64::MAX)])?;
+        log.append(vec![measured_entry(u64::MAX)])?;
         let leaf = LogReader::open(dir)?.leaf(1)?;
         let mut frames = Vec::new();
         for _ in 0..batch {
@@ -180,7 +182,7 @@ impl Bench<'_> {
         let (appends, batch) = (self.options.appends, wide(batch));
         let (mut ours, mut raw) = (Duration::ZERO, Duration::ZERO);
         for n in 0..appends {
-            let entries = (n * batch..(n + 1) * batch).map(entry).collect();
+            let entries = (n * batch..(n + 1) * batch).map(measured_entry).collect();
             let begun = Instant::now();
             log.append(entries)?;
             ours += begun.elapsed();
@@ -262,7 +264,7 @@ mod tests {
         let options = BenchOptions { dir: dir.clone(), entries: 1, appends: 1, threads: 1 };
         let bench = Bench { options: &options, author: Arc::new(SecretKey::from_seed([1; 32])) };
         let log = bench.open(&dir).unwrap();
-        log.append(vec![entry(300)]).unwrap();
+        log.append(vec![measured_entry(300)]).unwrap();
         let leaf = LogReader::open(&dir).unwrap().leaf(1).unwrap();
         assert_eq!(leaf.len(), 300);
         Leaf::read(&leaf).unwrap();
