@@ -19,11 +19,12 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Checkpoint;
+use crate::disk::LocalDisk;
 use crate::error::LogError;
 use crate::growth::Growth;
 use crate::merkle::{Head, empty_root, verify_consistency};
 use crate::note::{MAX_NOTE_BYTES, Note, NoteError, NoteVerifier, WitnessSigner};
-use crate::store::{Replace, fdatasync, replace, sync_folder};
+use crate::store::{Replace, replace, sync_folder};
 use crate::tile::read_limited;
 
 /// Logs that one witness follows.
@@ -114,7 +115,7 @@ pub fn begin(folder: &Path) -> Result<(), LogError> {
         .write(true)
         .open(&began)
         .map_err(LogError::store("create", &began))?;
-    sync_folder(folder)
+    sync_folder(&LocalDisk, folder)
 }
 
 impl Witness {
@@ -262,9 +263,9 @@ fn read_kept(folder: &Path, origin: &str, signer: &WitnessSigner) -> Result<Opti
 
 fn replace_durably(folder: &Path, note: &str) -> Result<(), LogError> {
     let begun = folder.is_dir();
-    replace(&folder.join(CHECKPOINT), note.as_bytes(), Replace::Durable, &fdatasync())?;
+    replace(&LocalDisk, &folder.join(CHECKPOINT), note.as_bytes(), Replace::Durable)?;
     match folder.parent() {
-        Some(above) if !begun => sync_folder(above),
+        Some(above) if !begun => sync_folder(&LocalDisk, above),
         _ => Ok(()),
     }
 }
@@ -278,8 +279,8 @@ fn keep_fork(log: &Followed, other: &str, size: u64) {
     if known >= 2 * MAX_FORKS || first.exists() {
         return;
     }
-    let written = replace(&first, kept.note.as_bytes(), Replace::Ordered, &fdatasync()).and_then(|()| {
-        replace(&folder.join(format!("{size}.other")), other.as_bytes(), Replace::Ordered, &fdatasync())
+    let written = replace(&LocalDisk, &first, kept.note.as_bytes(), Replace::Ordered).and_then(|()| {
+        replace(&LocalDisk, &folder.join(format!("{size}.other")), other.as_bytes(), Replace::Ordered)
     });
     match written {
         Ok(()) => {

@@ -8,8 +8,9 @@
 
 use std::path::Path;
 
+use crate::disk::LocalDisk;
 use crate::error::LogError;
-use crate::store::{Replace, fdatasync, replace};
+use crate::store::{Replace, replace};
 
 /// The file's name, relative to the log's folder.
 pub const FILE: &str = "witnessed";
@@ -19,5 +20,5 @@ pub const FILE: &str = "witnessed";
 /// # Errors
 /// `Store`, `DiskFull`, `DurabilityLost`: the file was not replaced, the log is not concerned.
 pub fn keep(dir: &Path, note: &str) -> Result<(), LogError> {
-    replace(&dir.join(FILE), note.as_bytes(), Replace::Ordered, &fdatasync())
+    replace(&LocalDisk, &dir.join(FILE), note.as_bytes(), Replace::Ordered)
 }
