@@ -91,7 +91,7 @@ pub enum NodeError {
     Denied(String),
     /// A copy of its keys is in use.
     #[error(
-        "the router takes this node's certificate for that of a copy: {0}; it stops. If no other machine of yours has this node's folder, somebody else has: have the node denied with its recovery key, and enrol a new one"
+        "the router takes this node's certificate for that of a copy: {0}; it stops. If no other machine of yours has this node's folder, somebody else has: have the node denied with its recovery key, and enrol a new one. A folder that was brought back from an older copy goes on after `counterfoil identity enroll` with a join token"
     )]
     Superseded(String),
     /// Its certificate has ended and is not renewed.

@@ -27,21 +27,37 @@ impl Node {
                 "say where the router renews it: --enrol HOST:PORT, as `counterfoil router` printed it";
             return Err(NodeError::Ended(words.to_owned()));
         };
-        let (key, node) = (Arc::clone(&identity.key), identity.key.public().node_id());
-        let renewing = Renewing::after(&identity.credentials, key, &identity.domain, identity.router, now);
-        let renewing = renewing.map_err(|e| NodeError::Ended(e.to_string()))?;
+        let folder = config.home.join("identity");
+        let node = identity.key.public().node_id();
         tracing::info!("the certificate has ended; asking for the next one");
-        let (renewing, credentials) = match renew(at, node, renewing, &config.now).await {
-            Ok(renewed) => renewed,
-            Err(ConnectError::RefusedByPeer { refusal, detail }) => return refused(refusal, detail),
-            Err(error) => return Ok(Err(Left::Broken(error.to_string()))),
-        };
-        let kept = (renewing.tls_key(), credentials.chain());
-        if let Err(error) = pair::keep_next(&config.home.join("identity"), &config.keys, kept) {
-            return Ok(Err(Left::Broken(format!("the next certificate cannot be kept: {error}"))));
+        //= spec/identity.md#renewal
+        //# A node whose newest certificate was not used SHOULD ask for that generation again.
+        let unused = pair::has_next(&folder);
+        let mut superseded = String::new();
+        for same in [unused, !unused] {
+            let key = Arc::clone(&identity.key);
+            let next = Renewing::after(&identity.credentials, key, &identity.domain, identity.router, now);
+            let next = next.map_err(|e| NodeError::Ended(e.to_string()))?;
+            let next = if same { next.unused() } else { next };
+            match renew(at, node, next, &config.now).await {
+                Ok((renewed, credentials)) => {
+                    let kept = (renewed.tls_key(), credentials.chain());
+                    if let Err(error) = pair::keep_next(&folder, &config.keys, kept) {
+                        let words = format!("the next certificate cannot be kept: {error}");
+                        return Ok(Err(Left::Broken(words)));
+                    }
+                    config.identity.credentials = credentials;
+                    return Ok(Ok(()));
+                }
+                // A node that was killed may not know which of the two it is.
+                Err(ConnectError::RefusedByPeer { refusal: Refusal::EnrolGeneration, detail }) => {
+                    superseded = detail;
+                }
+                Err(ConnectError::RefusedByPeer { refusal, detail }) => return refused(refusal, detail),
+                Err(error) => return Ok(Err(Left::Broken(error.to_string()))),
+            }
         }
-        config.identity.credentials = credentials;
-        Ok(Ok(()))
+        refused(Refusal::EnrolGeneration, superseded)
     }
 }
 
@@ -51,8 +67,9 @@ fn refused(refusal: Refusal, detail: String) -> Result<Result<(), Left>, NodeErr
         Refusal::CertDenied => Ok(Err(Left::Denied(detail))),
         Refusal::EnrolGeneration => Ok(Err(Left::Superseded(detail))),
         Refusal::EnrolLate | Refusal::EnrolProof => {
-            let words =
-                format!("{refusal}: {detail}. Ask the router's operator for a join token, and enrol again");
+            let words = format!(
+                "{refusal}: {detail}. Ask the router's operator for a join token, and run `counterfoil identity enroll` with it"
+            );
             Err(NodeError::Ended(words))
         }
         _ => Ok(Err(Left::Broken(format!("{refusal}: {detail}")))),

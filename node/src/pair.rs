@@ -60,6 +60,11 @@ pub(crate) fn keep_next(
     write(folder, NEXT_CHAIN, chain)
 }
 
+/// Whether the newest certificate may never have been used.
+pub(crate) fn has_next(folder: &Path) -> bool {
+    folder.join(NEXT_CHAIN).exists()
+}
+
 /// The next pair was used, or half of it has been moved: it takes the place of the one before it.
 ///
 /// # Errors

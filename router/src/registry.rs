@@ -300,6 +300,13 @@ impl Registry {
         let node = host.node();
         let mut hosts = self.hosts();
         let own = hosts.entry(node).or_default();
+        // What becomes ready late on the lane of an earlier certificate takes nothing from the lane that followed it.
+        let generation = |host: &Host| host.lane.peer().generation();
+        if own.iter().any(|h| {
+            generation(h) > generation(&host) && h.lane.end().is_none() && host.models.is_subset(&h.models)
+        }) {
+            return;
+        }
         own.retain(|old| {
             let stands = Arc::ptr_eq(&old.shared, &host.shared) || old.lane.end().is_none();
             stands && !old.models.is_subset(&host.models)

@@ -83,7 +83,9 @@ pub(crate) async fn on_lane(desk: &Arc<Desk>, lane: &RouterLane, asked: Renew) {
         Err(end) => no(desk, (Refusal::SessionInternal, end.to_string())),
     };
     if let Err(error) = lane.renewal(&answer) {
-        tracing::debug!(%error, "a node left before it had its next certificate");
+        // It asks once on a lane: where the answer cannot be sent it is to come back, as it may with what it has.
+        tracing::debug!(%error, "a node did not hear of its next certificate");
+        lane.shut(Refusal::SessionInternal, "the answer to a renewal found no place");
     }
 }
 
@@ -124,15 +126,14 @@ fn decide(desk: &Desk, node: NodeId, asked: &Renew, exporter: &[u8; 32]) -> Rene
             tracing::info!(%node, generation = asked.generation, "a node was given its next certificate");
             Renewal::Renewed(renewed)
         }
+        // An end that is too late is a question, and this its answer.
+        Err(Refused { refusal: refusal @ Refusal::CertLifetime, detail }) => no(desk, (refusal, detail)),
         Err(Refused { refusal, detail }) => {
             desk.metrics.peers_refused.one();
             desk.metrics.refusals.one(By::Router, What::Renewal, refusal);
             tracing::warn!(%node, %refusal, detail, "a node was not given its next certificate");
-            // Before its key proved itself nobody is known. An end that is too late is a question, not a fault.
-            let is_known = !matches!(
-                refusal,
-                Refusal::EnrolProof | Refusal::EnrolCsr | Refusal::CertWeakKey | Refusal::CertLifetime
-            );
+            // Before its key proved itself nobody is known.
+            let is_known = !matches!(refusal, Refusal::EnrolProof | Refusal::EnrolCsr | Refusal::CertWeakKey);
             if is_known {
                 log(desk, node, (refusal, used), now);
             }

@@ -135,7 +135,12 @@ async fn identity(home: &Path, args: &ServeArgs) -> Result<NodeIdentity, Failure
                 "a join token is used at the router's enrolment address: add --enrol HOST:PORT",
             ));
         }
-        _ => {}
+        (Some(_), Some(_)) => {
+            tracing::warn!(
+                "this home has a certificate, so the join token is not used; `counterfoil identity enroll` uses it all the same"
+            );
+        }
+        (None, _) => {}
     }
     NodeIdentity::load(home, &keyring()?).map_err(|e| match e {
         HomeError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Failure::wrong_use(format!(

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use counterfoil_identity::enrol::Renewing;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_model::Checkpoint;
 use counterfoil_node::{NodeError, NodeIdentity};
 use counterfoil_router::{Prompt, clock};
+use counterfoil_session::enrol::renew;
 use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::payload::Payload;
 use counterfoil_spec::refusal::Refusal;
@@ -108,6 +110,32 @@ fn a_copy_of_a_node_is_refused_once_the_node_has_renewed_and_the_log_says_so() {
         assert!(matches!(copy_ends, Err(NodeError::Superseded(_))), "{copy_ends:?}");
         until(|| refusals(&network).contains(&(Refusal::CertSuperseded, Some(node)))).await;
         assert!(ends.try_recv().is_err(), "the node itself was sent away");
+    });
+}
+
+#[test]
+fn a_certificate_that_was_given_and_never_used_costs_nothing() {
+    on_one_thread(async {
+        let ahead = Arc::new(AtomicU64::new(0));
+        let own = Arc::clone(&ahead);
+        let now: Now = Arc::new(move || Millis(clock::now().0 + own.load(Ordering::Relaxed)));
+        let mut network = Network::lasting(LIFE_S, Arc::clone(&now), Checkpoint::guide().unwrap()).await;
+        let (identity, home) = network.enrolled().await;
+        let node = identity.key.public().node_id();
+        let key = Arc::clone(&identity.key);
+        let at = now().seconds();
+        let next =
+            Renewing::after(&identity.credentials, key, &identity.domain, identity.router, at).unwrap();
+        let (next, given) = renew(network.router.enrol_addr(), node, next, &now).await.unwrap();
+        let folder = home.join("identity");
+        Keyring::default().store(&folder.join("next.key"), next.tls_key().secret()).unwrap();
+        std::fs::write(folder.join("next.pem"), given.chain().to_pem()).unwrap();
+        ahead.store(1000 * (LIFE_S + 60), Ordering::Relaxed);
+        let waking = NodeIdentity::load(&home, &Keyring::default()).unwrap();
+        assert_eq!(waking.credentials.chain(), given.chain());
+        let _runs = network.node_of(waking, home);
+        network.ready().await;
+        assert_eq!((renewals(&network), refusals(&network)), (vec![(node, 2)], vec![]));
     });
 }
 

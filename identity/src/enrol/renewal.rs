@@ -14,9 +14,7 @@ use std::sync::Arc;
 use counterfoil_spec::encode::signing_input;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{NetId, RouterId, Serial, Signature};
-use counterfoil_spec::limits::{
-    MAX_CERT_BYTES, MAX_LATE_RENEWAL_S, MAX_LEAF_CERT_LIFE_S, MAX_RENEWALS, NOT_BEFORE_MARGIN_S,
-};
+use counterfoil_spec::limits::{MAX_CERT_BYTES, MAX_LATE_RENEWAL_S, MAX_LEAF_CERT_LIFE_S, MAX_RENEWALS};
 use counterfoil_spec::message::{Renew, Renewed};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -28,7 +26,7 @@ use super::server::check_csr;
 use crate::certificate::authority::{CaFault, IssuingCa, LeafRequest};
 use crate::certificate::binding::binding_input;
 use crate::certificate::credentials::{Chain, Credentials, TlsKey};
-use crate::certificate::validity::certificate_validity;
+use crate::certificate::validity::certificate_end;
 use crate::certificate::verify::{Refused, TrustDomain, VerifiedPeer, refused};
 use crate::digest::{self, context};
 use crate::key::{KeyFault, VerifyKey};
@@ -214,7 +212,8 @@ pub struct Renewing {
 }
 
 impl Renewing {
-    /// The certificate that follows the one which the node has now, for as long a life.
+    /// The certificate that follows the one which the node has now, for as long a life as there is; a router that allows
+    /// less says how much.
     ///
     /// # Errors
     /// [`Refused`] where what the node has is no certificate of its own.
@@ -226,18 +225,24 @@ impl Renewing {
         now: Seconds,
     ) -> Result<Self, Refused> {
         let unreadable = |e: CaFault| refused(Refusal::CertProfile, e.to_string());
-        let (begin, end) = certificate_validity(&last.chain().leaf).map_err(unreadable)?;
+        let end = certificate_end(&last.chain().leaf).map_err(unreadable)?;
         // It may be over; who it is for can be read from it all the same.
         let me = own_certificate(last.chain(), domain, &identity.public(), end)?;
-        let life = end.0.saturating_sub(begin.plus(NOT_BEFORE_MARGIN_S).0).clamp(1, MAX_LEAF_CERT_LIFE_S);
         Ok(Self {
             identity,
             tls_key: TlsKey::generate(),
             domain: domain.clone(),
             router,
             generation: me.generation().saturating_add(1),
-            not_after: now.plus(life),
+            not_after: now.plus(MAX_LEAF_CERT_LIFE_S),
         })
+    }
+
+    /// The same in the place of the certificate which the node has now: that one was never used.
+    #[must_use]
+    pub fn unused(mut self) -> Self {
+        self.generation = self.generation.saturating_sub(1);
+        self
     }
 
     /// The same with an earlier end; nothing where it is no earlier.

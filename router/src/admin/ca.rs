@@ -100,6 +100,10 @@ pub(crate) fn activate(office: &Office, home: &RouterHome) -> Result<Value, Admi
         return Err(AdminError::Caller(words.to_owned()));
     };
     let before = home.ca().serial();
+    if office.denied().borrow().names.serials.contains(&next.serial()) {
+        let words = "the next CA is on the deny list; `counterfoil identity ca retire` lets go of it, and `ca next` makes another";
+        return Err(AdminError::Caller(words.to_owned()));
+    }
     office
         .books()
         .roster

@@ -1,6 +1,8 @@
 //! What the router's operator denies, and allows again.
 
+use counterfoil_identity::CaPhase;
 use counterfoil_spec::deny::{DenyNames, MinEpoch};
+use counterfoil_spec::ids::Serial;
 use counterfoil_spec::limits::MAX_DENY_REASON_BYTES;
 use counterfoil_spec::payload::DenyListIssued;
 use serde_json::{Value, json};
@@ -68,6 +70,17 @@ fn known(office: &Office, names: &DenyNames) -> Result<(), AdminError> {
         if books.roster.member(node).is_none() {
             return Err(AdminError::Caller(format!("no node {node} ever enrolled here")));
         }
+    }
+    let now = office.now().seconds();
+    let in_use = |serial: &&Serial| {
+        let phase = books.roster.cas().find(serial).map(|ca| ca.phase(now));
+        matches!(phase, Some(CaPhase::InUse(_)))
+    };
+    if let Some(serial) = names.serials.iter().find(in_use) {
+        return Err(AdminError::Caller(format!(
+            "{serial} is the CA that issues certificates here: every node would be out; let another take its place first \
+             (`counterfoil identity ca next`, `identity ca activate`)"
+        )));
     }
     match names.consents.iter().find(|cti| !books.roster.has_consent(cti)) {
         Some(cti) => Err(AdminError::Caller(format!("no consent token {cti} was ever accepted here"))),

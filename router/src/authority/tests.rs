@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use counterfoil_audit::LogReader;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_identity::{IssuedCa, SecretKey};
+use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::payload::Payload;
 use counterfoil_spec::time::{Millis, Now};
 
 use super::*;
 use crate::CURRENCY;
+use crate::admin::{AdminCommand, execute};
 
 const DAY: u64 = 86_400;
 const BEGIN: Seconds = Seconds(1_800_000_000);
@@ -193,5 +195,25 @@ fn router_without_the_roots_key_asks_takes_the_answer_and_nothing_else() {
     let said = operate(Command::CaActivate {}).unwrap();
     assert_eq!(said["serial"], json!(home.ca().serial()));
     assert_eq!(home.ca().key().public(), key(&request));
+    office.close().unwrap();
+}
+
+#[test]
+fn ca_in_use_is_not_denied_and_one_that_is_denied_is_not_put_to_use() {
+    let scene = Scene::new();
+    let (office, home) = scene.open();
+    let first = home.ca().serial();
+    let deny = |serial: Serial| {
+        let names = DenyNames { serials: vec![serial], ..DenyNames::default() };
+        execute(&office, &home, AdminCommand::Deny { names, reason: "for a test".to_owned() })
+    };
+    let words = deny(first).unwrap_err().to_string();
+    assert!(words.contains("every node would be out"), "{words}");
+    execute(&office, &home, AdminCommand::CaNext {}).unwrap();
+    let Some(crate::home::NextCa::Certified(next)) = home.next_ca().unwrap() else { panic!("no next CA") };
+    deny(next.serial()).unwrap();
+    let words = execute(&office, &home, AdminCommand::CaActivate {}).unwrap_err().to_string();
+    assert!(words.contains("identity ca retire"), "{words}");
+    assert_eq!(home.ca().serial(), first);
     office.close().unwrap();
 }

@@ -27,7 +27,12 @@ impl Stage {
         Self { net, identity, router: SecretKey::from_seed([20; 32]).public().router_id(), last }
     }
 
+    /// For as long a life as the last certificate had.
     fn renewing(&self, now: Seconds) -> Renewing {
+        self.longest(now).ending(now.plus(LIFE)).unwrap()
+    }
+
+    fn longest(&self, now: Seconds) -> Renewing {
         let identity = Arc::new(self.identity.clone());
         Renewing::after(&self.last, identity, &self.net.domain, self.router, now).unwrap()
     }
@@ -100,6 +105,26 @@ fn late_is_thirty_days_after_the_end() {
         stage.answer(&asked, &standing, now).map(drop)
     };
     assert_eq!((at(last), at(last.plus(1))), (Ok(()), Err(Refusal::EnrolLate)));
+}
+
+#[test]
+fn a_life_is_as_long_as_the_router_allows_now_and_not_as_the_last_one_was() {
+    let stage = Stage::new();
+    assert_eq!(stage.longest(NOW).ask(&EXPORTER).unwrap().not_after, NOW.plus(MAX_LEAF_CERT_LIFE_S));
+    assert!(stage.longest(NOW).ending(NOW.plus(MAX_LEAF_CERT_LIFE_S)).is_none());
+}
+
+#[test]
+fn a_certificate_that_was_never_used_is_asked_for_again() {
+    let stage = Stage::new();
+    let key = stage.identity.public();
+    let never = Standing { used: 3, ..stage.standing(&key) };
+    let generation = |renewing: Renewing| {
+        let asked = renewing.ask(&EXPORTER).unwrap();
+        stage.answer(&asked, &never, NOW).map(|_| asked.generation)
+    };
+    assert_eq!(generation(stage.renewing(NOW)), Err(Refusal::EnrolGeneration));
+    assert_eq!(generation(stage.renewing(NOW).unused()), Ok(4));
 }
 
 #[test]
