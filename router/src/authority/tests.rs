@@ -166,7 +166,7 @@ fn router_without_the_roots_key_asks_takes_the_answer_and_nothing_else() {
     std::fs::remove_file(scene.path().join("identity/next-root.key")).unwrap();
     let (office, home) = scene.open();
     assert!(home.root().is_none() && !root.exists());
-    let operate = |command| crate::admin::execute(&office, &home, command);
+    let operate = |command| execute(&office, &home, command);
     use crate::admin::AdminCommand as Command;
     let refused = |command| operate(command).unwrap_err().to_string();
     let early = refused(Command::CaAnnounce { certificate: String::new() });
