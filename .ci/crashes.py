@@ -72,6 +72,7 @@ class Client(threading.Thread):
     def __init__(self, url, number, first):
         super().__init__(daemon=True)
         self.url, self.number, self.first, self.kept, self.cut = url, number, first, [], 0
+        self.wrong = None
 
     def run(self):
         try:
@@ -80,6 +81,8 @@ class Client(threading.Thread):
                 self.first.set()
         except (OSError, http.client.HTTPException):
             self.cut += 1
+        except Exception as e:  # Whatever it is, the round is told: a thread that ends by itself tells nobody.
+            self.wrong = e
 
     def ask(self, stream):
         connection = http.client.HTTPConnection(self.url.hostname, self.url.port, timeout=PATIENCE_S)
@@ -91,8 +94,13 @@ class Client(threading.Thread):
             "stream": stream,
         }
         headers = {"content-type": "application/json", "authorization": "Bearer local"}
-        connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
-        answer = connection.getresponse()
+        while True:
+            connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+            answer = connection.getresponse()
+            if answer.status != 429:
+                break
+            # What a client asked that has just gone away still counts; nothing was promised here.
+            answer.read()
         assert answer.status == 200, f"{answer.status} {answer.read()}"
         return answer
 
@@ -127,6 +135,8 @@ def one_round(program, dice):
         program.kill_all()
     for client in clients:
         client.join(PATIENCE_S)
+        if client.wrong:
+            raise client.wrong
     return [kept for client in clients for kept in client.kept], sum(client.cut for client in clients)
 
 

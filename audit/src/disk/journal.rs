@@ -164,7 +164,7 @@ impl Journal {
             let old = nodes.get_mut(*node).unwrap();
             settle(dice, old);
             std::fs::write(path, &old.kept).unwrap();
-            by_inode.insert(std::fs::metadata(&*path).unwrap().ino(), after.len());
+            by_inode.insert(std::fs::metadata(path).unwrap().ino(), after.len());
             seen.insert(path.clone(), after.len());
             *node = after.len();
             after.push(Node { kept: old.kept.clone(), pending: Vec::new() });
