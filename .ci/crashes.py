@@ -83,6 +83,7 @@ class Client(threading.Thread):
             self.cut += 1
         except Exception as e:  # Whatever it is, the round is told: a thread that ends by itself tells nobody.
             self.wrong = e
+            self.first.set()
 
     def ask(self, stream):
         connection = http.client.HTTPConnection(self.url.hostname, self.url.port, timeout=PATIENCE_S)

@@ -83,8 +83,10 @@ fn pair(office: &Office) -> Option<(KnownCa, Option<KnownCa>)> {
     let now = office.now().seconds();
     let books = office.books();
     let cas = books.roster.cas();
-    let denied = |known: &KnownCa| books.roster.denied().names.denies_serial(known.ca.serial.as_bytes());
-    let next = cas.all().rev().find(|known| known.phase(now) == CaPhase::Announced && !denied(known));
+    let is_void = |known: &KnownCa| {
+        now > known.ca.not_after || books.roster.denied().names.denies_serial(known.ca.serial.as_bytes())
+    };
+    let next = cas.all().rev().find(|known| known.phase(now) == CaPhase::Announced && !is_void(known));
     Some((*cas.in_use()?, next.copied()))
 }
 

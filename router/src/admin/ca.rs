@@ -6,6 +6,7 @@ use counterfoil_identity::{CaFold, CaPhase, IssuedCa, IssuingCa, KnownCa, pem};
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::payload::{CaIssued, KeyRotation, RotatedKey};
+use counterfoil_spec::time::Seconds;
 use serde_json::{Value, json};
 
 use super::{AdminError, deny};
@@ -46,16 +47,25 @@ pub(crate) fn describe(known: &KnownCa, phase: CaPhase) -> Value {
     })
 }
 
-/// Makes the next CA and announces it, or says what its root is to be asked.
+/// Makes the next CA and announces it, or says what its root is to be asked. One that can take no place any more, because it
+/// is denied or has ended, makes room for another.
 pub(crate) fn next(office: &Office, home: &RouterHome) -> Result<Value, AdminError> {
-    let made = match home.next_ca()? {
+    let now = office.now().seconds();
+    let ready = match home.next_ca()? {
+        Some(NextCa::Certified(ca)) if is_void(office, &ca, now) => {
+            home.drop_next_ca()?;
+            None
+        }
+        other => other,
+    };
+    let made = match ready {
         Some(NextCa::Certified(ca)) if known(office, &ca).is_some() => {
             let words = "the next CA is announced already; `counterfoil identity ca activate` puts it to use";
             return Err(AdminError::Caller(words.to_owned()));
         }
         // It has its certificate and the log does not say so, because the router was stopped in between.
         Some(ready @ NextCa::Certified(_)) => ready,
-        Some(NextCa::Asked(_)) | None => home.make_next_ca(office.now().seconds())?,
+        Some(NextCa::Asked(_)) | None => home.make_next_ca(now)?,
     };
     match made {
         NextCa::Certified(ca) => announce(office, &ca),
@@ -100,8 +110,8 @@ pub(crate) fn activate(office: &Office, home: &RouterHome) -> Result<Value, Admi
         return Err(AdminError::Caller(words.to_owned()));
     };
     let before = home.ca().serial();
-    if office.denied().borrow().names.serials.contains(&next.serial()) {
-        let words = "the next CA is on the deny list; `counterfoil identity ca retire` lets go of it, and `ca next` makes another";
+    if is_void(office, &next, office.now().seconds()) {
+        let words = "the next CA is on the deny list or has ended; `counterfoil identity ca next` makes another in its place";
         return Err(AdminError::Caller(words.to_owned()));
     }
     office
@@ -143,6 +153,11 @@ pub(super) fn retire(
         home.drop_next_ca()?;
     }
     Ok(said)
+}
+
+/// Whether nothing that a CA issues would be let in, so that it is not to be put to use.
+fn is_void(office: &Office, ca: &IssuingCa, now: Seconds) -> bool {
+    now > ca.not_after() || office.denied().borrow().names.denies_serial(ca.serial().as_bytes())
 }
 
 fn known(office: &Office, ca: &IssuingCa) -> Option<KnownCa> {

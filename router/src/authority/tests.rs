@@ -213,7 +213,26 @@ fn ca_in_use_is_not_denied_and_one_that_is_denied_is_not_put_to_use() {
     let Some(crate::home::NextCa::Certified(next)) = home.next_ca().unwrap() else { panic!("no next CA") };
     deny(next.serial()).unwrap();
     let words = execute(&office, &home, AdminCommand::CaActivate {}).unwrap_err().to_string();
-    assert!(words.contains("identity ca retire"), "{words}");
+    assert!(words.contains("identity ca next"), "{words}");
     assert_eq!(home.ca().serial(), first);
+    // It makes room for another, which may.
+    execute(&office, &home, AdminCommand::CaNext {}).unwrap();
+    execute(&office, &home, AdminCommand::CaActivate {}).unwrap();
+    let now_used = home.ca().serial();
+    assert!(now_used != first && now_used != next.serial());
+    office.close().unwrap();
+}
+
+#[test]
+fn router_that_stood_still_past_the_end_of_the_next_ca_as_well_has_another_one_at_once() {
+    let scene = Scene::new();
+    let (office, home) = scene.open();
+    let first = home.ca().serial();
+    execute(&office, &home, AdminCommand::CaNext {}).unwrap();
+    let Some(crate::home::NextCa::Certified(next)) = home.next_ca().unwrap() else { panic!("no next CA") };
+    scene.later(400 * DAY);
+    catch_up(&office, &home).unwrap();
+    let now_used = home.ca().serial();
+    assert!(now_used != first && now_used != next.serial());
     office.close().unwrap();
 }
