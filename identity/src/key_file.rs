@@ -176,6 +176,15 @@ fn place(path: &Path, text: &str, placing: Placing) -> Result<(), KeyFileFault> 
     sync_folder(&folder).map_err(|e| io_fault(&folder, e))
 }
 
+/// Refuses a key file, or its folder, that others may read, without reading it.
+///
+/// # Errors
+/// [`KeyFileFault::Loose`], and [`KeyFileFault::Io`] where there is no file.
+pub fn check_permissions(path: &Path) -> Result<(), KeyFileFault> {
+    refuse_loose(&folder_of(path)?, 0o700)?;
+    refuse_loose(path, 0o600)
+}
+
 fn folder_of(path: &Path) -> Result<PathBuf, KeyFileFault> {
     match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Ok(PathBuf::from(".")),

@@ -131,7 +131,14 @@ pub(crate) fn begin(office: &Office, home: &RouterHome) -> Result<(), String> {
     if let Err(error) = catch_up(office, home) {
         tracing::error!(%error, "the issuing CA does not roll over");
     }
-    let ends = home.ca().not_after();
+    let (own, ends) = (home.ca().serial(), home.ca().not_after());
+    let in_use = office.books().roster.cas().in_use().map(|known| known.ca.serial);
+    if let Some(in_use) = in_use.filter(|in_use| *in_use != own) {
+        return Err(format!(
+            "identity/ca.key and ca.der are those of issuing CA {own}, and the log has {in_use} in use: put back the files of that one, or \
+             let `counterfoil identity ca next` and `identity ca activate` put another in its place"
+        ));
+    }
     if office.now().seconds() < ends {
         return Ok(());
     }

@@ -150,6 +150,8 @@ impl RouterHome {
         ca: IssuingCa,
         (identity, log_key): (Arc<dyn Signer>, Arc<dyn Signer>),
     ) -> Result<Self, HomeError> {
+        // The only key that is not read here: its bearer is made when it is asked for.
+        key_file::check_permissions(&path.join("identity/admin.key"))?;
         let next_root = path.join("identity/next-root.key");
         let next_root = key_file::is_there(&next_root).then(|| keys.signer(&next_root)).transpose()?;
         let next_root_hash =

@@ -3,6 +3,7 @@
 //! Nothing here is true before it is in the log. An append returns once its entries are durable *and* applied, so
 //! that whoever appended reads their effect.
 
+mod found;
 mod prove;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use counterfoil_identity::{Signer, random};
 use counterfoil_ledger::{Ledger, LedgerError};
 use counterfoil_spec::entry::{Body, Role};
 use counterfoil_spec::ids::Serial;
-use counterfoil_spec::payload::{CaIssued, KeyRotation, Payload, RotatedKey};
+use counterfoil_spec::payload::Payload;
 use counterfoil_spec::receipt::Receipt;
 use counterfoil_spec::time::{Millis, Now};
 
@@ -178,29 +179,6 @@ impl Office {
         office.follow()?;
         office.found(home)?;
         Ok(office)
-    }
-
-    /// Writes what a new log must say, and a CA that the log does not know yet.
-    fn found(&self, home: &RouterHome) -> Result<(), OfficeError> {
-        let mut entries = Vec::new();
-        if self.opened.fresh {
-            entries.push(entry(counterfoil_ledger::founding_rules(1)));
-        }
-        let (ca, books) = (home.ca(), self.books());
-        let cas = books.roster.cas();
-        if cas.find(&ca.serial()).is_none() {
-            entries.push(entry(CaIssued { certificate: ca.der().to_vec(), not_after: ca.not_after() }));
-        }
-        // Another is in use there: this one took its place here, and the log did not come to say so.
-        if cas.in_use().is_some_and(|known| known.ca.serial != ca.serial()) {
-            let rotation = KeyRotation { of: RotatedKey::IssuingCa, certificate: ca.der().to_vec() };
-            entries.push(entry(rotation));
-        }
-        drop(books);
-        if !entries.is_empty() {
-            self.append_blocking(entries)?;
-        }
-        Ok(())
     }
 
     /// What was found when the log was opened.
@@ -373,9 +351,7 @@ impl Books {
     pub(crate) fn entry_of(&self, request: &Serial) -> Result<Option<u64>, ProjectionError> {
         self.projection.entry_of(request)
     }
-}
 
-impl Books {
     /// The receipt in the log with this serial.
     #[must_use]
     pub(crate) fn receipt(&self, serial: &Serial) -> Option<Receipt> {
@@ -392,7 +368,7 @@ pub(crate) fn entry(payload: impl Into<Payload>) -> NewEntry {
     NewEntry::new(random::serial(), payload)
 }
 
-/// The one currency of a network made by this program, ISO 4217.
+/// The currency of a network made by this program, ISO 4217.
 pub const CURRENCY: &str = "USD";
 
 /// What is kept free on the log's disk: an entry of the longest kind for each request that may run, with its receipts, its

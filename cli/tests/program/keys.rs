@@ -78,6 +78,21 @@ fn keys_under_a_passphrase_open_with_it_alone_and_come_out_again() {
 }
 
 #[test]
+fn no_command_works_on_a_home_with_a_key_that_others_may_read() {
+    let home = Home::new();
+    assert_eq!(home.ask(&["identity", "init"]).code, 0);
+    let identity = home.path().join("identity");
+    let keys = ["root.key", "next-root.key", "ca.key", "router.key", "log.key", "admin.key"];
+    for key in keys.map(|name| identity.join(name)) {
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        let loose = home.ask(&["identity", "ca", "list"]);
+        assert_eq!((loose.code, loose.err.contains(&key.display().to_string())), (4, true), "{}", loose.err);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    assert_eq!(home.ask(&["identity", "ca", "list"]).code, 0);
+}
+
+#[test]
 fn an_agent_signs_in_the_place_of_keys_and_nothing_is_written_without_it() {
     let home = Home::new();
     assert_eq!(home.ask(&["identity", "init"]).code, 0);

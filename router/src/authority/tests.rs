@@ -236,3 +236,50 @@ fn router_that_stood_still_past_the_end_of_the_next_ca_as_well_has_another_one_a
     assert!(now_used != first && now_used != next.serial());
     office.close().unwrap();
 }
+
+#[test]
+fn ca_that_left_its_place_is_not_put_back_by_files_from_a_backup() {
+    let scene = Scene::new();
+    let (office, home) = scene.open();
+    let first = home.ca().serial();
+    let files = ["ca.key", "ca.der"].map(|name| scene.path().join("identity").join(name));
+    let backup = files.clone().map(|file| std::fs::read(file).unwrap());
+    execute(&office, &home, AdminCommand::CaNext {}).unwrap();
+    execute(&office, &home, AdminCommand::CaActivate {}).unwrap();
+    let second = home.ca().serial();
+    let logged = scene.logged(&home);
+    begin(&office, &home).unwrap();
+    office.close().unwrap();
+    drop((office, home));
+    for (file, bytes) in files.iter().zip(backup) {
+        std::fs::write(file, bytes).unwrap();
+    }
+    let (office, home) = scene.open();
+    assert_eq!((home.ca().serial(), scene.logged(&home)), (first, logged));
+    let words = begin(&office, &home).unwrap_err();
+    assert!(words.contains(&first.to_string()) && words.contains(&second.to_string()), "{words}");
+    // What the words say to do helps.
+    execute(&office, &home, AdminCommand::CaNext {}).unwrap();
+    execute(&office, &home, AdminCommand::CaActivate {}).unwrap();
+    begin(&office, &home).unwrap();
+    office.close().unwrap();
+}
+
+#[test]
+fn router_whose_ca_is_lost_has_another_from_its_root_that_takes_its_place() {
+    let scene = Scene::new();
+    let (office, home) = scene.open();
+    let first = home.ca().serial();
+    office.close().unwrap();
+    drop((office, home));
+    for name in ["ca.key", "ca.der"] {
+        std::fs::remove_file(scene.path().join("identity").join(name)).unwrap();
+    }
+    let (office, home) = scene.open();
+    begin(&office, &home).unwrap();
+    let second = home.ca().serial();
+    assert_ne!(first, second);
+    let want = [("ca-issued", first), ("ca-issued", second), ("key-rotation", second)];
+    assert_eq!(scene.logged(&home), want);
+    office.close().unwrap();
+}
