@@ -28,8 +28,8 @@ pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use prove::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
 pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
-    AccountCommand, AuditCommand, CaCommand, EarningsCommand, ExportArgs, IdentityCommand, KeyCommand,
-    LogArgs, ProviderCommand, QuarterArgs, VerifyExportArgs,
+    AboutArgs, AccountCommand, AuditCommand, CaCommand, EarningsCommand, ExportArgs, IdentityCommand,
+    KeyCommand, LogArgs, ProviderCommand, QuarterArgs, ShowArgs, VerifyExportArgs,
 };
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.

@@ -18,7 +18,7 @@ use counterfoil_audit::export::{Format, Header};
 use counterfoil_identity::Signer;
 use counterfoil_ledger::journal::Dialect;
 
-pub(crate) use instant::Place;
+pub(crate) use instant::{Place, rfc3339};
 
 /// A format by the name that it is asked for by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -72,7 +72,9 @@ pub enum HomeError {
         source: std::io::Error,
     },
     /// Made by another version of the program.
-    #[error("{path} says that this home has format {found}; this program reads format {HOME_FORMAT}")]
+    #[error(
+        "{path} says that this home has format {found}; this program reads format {HOME_FORMAT}. Nothing was changed: use the version that made it, or another --home"
+    )]
     Format {
         /// Where it says so.
         path: String,

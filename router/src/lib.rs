@@ -19,6 +19,7 @@ mod fetch;
 mod generate;
 pub mod home;
 mod http;
+pub mod index;
 mod keep;
 mod latency;
 mod member;

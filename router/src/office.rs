@@ -79,7 +79,6 @@ pub(crate) struct Books {
     projection: Projection,
     reader: LogReader,
     applied: u64,
-    index_failed: bool,
 }
 
 /// The router's record.
@@ -155,15 +154,9 @@ impl Office {
                 .map_err(|source| OfficeError::Marker { path: marker.display().to_string(), source })?;
         }
         let reader = LogReader::open(&log_folder)?;
-        let projection = Projection::open(&home.path().join("projections/requests"), reader.size())?;
-        let books = Books {
-            ledger: Ledger::default(),
-            roster: Roster::default(),
-            projection,
-            reader,
-            applied: 0,
-            index_failed: false,
-        };
+        let projection = Projection::open(&home.path().join("projections/requests"), &reader)?;
+        let books =
+            Books { ledger: Ledger::default(), roster: Roster::default(), projection, reader, applied: 0 };
         let office = Self {
             log,
             log_folder,
@@ -315,7 +308,7 @@ impl Books {
     fn catch_up(&mut self) -> Result<(), OfficeError> {
         self.reader.refresh()?;
         let (ledger, roster, applied) = (&mut self.ledger, &mut self.roster, &mut self.applied);
-        let (projection, index_failed) = (&mut self.projection, &mut self.index_failed);
+        let projection = &mut self.projection;
         let mut fault = None;
         self.reader.for_each(*applied, |index, _leaf, body: &Body| {
             if fault.is_some() {
@@ -325,11 +318,7 @@ impl Books {
                 fault = Some(OfficeError::Ledger { index, source });
                 return;
             }
-            // The index is rebuilt from where it stopped at the next start; the record does not wait for it.
-            if !*index_failed && let Err(e) = projection.apply(index, body) {
-                tracing::error!(error = %e, "the index is not kept up any more; restart to find later requests");
-                *index_failed = true;
-            }
+            projection.apply(index, body);
             roster.apply(body);
             *applied = index + 1;
         })?;

@@ -3,20 +3,23 @@
 //! ```text
 //! tree "request":  request serial (16 bytes)  ->  entry index (u64, big-endian)
 //! tree "work":     receipt serial (16 bytes)  ->  entry index (u64, big-endian)
-//! tree "meta":     "applied"                  ->  entries taken (u64, big-endian)
 //! ```
 //!
-//! sled 0.34 does not sync what it flushes, so this never holds the only copy of anything.
+//! What follows from a log is kept in sled alone, in a [`store`], and nothing else is.
+
+mod store;
 
 use std::path::{Path, PathBuf};
 
+use counterfoil_audit::LogReader;
 use counterfoil_spec::entry::Body;
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::payload::Payload;
 
-const APPLIED: &[u8] = b"applied";
-/// A cache for an index; the log itself is read through the system's page cache.
-const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+pub use store::Found;
+pub(crate) use store::{Layout, Store, aside};
+
+const LAYOUT: Layout = Layout { version: 1, cache_bytes: 4 * 1024 * 1024 };
 
 /// Why the index could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,75 +40,59 @@ pub enum ProjectionError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The mark of an open index could not be written.
+    #[error("{path}: {source}; nothing is lost, the index follows from the log: make the folder writable")]
+    Mark {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 /// The open index.
 #[derive(Debug)]
 pub(crate) struct Projection {
-    path: PathBuf,
     requests: sled::Tree,
     works: sled::Tree,
-    meta: sled::Tree,
     applied: u64,
+    failed: bool,
+    store: Store,
 }
 
 impl Projection {
-    /// Opens the index for a log of `log_size` entries. One that cannot be opened, or that claims more entries than
-    /// the log has, is moved aside and begun anew.
+    /// Opens the index of a log. One that cannot be opened, or that is not of this log, is moved aside and begun anew.
     ///
     /// # Errors
     /// [`ProjectionError`] where a fresh one cannot be made either.
-    pub(crate) fn open(path: &Path, log_size: u64) -> Result<Self, ProjectionError> {
-        match Self::open_as_is(path) {
-            Ok(p) if p.applied <= log_size => return Ok(p),
-            Ok(p) => {
-                tracing::warn!(path = %path.display(), applied = p.applied, log_size, "the index is ahead of the log; rebuilding it");
-            }
-            Err(e) => {
-                tracing::warn!(error = %e, "the index cannot be opened; rebuilding it");
-            }
-        }
-        let aside = path.with_extension("aside");
-        let fail = |source| ProjectionError::Aside { path: path.to_owned(), source };
-        if aside.exists() {
-            std::fs::remove_dir_all(&aside).map_err(fail)?;
-        }
-        if path.exists() {
-            std::fs::rename(path, &aside).map_err(fail)?;
-        }
-        Self::open_as_is(path)
+    pub(crate) fn open(path: &Path, log: &LogReader) -> Result<Self, ProjectionError> {
+        let trees = |db: &sled::Db| Ok((db.open_tree("request")?, db.open_tree("work")?));
+        let ((requests, works), store, applied, _) = Store::open(path, LAYOUT, log, trees)?;
+        Ok(Self { requests, works, applied, failed: false, store })
     }
 
-    fn open_as_is(path: &Path) -> Result<Self, ProjectionError> {
-        let fail = |source| ProjectionError::Store { path: path.to_owned(), source };
-        let db = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open().map_err(fail)?;
-        let requests = db.open_tree("request").map_err(fail)?;
-        let works = db.open_tree("work").map_err(fail)?;
-        let meta = db.open_tree("meta").map_err(fail)?;
-        let applied = meta.get(APPLIED).map_err(fail)?.and_then(|v| number(&v)).unwrap_or(0);
-        Ok(Self { path: path.to_owned(), requests, works, meta, applied })
-    }
-
-    /// Takes the next entry; one that was taken before is passed over.
-    ///
-    /// # Errors
-    /// [`ProjectionError::Store`].
-    pub(crate) fn apply(&mut self, index: u64, body: &Body) -> Result<(), ProjectionError> {
-        if index < self.applied {
-            return Ok(());
+    /// Takes the next entry; one that was taken before is passed over. The record does not wait for an index that cannot
+    /// be kept up: it is made anew at the next start.
+    pub(crate) fn apply(&mut self, index: u64, body: &Body) {
+        if index < self.applied || self.failed {
+            return;
         }
-        let fail = |source| ProjectionError::Store { path: self.path.clone(), source };
         let tree = match body.payload {
             Payload::Inference(_) => Some(&self.requests),
             Payload::Work(_) => Some(&self.works),
             _ => None,
         };
-        if let Some(tree) = tree {
-            tree.insert(body.serial.as_bytes(), &index.to_be_bytes()).map_err(fail)?;
+        let put = tree.map(|tree| tree.insert(body.serial.as_bytes(), &index.to_be_bytes())).transpose();
+        let noted =
+            put.map_err(|e| self.store.fault(e)).and_then(|_| self.store.note(index + 1, &body.serial));
+        match noted {
+            Ok(()) => self.applied = index + 1,
+            Err(e) => {
+                tracing::error!(error = %e, "the index is not kept up any more; restart to find later requests");
+                self.failed = true;
+                self.store.spoil();
+            }
         }
-        self.applied = index + 1;
-        self.meta.insert(APPLIED, &self.applied.to_be_bytes()).map_err(fail)?;
-        Ok(())
     }
 
     /// The entry of a request.
@@ -125,9 +112,7 @@ impl Projection {
     }
 
     fn find(&self, tree: &sled::Tree, serial: &Serial) -> Result<Option<u64>, ProjectionError> {
-        let found = tree
-            .get(serial.as_bytes())
-            .map_err(|source| ProjectionError::Store { path: self.path.clone(), source })?;
+        let found = tree.get(serial.as_bytes()).map_err(|e| self.store.fault(e))?;
         Ok(found.and_then(|v| number(&v)))
     }
 }

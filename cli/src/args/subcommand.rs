@@ -137,6 +137,40 @@ pub(crate) struct ExportArgs {
 }
 
 #[derive(Debug, Args, Clone)]
+pub(crate) struct ShowArgs {
+    /// Its index; the first is 0
+    #[arg(conflicts_with_all = ["request", "account", "node", "model", "since", "until"])]
+    pub(crate) index: Option<u64>,
+    #[command(flatten)]
+    pub(crate) about: AboutArgs,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct AboutArgs {
+    /// Entries of this request
+    #[arg(long, value_name = "ID")]
+    pub(crate) request: Option<String>,
+    /// Entries about this account
+    #[arg(long, value_name = "ID")]
+    pub(crate) account: Option<String>,
+    /// Entries about this node
+    #[arg(long, value_name = "ID")]
+    pub(crate) node: Option<String>,
+    /// Entries about this model, by its manifest's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) model: Option<String>,
+    /// Not before this entry or instant in UTC: 1234, 2026-10-01 or 2026-10-01T12:30:00Z
+    #[arg(long, value_name = "ENTRY|TIME")]
+    pub(crate) since: Option<Place>,
+    /// Before this entry or instant
+    #[arg(long, value_name = "ENTRY|TIME")]
+    pub(crate) until: Option<Place>,
+    /// The most to print
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args, Clone)]
 pub(crate) struct VerifyExportArgs {
     /// The folder that `audit export` wrote
     pub(crate) folder: PathBuf,
@@ -199,13 +233,18 @@ pub(crate) enum AuditCommand {
     },
     /// Make every row of an export anew from its entry and name what was added, dropped or edited
     VerifyExport(VerifyExportArgs),
-    /// Print one entry
+    /// Print one entry, or list those that are about somebody or something
+    #[command(
+        after_help = "Examples:\n  counterfoil audit show 17\n  counterfoil audit show --account ID --since 2026-10-01\n  counterfoil audit show --node ID --model ID --limit 20 --json"
+    )]
     Show {
-        /// Its index; the first is 0
-        index: u64,
+        #[command(flatten)]
+        what: ShowArgs,
         #[command(flatten)]
         at: LogArgs,
     },
+    /// Make the index by which `show` finds entries anew; the log itself is not touched
+    Reindex,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ mod export;
 mod halves;
 mod prove;
 mod recount;
+mod show;
 mod verify_proof;
 mod witness;
 
@@ -20,7 +21,6 @@ use counterfoil_ledger::LedgerRule;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::payload::Payload;
 use counterfoil_spec::rule::Rule;
-use serde_json::json;
 
 use crate::args::{AuditCommand, LogArgs};
 use crate::command::account::id;
@@ -47,7 +47,8 @@ pub(crate) async fn run(home: &Path, command: AuditCommand, json: bool) -> Outco
         AuditCommand::Bench { entries, appends } => bench(entries, appends, json),
         AuditCommand::Export { what, at } => export::export(home, &folder(home, &at), what, json),
         AuditCommand::VerifyExport(args) => export::verify(args, json),
-        AuditCommand::Show { index, at } => show(&folder(home, &at), index, json),
+        AuditCommand::Show { what, at } => show::show(home, &at, &what, json),
+        AuditCommand::Reindex => show::reindex(home, json),
     }
 }
 
@@ -144,29 +145,6 @@ fn tell(report: &Report) {
     for gap in report.not_proved {
         output::line(&format!("  - {gap}"));
     }
-}
-
-fn show(folder: &Path, index: u64, json: bool) -> Outcome {
-    let reader = LogReader::open(folder).map_err(Failure::store)?;
-    if index >= reader.size() {
-        return Err(Failure::wrong_use(format!(
-            "the log has {} entries; the last is {}",
-            reader.size(),
-            reader.size().saturating_sub(1)
-        )));
-    }
-    let (leaf, body) = reader.entry(index).map_err(Failure::check)?;
-    let bytes = reader.leaf(index).map_err(Failure::check)?;
-    let value = json!({
-        "index": index, "leaf_hash": counterfoil_audit::merkle::leaf_hash(&bytes), "bytes": bytes.len(),
-        "signatures": leaf.signatures, "body": body,
-    });
-    if json {
-        output::json(&value);
-    } else {
-        output::line(&serde_json::to_string_pretty(&value).map_err(Failure::store)?);
-    }
-    Ok(())
 }
 
 fn bench(entries: u64, appends: u64, json: bool) -> Outcome {

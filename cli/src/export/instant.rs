@@ -58,7 +58,7 @@ fn at_or_after(log: &LogReader, when: Millis) -> Result<u64, LogError> {
 }
 
 /// An instant in UTC with its milliseconds.
-pub(super) fn rfc3339(when: Millis) -> String {
+pub(crate) fn rfc3339(when: Millis) -> String {
     let seconds = when.seconds();
     let day = Date::of(seconds);
     let of_day = seconds.0.saturating_sub(day.midnight().0).min(DAY_S - 1);

@@ -26,6 +26,7 @@ mod harness;
 mod http;
 mod keys;
 mod logits;
+mod lookups;
 mod models;
 mod networks;
 mod peers;
