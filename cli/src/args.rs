@@ -29,7 +29,7 @@ pub(crate) use prove::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
 pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
     AboutArgs, AccountCommand, AuditCommand, CaCommand, EarningsCommand, ExportArgs, IdentityCommand,
-    KeyCommand, LogArgs, ProviderCommand, QuarterArgs, ShowArgs, VerifyExportArgs,
+    KeyCommand, LogArgs, ProviderCommand, QuarterArgs, RootDenyCommand, ShowArgs, VerifyExportArgs,
 };
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.

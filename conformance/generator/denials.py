@@ -1,6 +1,6 @@
-"""Deny lists as a node takes them, one after the other."""
+"""Deny lists of a router and of a root, as a node takes them one after the other."""
 
-from words import NET, NIK, OTHER_NIK, OTHER_ROUTER, ROUTER_KEY, T0, Key, b32, cbor, domain, invalid, valid
+from words import NET, NIK, OTHER_NIK, OTHER_ROUTER, ROOT, ROUTER_KEY, T0, Key, b32, cbor, domain, invalid, valid
 
 NOTES = {
     "C_DENY_LIST": "not what the router may sign, or not signed by it",
@@ -74,6 +74,45 @@ def in_a_row():
     yield no("C_DENY_LIST", "an epoch below with a wrong signature: the signature comes first", **case(listed(2), forged))
 
 
+ROUTERS = sorted([ROUTER_KEY.id, OTHER_ROUTER.id])
+
+
+def said(epoch=1, issued=T0, routers=(), authorities=(), key=ROOT, net_id=NET, signed=None, purpose="root-deny-list"):
+    """A list of the root; what is not said to differ is as it must be."""
+    value = {1: epoch, 2: issued, 3: list(routers), 4: list(authorities)}
+    sig = key.sign(domain(purpose, net_id, cbor(value if signed is None else signed)))
+    return cbor({1: value, 2: sig})
+
+
+def of_the_root():
+    ok, no = valid, invalid
+    both = {"routers": ROUTERS, "authorities": SERIALS}
+    yield ok("a list that names nothing", **case(said()))
+    yield ok("routers and issuing CAs", **case(said(**both)))
+    yield no("C_DENY_LIST", "epoch 0", **case(said(0, **both)))
+    yield no("C_DENY_LIST", "routers that do not ascend", **case(said(routers=ROUTERS[::-1])))
+    yield no("C_DENY_LIST", "a router twice", **case(said(routers=ROUTERS[:1] * 2)))
+    yield no("C_DENY_LIST", "issuing CAs that do not ascend", **case(said(authorities=SERIALS[::-1])))
+    yield ok("256 of each", **case(said(routers=[numbered(n, 32) for n in range(256)], authorities=[numbered(n, 16) for n in range(256)])))
+    yield no("C_DENY_LIST", "257 routers", **case(said(routers=[numbered(n, 32) for n in range(257)])))
+    yield no("C_DENY_LIST", "257 issuing CAs", **case(said(authorities=[numbered(n, 16) for n in range(257)])))
+    yield no("C_DENY_LIST", "signed by the router", **case(said(**both, key=ROUTER_KEY)))
+    yield no("C_DENY_LIST", "signed in another network", **case(said(**both, net_id=Key(0x31).net_id)))
+    yield no("C_DENY_LIST", "signed for the purpose of a router's list", **case(said(**both, purpose="deny-list")))
+    fewer = {1: 1, 2: T0, 3: [], 4: []}
+    yield no("C_DENY_LIST", "other names than were signed", **case(said(**both, signed=fewer)))
+    yield ok("issued 60 seconds ahead", **case(said(issued=T0 + 60)))
+    yield no("C_DENY_LIST", "issued 61 seconds ahead", **case(said(issued=T0 + 61)))
+    yield ok("a year old, which holds", **case(said(issued=T0 - 31_536_000)))
+    yield ok("the same again", **case(said(2, **both), said(2, **both)))
+    yield no("C_DENY_BACK", "the same epoch with other names", **case(said(2, **both), said(2)))
+    yield no("C_DENY_BACK", "the same epoch, issued later", **case(said(2, **both), said(2, T0 + 1, **both)))
+    yield no("C_DENY_BACK", "an epoch below", **case(said(2), said(1, **both)))
+    yield ok("the next epoch without a name", **case(said(1, **both), said(2)))
+    yield ok("an epoch was left out", **case(said(1, **both), said(7, **both)))
+
+
 def groups():
     parties = {"netId": b32(NET), "routerKey": ROUTER_KEY.public.hex()}
-    return [{"type": "DenyList", **parties, "tests": [*single(), *in_a_row()]}]
+    root = {"rootKey": ROOT.public.hex(), "tests": [*of_the_root()]}
+    return [{"type": "DenyList", **parties, "tests": [*single(), *in_a_row()]}, {"type": "RootDenyList", **root}]

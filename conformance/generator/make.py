@@ -26,7 +26,7 @@ FILES = {
     "enrolment": (enrolment, "join tokens, and the messages of enrolment as a router checks them"),
     "renewals": (renewals, "what a router answers a node that wants its next certificate"),
     "consent": (consent, "consent tokens, in the order of checks of spec/consent.md"),
-    "denials": (denials, "deny lists, as a node takes them one after the other"),
+    "denials": (denials, "deny lists of a router and of a root, as a node takes them one after the other"),
     "grants": (grants, "orders and grants under a consent token, as a node checks them"),
     "frames": (frames, "bytes on a fresh lane, as spec/session.md judges them"),
     "receipts": (receipts, "work receipts with both halves, as spec/consent.md checks them"),

@@ -4,7 +4,9 @@
 //! sig = Ed25519("counterfoil/deny-list/v1\0" ‖ net_id ‖ canonical DenyList)      by the router's identity key
 //! ```
 //!
-//! What the offline root says of routers and issuing CAs is another list, under another purpose; nobody signs it yet.
+//! What the offline root says of routers and issuing CAs is another list, [`root`], under another purpose.
+
+pub mod root;
 
 use counterfoil_spec::deny::{DenyList, DenyNames, SignedDenyList};
 use counterfoil_spec::encode::{signing_input, to_canonical};

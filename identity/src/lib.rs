@@ -23,7 +23,10 @@ pub use certificate::issued::IssuedCa;
 pub use certificate::request::{RequestFault, certificate_request, requested_key};
 pub use certificate::rollover::{CaFold, CaPhase, IssuingCas, KnownCa};
 pub use certificate::validity::{certificate_end, certificate_key, certificate_serial, certificate_validity};
-pub use certificate::verify::{Directory, PinnedRouter, Refused, TrustDomain, VerifiedPeer, verify_chain};
+pub use certificate::verify::{
+    Directory, PinnedRouter, Refused, TrustDomain, TrustedRouter, VerifiedPeer, verify_chain,
+};
+pub use deny::root::{RootDenials, sign_root_deny_list};
 pub use deny::{Denials, Taken, sign_deny_list};
 pub use key::{BadSignature, KeyFault, SecretKey, VerifyKey, WeakKey};
 pub use signer::{SignFault, Signer};

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::{NetId, RouterId};
+use counterfoil_spec::ids::NetId;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Now;
 use rustls::client::Resumption;
@@ -62,24 +62,19 @@ pub fn server_config(
     Ok(config)
 }
 
-/// A node's side of a session: the server must prove to be the pinned router.
+/// A node's side of a session: the server must prove to be the router that the directory knows.
 ///
 /// # Errors
 /// [`TlsFault`] where key and certificate do not fit.
 pub fn client_config(
     credentials: &Credentials,
     domain: &TrustDomain,
-    pin: Option<RouterId>,
+    directory: Arc<dyn Directory>,
     now: Now,
 ) -> Result<ClientConfig, TlsFault> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let check = Check {
-        domain: domain.clone(),
-        want: Role::Router,
-        directory: Arc::new(PinnedRouter(pin)),
-        now,
-        provider: provider.clone(),
-    };
+    let check =
+        Check { domain: domain.clone(), want: Role::Router, directory, now, provider: provider.clone() };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()

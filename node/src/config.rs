@@ -13,10 +13,12 @@ use counterfoil_identity::TlsFault;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_model::Checkpoint;
 use counterfoil_session::EndpointError;
+use counterfoil_spec::ids::RouterId;
 use counterfoil_spec::time::Now;
 
 use crate::home::NodeIdentity;
 use crate::hub::{HubConfig, HubError};
+use crate::root_denials::RootListFault;
 
 /// What a node is told.
 #[derive(Clone)]
@@ -89,6 +91,14 @@ pub enum NodeError {
         "the router denies this node: {0}; it stops. Ask the router's operator, who can take it off the deny list, and start it again then"
     )]
     Denied(String),
+    /// What it knows of its root's deny list.
+    #[error("what this node knows of its root's deny list: {0}")]
+    RootList(#[from] RootListFault),
+    /// Its network trusts its router no more.
+    #[error(
+        "the network's root denies the router {0}, which this node works for; it has withdrawn its consent and stops. Another router of the network takes it after `counterfoil identity enroll` from an empty home"
+    )]
+    RouterDenied(RouterId),
     /// A copy of its keys is in use.
     #[error(
         "the router takes this node's certificate for that of a copy: {0}; it stops. If no other machine of yours has this node's folder, somebody else has: have the node denied with its recovery key, and enrol a new one. A folder that was brought back from an older copy goes on after `counterfoil identity enroll` with a join token"

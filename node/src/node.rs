@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use counterfoil_consent::{Policy, Usage};
-use counterfoil_identity::client_config;
+use counterfoil_identity::{PinnedRouter, TrustedRouter, client_config};
 use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, NodeLane, Target};
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{NodeHello, SESSION_VERSION};
@@ -20,6 +20,7 @@ use crate::journal::Journal;
 use crate::log::{self, OwnLog};
 use crate::orders::{self, Withheld};
 use crate::outstanding::Outstanding;
+use crate::root_denials::KeptRootDenials;
 use crate::service::{Left, Service};
 use crate::status::{Stage, Status};
 use crate::store::Store;
@@ -40,6 +41,7 @@ pub struct Node {
     pub(crate) withheld: Withheld,
     pub(crate) outstanding: Outstanding,
     pub(crate) denials: KeptDenials,
+    pub(crate) root_denials: KeptRootDenials,
     pub(crate) store: Arc<Store>,
     pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) status: watch::Sender<Status>,
@@ -99,6 +101,7 @@ impl Node {
         let epoch = orders::epoch(&config.home).map_err(kept)?;
         let denials = KeptDenials::open(&config.home)
             .map_err(|source| NodeError::Io { path: config.home.join("deny"), source })?;
+        let root_denials = KeptRootDenials::open(&config.home)?;
         config.epoch = config.epoch.max(epoch);
         let log = log::open(&config)?;
         let mut unsettled = Unsettled::open(&config.home)?;
@@ -139,6 +142,7 @@ impl Node {
             withheld,
             outstanding,
             denials,
+            root_denials,
             store,
             hub,
             status,
@@ -162,6 +166,9 @@ impl Node {
         let mut backoff = Backoff::default();
         loop {
             self.follow()?;
+            if let Some(denied) = self.router_is_denied()? {
+                return self.give_up(&endpoint, denied).await;
+            }
             let left = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
@@ -238,9 +245,11 @@ impl Node {
         endpoint: &NodeEndpoint,
     ) -> Result<impl Future<Output = Result<NodeLane, ConnectError>> + Send + use<>, NodeError> {
         let NodeConfig { identity, router, now, .. } = &self.config;
-        let pin = Some(identity.router);
-        let tls = client_config(&identity.credentials, &identity.domain, pin, Arc::clone(now))?;
-        let target = Target { addr: *router, domain: identity.domain.clone(), pin, now: Arc::clone(now) };
+        let (pin, denied) = (PinnedRouter(Some(identity.router)), self.root_denials.known().clone());
+        let trusted = Arc::new(TrustedRouter { pin, denied });
+        let tls = client_config(&identity.credentials, &identity.domain, trusted.clone(), Arc::clone(now))?;
+        let domain = identity.domain.clone();
+        let target = Target { addr: *router, domain, router: trusted, now: Arc::clone(now) };
         let hello = NodeHello {
             version: SESSION_VERSION,
             max_weight_bytes: self.shelf.offered(),

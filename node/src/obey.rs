@@ -90,6 +90,27 @@ impl Node {
         self.log_withdrawals(over)
     }
 
+    //= spec/identity.md#the-roots-deny-list
+    //# A node whose own router the list names MUST withdraw its consent tokens and stop.
+    /// Why this node works no more, where the root denies its router: nothing that it signed stands then. Blocks while the
+    /// log is written, which happens once.
+    pub(crate) fn router_is_denied(&mut self) -> Result<Option<NodeError>, NodeError> {
+        self.follow_root();
+        let router = self.config.identity.router;
+        if !self.root_denials.denies_router(&router) {
+            return Ok(None);
+        }
+        let all = self.outstanding.not(|_| false);
+        self.log_withdrawals(all)?;
+        Ok(Some(NodeError::RouterDenied(router)))
+    }
+
+    /// Takes up what the operator was told by the root.
+    pub(crate) fn follow_root(&mut self) {
+        let now = (self.config.now)().seconds();
+        self.root_denials.follow(self.config.identity.domain.root_key(), now);
+    }
+
     /// Whether what a consent token says is still allowed: by the policy, and by what the operator said of its models.
     pub(crate) fn allows(&self, claims: &Claims) -> bool {
         let withheld = |range: &Range| self.withholds(&range.manifest);

@@ -132,6 +132,11 @@ impl<'a> Service<'a> {
             },
             Err(end) => Left::from(end),
         };
+        let left = if self.node.root_denials.denies(self.lane.router()) {
+            Left::Broken("the network's root denies the router's certificate".to_owned())
+        } else {
+            left
+        };
         let draining = self.draining.is_some();
         self.bury();
         self.abandon();
@@ -145,6 +150,7 @@ impl<'a> Service<'a> {
         // First, because a lane on which frames never cease must not keep the operator waiting.
         if self.look <= Instant::now() {
             self.obey()?;
+            self.heed_root()?;
             self.keep_hours()?;
         }
         if self.node.policy.has_changed().unwrap_or(false) {

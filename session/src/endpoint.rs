@@ -4,9 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use counterfoil_identity::{Directory, PinnedRouter, Refused, TrustDomain, VerifiedPeer, verify_chain};
+use counterfoil_identity::{Directory, Refused, TrustDomain, VerifiedPeer, verify_chain};
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::RouterId;
 use counterfoil_spec::limits::MAX_ARRIVAL_MS;
 use counterfoil_spec::message::{NodeHello, NodeMessage};
 use counterfoil_spec::refusal::Refusal;
@@ -77,8 +76,8 @@ pub struct Target {
     pub addr: SocketAddr,
     /// The network.
     pub domain: TrustDomain,
-    /// The router, where it was pinned.
-    pub pin: Option<RouterId>,
+    /// Which router it may be.
+    pub router: Arc<dyn Directory>,
     /// The present.
     pub now: Now,
 }
@@ -119,8 +118,7 @@ impl NodeEndpoint {
         let connected =
             connected.map_err(|_| unreachable(format!("no answer within {MAX_ARRIVAL_MS} ms")))?;
         let connection = connected.map_err(|e| connect_error(addr, &e))?;
-        let router =
-            verified(&connection, &target.domain, Role::Router, &target.now, &PinnedRouter(target.pin))?;
+        let router = verified(&connection, &target.domain, Role::Router, &target.now, &*target.router)?;
         NodeLane::open(connection, router, NodeMessage::Hello(hello), Arc::clone(&target.now))
             .await
             .map_err(|end| ended(addr, end))

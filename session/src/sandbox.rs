@@ -9,8 +9,9 @@ use std::sync::Arc;
 use counterfoil_consent::{Expectation, Issuance, Permit, Policy, Refused, check_token, issue, sign_open};
 use counterfoil_identity::enrol::{EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, NodeFacts};
 use counterfoil_identity::{
-    ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, Root, SecretKey, Signer, TlsFault, TlsKey,
-    TrustDomain, VerifiedPeer, client_config, enrol_server_config, random, server_config, sign_deny_list,
+    ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, PinnedRouter, Root, SecretKey, Signer,
+    TlsFault, TlsKey, TrustDomain, VerifiedPeer, client_config, enrol_server_config, random, server_config,
+    sign_deny_list,
 };
 use counterfoil_spec::claims::{Purposes, Range};
 use counterfoil_spec::deny::{DenyNames, SignedDenyList};
@@ -159,8 +160,7 @@ impl Sandbox {
     /// How a node finds this router.
     #[must_use]
     pub fn target(&self, addr: SocketAddr) -> Target {
-        let pin = Some(self.router_key.public().router_id());
-        Target { addr, domain: self.domain.clone(), pin, now: Arc::clone(&self.now) }
+        Target { addr, domain: self.domain.clone(), router: self.pin(), now: Arc::clone(&self.now) }
     }
 
     /// A node's TLS configuration towards this router.
@@ -168,8 +168,11 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`].
     pub fn tls(&self, member: &Member) -> Result<rustls::ClientConfig, SandboxError> {
-        let pin = Some(self.router_key.public().router_id());
-        Ok(client_config(&member.credentials, &self.domain, pin, Arc::clone(&self.now))?)
+        Ok(client_config(&member.credentials, &self.domain, self.pin(), Arc::clone(&self.now))?)
+    }
+
+    fn pin(&self) -> Arc<dyn Directory> {
+        Arc::new(PinnedRouter(Some(self.router_key.public().router_id())))
     }
 
     /// The router's deny list, which names nothing and is signed now.

@@ -4,6 +4,8 @@
 //! sig = Ed25519("counterfoil/deny-list/v1\0" ‖ net_id ‖ canonical DenyList)      by the router's identity key
 //! ```
 
+pub mod root;
+
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 

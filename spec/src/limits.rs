@@ -82,6 +82,10 @@ pub const MAX_DENIED_SERIALS: usize = 256;
 pub const MAX_DENIED_CONSENTS: usize = 512;
 /// Lowest epochs on a deny list.
 pub const MAX_DENIED_EPOCHS: usize = 128;
+/// Routers on the root's deny list.
+pub const MAX_DENIED_ROUTERS: usize = 256;
+/// Issuing CAs on the root's deny list.
+pub const MAX_DENIED_AUTHORITIES: usize = 256;
 /// For how long a deny list may say that it holds, in seconds.
 pub const MAX_DENY_LIFE_S: u64 = 60;
 /// The reason of a change of the deny list, in bytes.

@@ -59,6 +59,12 @@ pub(crate) enum IdentityCommand {
         after_help = "Where the root's key lies in the home, a running router does all this by itself at two thirds of a CA's life. Where it lies elsewhere:\n\n  counterfoil identity ca next --request ca.csr                     at the router\n  counterfoil --home ROOT identity ca sign --request ca.csr --certificate ca.pem    where the root's key is\n  counterfoil identity ca announce --certificate ca.pem             at the router\n  counterfoil identity ca activate                                  at the router, a day later"
     )]
     Ca(CaCommand),
+    /// The root's deny list: routers and issuing CAs that the network trusts no more
+    #[command(
+        subcommand,
+        after_help = "It reaches nodes as a file, not by the router, which may be the one that it names:\n\n  counterfoil --home ROOT identity root-deny sign --router ID --list deny.pem    where the root's key is\n  counterfoil --home NODE identity root-deny take --list deny.pem                at each node\n\nA node that runs follows within a second: it ends its lane, and where its own router is named it withdraws its consent and stops."
+    )]
+    RootDeny(RootDenyCommand),
     /// Have this node denied by its recovery key, for when its other keys were stolen
     Revoke {
         /// The router's address for enrolment
@@ -73,6 +79,37 @@ pub(crate) enum IdentityCommand {
         /// The network's id [default: that of the home]
         #[arg(long, value_name = "ID")]
         net_id: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootDenyCommand {
+    /// Sign a list, in a home with identity/root.key and root.der
+    Sign {
+        /// The list before this one: its names are taken over
+        #[arg(long, value_name = "FILE")]
+        after: Option<PathBuf>,
+        /// A router to deny, by its id; may be given again
+        #[arg(long = "router", value_name = "ID")]
+        routers: Vec<String>,
+        /// An issuing CA to deny, by its serial number; may be given again
+        #[arg(long = "ca", value_name = "SERIAL")]
+        authorities: Vec<String>,
+        /// Where the list is written [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        list: Option<PathBuf>,
+    },
+    /// Let this node heed a list
+    Take {
+        /// What `sign` wrote
+        #[arg(long, value_name = "FILE")]
+        list: PathBuf,
+    },
+    /// Print what a list says, once its signature is checked
+    Show {
+        /// What `sign` wrote
+        #[arg(long, value_name = "FILE")]
+        list: PathBuf,
     },
 }
 

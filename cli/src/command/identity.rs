@@ -3,6 +3,7 @@
 mod ca;
 mod keys;
 mod revoke;
+mod root_deny;
 
 use std::path::Path;
 
@@ -65,6 +66,7 @@ pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Ou
             Ok(())
         }
         IdentityCommand::Ca(command) => ca::run(home, command, json).await,
+        IdentityCommand::RootDeny(command) => root_deny::run(home, command, json),
         IdentityCommand::Revoke { enrol, recovery_key, node, net_id } => {
             Box::pin(revoke::run(home, enrol, revoke::Which { recovery_key, node, net_id }, json)).await
         }

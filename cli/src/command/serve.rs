@@ -88,7 +88,10 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
     told.abort();
     followed.abort();
     ran.map_err(|e| match e {
-        NodeError::Denied(_) | NodeError::Superseded(_) | NodeError::Ended(_) => Failure::refused(e),
+        NodeError::Denied(_)
+        | NodeError::RouterDenied(_)
+        | NodeError::Superseded(_)
+        | NodeError::Ended(_) => Failure::refused(e),
         e => Failure::store(e),
     })
 }

@@ -32,5 +32,6 @@ mod networks;
 mod peers;
 mod proofs;
 mod record;
+mod root_denials;
 mod settlement;
 mod witnesses;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use counterfoil_consent::{Issuance, issue, open_hash, sign_receipt};
-use counterfoil_identity::client_config;
+use counterfoil_identity::{PinnedRouter, client_config};
 use counterfoil_model::{Checkpoint, ExpertBank, Pick, Routing, Rows, Share};
 use counterfoil_node::NodeIdentity;
 use counterfoil_router::clock;
@@ -125,9 +125,9 @@ pub(crate) async fn serve(
 /// A node's lane on which nothing was said but Hello.
 pub(crate) async fn connected(identity: &NodeIdentity, router: SocketAddr) -> (NodeEndpoint, NodeLane) {
     let now = clock::system();
-    let (pin, domain) = (Some(identity.router), identity.domain.clone());
-    let tls = client_config(&identity.credentials, &domain, pin, Arc::clone(&now)).unwrap();
-    let target = Target { addr: router, domain, pin, now: Arc::clone(&now) };
+    let (pin, domain) = (Arc::new(PinnedRouter(Some(identity.router))), identity.domain.clone());
+    let tls = client_config(&identity.credentials, &domain, pin.clone(), Arc::clone(&now)).unwrap();
+    let target = Target { addr: router, domain, router: pin, now: Arc::clone(&now) };
     let endpoint = NodeEndpoint::towards(router).unwrap();
     let mut greeting = hello(now());
     greeting.max_weight_bytes = 1 << 40;

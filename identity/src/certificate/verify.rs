@@ -16,6 +16,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use super::binding::{binding_input_of_hash, tls_spki_hash};
 use super::met::{Met, MetCa};
 use super::profile::{self, CaCert, LeafCert, RootCert, Validity};
+use crate::deny::root::RootDenials;
 use crate::key::VerifyKey;
 
 /// A refusal with what was found and what was expected, for people.
@@ -119,6 +120,22 @@ impl Directory for PinnedRouter {
             (Role::Router, _) => Ok(()),
             _ => Err(Refusal::CertRole),
         }
+    }
+}
+
+/// The same, but for the routers that the network root denies.
+#[derive(Debug, Clone)]
+pub struct TrustedRouter {
+    /// The router that was pinned.
+    pub pin: PinnedRouter,
+    /// What the root says.
+    pub denied: RootDenials,
+}
+
+impl Directory for TrustedRouter {
+    fn check(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+        self.pin.check(peer)?;
+        if self.denied.denies(peer) { Err(Refusal::CertDenied) } else { Ok(()) }
     }
 }
 

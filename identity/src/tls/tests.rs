@@ -60,7 +60,7 @@ fn node() -> SecretKey {
 fn configs(net: &Net, directory: Arc<dyn Directory>) -> (ClientConfig, ServerConfig) {
     let server =
         server_config(&net.credentials(Role::Router, &router()), &net.domain, directory, at(NOW), ALPN);
-    let pin = Some(router().public().router_id());
+    let pin = Arc::new(PinnedRouter(Some(router().public().router_id())));
     let client = client_config(&net.credentials(Role::Node, &node()), &net.domain, pin, at(NOW));
     (client.unwrap(), server.unwrap())
 }
@@ -139,7 +139,7 @@ fn unknown_node_is_refused_by_name() {
 fn other_router_of_the_network_is_refused_by_the_pin() {
     let net = Net::new(1);
     let (_, server) = configs(&net, Arc::new(Anyone));
-    let pin = Some(SecretKey::from_seed([30; 32]).public().router_id());
+    let pin = Arc::new(PinnedRouter(Some(SecretKey::from_seed([30; 32]).public().router_id())));
     let client = client_config(&net.credentials(Role::Node, &node()), &net.domain, pin, at(NOW)).unwrap();
     let done = shake(Arc::new(client), Arc::new(server));
     assert_eq!(refusal(&done.client), Some(Refusal::CertPin));
@@ -152,7 +152,13 @@ fn other_network_is_refused_on_both_sides() {
     let (_, server) = configs(&there, Arc::new(Anyone));
     let done = shake(Arc::new(client), Arc::new(server));
     assert_eq!(refusal(&done.client), Some(Refusal::CertUntrusted));
-    let mixed = client_config(&here.credentials(Role::Node, &node()), &there.domain, None, at(NOW)).unwrap();
+    let mixed = client_config(
+        &here.credentials(Role::Node, &node()),
+        &there.domain,
+        Arc::new(PinnedRouter(None)),
+        at(NOW),
+    )
+    .unwrap();
     let (_, server) = configs(&there, Arc::new(Anyone));
     assert_eq!(refusal(&shake(Arc::new(mixed), Arc::new(server)).server), Some(Refusal::CertUntrusted));
 }
@@ -165,8 +171,13 @@ fn node_cannot_stand_in_for_a_router_nor_a_router_for_a_node() {
         server_config(&net.credentials(Role::Node, &node()), &net.domain, Arc::new(Anyone), at(NOW), ALPN)
             .unwrap();
     assert_eq!(refusal(&shake(Arc::new(client), Arc::new(as_server)).client), Some(Refusal::CertRole));
-    let as_client =
-        client_config(&net.credentials(Role::Router, &router()), &net.domain, None, at(NOW)).unwrap();
+    let as_client = client_config(
+        &net.credentials(Role::Router, &router()),
+        &net.domain,
+        Arc::new(PinnedRouter(None)),
+        at(NOW),
+    )
+    .unwrap();
     assert_eq!(refusal(&shake(Arc::new(as_client), Arc::new(server)).server), Some(Refusal::CertRole));
 }
 
@@ -175,7 +186,9 @@ fn certificate_is_judged_by_the_clock_that_was_passed() {
     let net = Net::new(1);
     let (_, server) = configs(&net, Arc::new(Anyone));
     let late = at(NOW.plus(86_401));
-    let client = client_config(&net.credentials(Role::Node, &node()), &net.domain, None, late).unwrap();
+    let client =
+        client_config(&net.credentials(Role::Node, &node()), &net.domain, Arc::new(PinnedRouter(None)), late)
+            .unwrap();
     assert_eq!(refusal(&shake(Arc::new(client), Arc::new(server)).client), Some(Refusal::CertExpired));
 }
 

@@ -27,6 +27,18 @@ impl Service<'_> {
         self.lane.send(&NodeMessage::DenyTaken(epoch))
     }
 
+    //= spec/identity.md#the-roots-deny-list
+    //# A node MUST NOT open a lane to a router that the list names, by its id or by the CA of its certificate, and MUST end such a lane
+    //# within a second of taking the list (`C_DENIED`).
+    /// Ends a lane with a router that the root denies by now.
+    pub(super) fn heed_root(&mut self) -> Step {
+        self.node.follow_root();
+        if self.node.root_denials.denies(self.lane.router()) {
+            return Err(self.lane.shut(Refusal::CertDenied, "the network's root denies this router"));
+        }
+        Ok(())
+    }
+
     /// Nothing is served any more that the list names.
     fn heed(&mut self) -> Step {
         let Some(names) = self.node.denials.names() else { return Ok(()) };

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use counterfoil_identity::{Refused, client_config};
+use counterfoil_identity::{PinnedRouter, Refused, client_config};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
 
@@ -32,9 +32,11 @@ async fn an_unknown_root_is_refused_by_both() {
 
     // The same stranger, told to trust this root, is refused by the router.
     let admitting = async { endpoint.accept().await.unwrap().admit().await };
-    let tls = client_config(&stranger.credentials, &net.domain, None, machine_clock()).unwrap();
+    let tls =
+        client_config(&stranger.credentials, &net.domain, Arc::new(PinnedRouter(None)), machine_clock())
+            .unwrap();
     let mut target = net.target(addr);
-    target.pin = None;
+    target.router = Arc::new(PinnedRouter(None));
     let connecting = async {
         // With TLS 1.3 the client is done before the server has looked at its certificate.
         match node.connect(&target, tls, hello(Millis(0))).await {
@@ -68,8 +70,8 @@ async fn another_router_than_the_pinned_one_is_refused() {
     let member = net.member().unwrap();
     let endpoint = net.bind(&[&member]).unwrap();
     let mut target = net.target(endpoint.local_addr().unwrap());
-    let pin = Some(member.key.public().router_id());
-    target.pin = pin;
+    let pin = Arc::new(PinnedRouter(Some(member.key.public().router_id())));
+    target.router = pin.clone();
     let tls = client_config(&member.credentials, &net.domain, pin, machine_clock()).unwrap();
     let node = NodeEndpoint::towards(target.addr).unwrap();
     let admitting = async { endpoint.accept().await.unwrap().admit().await };

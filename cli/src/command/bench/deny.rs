@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use counterfoil_identity::{Denials, client_config};
+use counterfoil_identity::{Denials, PinnedRouter, client_config};
 use counterfoil_node::NodeIdentity;
 use counterfoil_router::admin::AdminCommand;
 use counterfoil_router::clock;
@@ -136,9 +136,10 @@ fn changed(network: &Throwaway, command: AdminCommand) -> Result<u64, Failure> {
 
 async fn connected(identity: &NodeIdentity, network: &Throwaway) -> Result<NodeLane, Failure> {
     let (addr, now) = (network.router.nodes_addr(), clock::system());
-    let (pin, domain) = (Some(identity.router), identity.domain.clone());
-    let tls = client_config(&identity.credentials, &domain, pin, Arc::clone(&now)).map_err(Failure::store)?;
-    let target = Target { addr, domain, pin, now: Arc::clone(&now) };
+    let (router, domain) = (Arc::new(PinnedRouter(Some(identity.router))), identity.domain.clone());
+    let tls = client_config(&identity.credentials, &domain, router.clone(), Arc::clone(&now));
+    let tls = tls.map_err(Failure::store)?;
+    let target = Target { addr, domain, router, now: Arc::clone(&now) };
     let endpoint = NodeEndpoint::towards(addr).map_err(Failure::store)?;
     Box::pin(endpoint.connect(&target, tls, hello(now()))).await.map_err(Failure::store)
 }

@@ -62,6 +62,7 @@ pub(super) fn judge(group: &Value, test: &Value) -> Verdict {
         Some("Grant") => grants::order(group, test),
         Some("Frames") => frames::stream(group, test),
         Some("DenyList") => denials::lists(group, test),
+        Some("RootDenyList") => denials::root_lists(group, test),
         Some("Receipt") => receipts::receipt(group, test),
         Some("Checkpoint") => tlog::checkpoint(group, test),
         Some("Cosignature") => tlog::cosignature(group, test),

@@ -1,7 +1,8 @@
 //! The chain, the authorities and what they issue.
 
+use counterfoil_spec::deny::root::RootDenyList;
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::RouterId;
+use counterfoil_spec::ids::{RouterId, Serial};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 use rcgen::{
@@ -12,7 +13,10 @@ use rustls::pki_types::CertificateDer;
 use super::{Anyone, DAY, NOW, Net, changed, check, date, identity, tls_key};
 use crate::certificate::authority::{CaFault, IssuingCa, LeafRequest, Root};
 use crate::certificate::credentials::Chain;
-use crate::certificate::verify::{Directory, PinnedRouter, TrustDomain, VerifiedPeer, verify_chain};
+use crate::certificate::verify::{
+    Directory, PinnedRouter, TrustDomain, TrustedRouter, VerifiedPeer, verify_chain,
+};
+use crate::deny::root::{RootDenials, sign_root_deny_list};
 use crate::key::SecretKey;
 use crate::signer::CertificateSigner;
 
@@ -156,6 +160,28 @@ fn role_must_be_the_wanted_one_and_the_router_the_pinned_one() {
     let other = RouterId::from_bytes([0; 32]);
     assert_eq!(with(Role::Router, &PinnedRouter(Some(other))), Err(Refusal::CertPin));
     assert_eq!(with(Role::Node, &Anyone), Err(Refusal::CertRole));
+}
+
+//= spec/identity.md#the-roots-deny-list
+//= type=test
+//# A node MUST NOT open a lane to a router that the list names, by its id or by the CA of its certificate, and MUST end such a lane
+//# within a second of taking the list (`C_DENIED`).
+#[test]
+fn router_that_the_root_denies_by_its_id_or_by_its_ca_is_refused() {
+    let net = Net::new(1);
+    let router = SecretKey::from_seed([20; 32]);
+    let chain = net.credentials(Role::Router, &router).chain().certificates();
+    let with = |routers: Vec<RouterId>, authorities: Vec<Serial>| {
+        let list = RootDenyList { epoch: 1, issued: NOW, routers, authorities };
+        let signed = sign_root_deny_list(list, (&**net.root.key(), &net.root.net_id())).unwrap();
+        let trusted = TrustedRouter { pin: PinnedRouter(None), denied: RootDenials::known(signed) };
+        verify_chain(&chain, &net.domain, Role::Router, NOW, &trusted).map(drop).map_err(|r| r.refusal)
+    };
+    let (id, ca) = (router.public().router_id(), net.ca.serial());
+    assert_eq!(with(vec![id], vec![]), Err(Refusal::CertDenied));
+    assert_eq!(with(vec![], vec![ca]), Err(Refusal::CertDenied));
+    let others = (RouterId::from_bytes([0; 32]), Serial::from_bytes([0; 16]));
+    assert_eq!(with(vec![others.0], vec![others.1]), Ok(()));
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! The root's deny list as this node knows it.
+//!
+//! ```text
+//! root-deny    canonical CBOR of the signed list that was taken last; written by the operator's command, followed by the
+//!              node that runs
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use counterfoil_identity::{Refused, RootDenials, Taken, TrustDomain, VerifiedPeer, VerifyKey};
+use counterfoil_spec::deny::root::SignedRootDenyList;
+use counterfoil_spec::encode::{from_canonical, to_canonical};
+use counterfoil_spec::ids::RouterId;
+use counterfoil_spec::limits::MAX_CONTROL_BYTES;
+use counterfoil_spec::time::Seconds;
+
+use crate::orders::write_whole;
+
+/// Why a list of the root was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum RootListFault {
+    /// It is none.
+    #[error("not a deny list of a root: {0}")]
+    Shape(String),
+    /// It is refused.
+    #[error("{0}")]
+    Refused(#[from] Refused),
+    /// The node's home.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Takes a list of the root into a node's home; a node that runs there follows within a second.
+///
+/// # Errors
+/// [`RootListFault`]; then what was known before holds.
+pub fn take_root_deny_list(
+    home: &Path,
+    domain: &TrustDomain,
+    signed: &[u8],
+    now: Seconds,
+) -> Result<Taken, RootListFault> {
+    let path = home.join(FILE);
+    let mut known = read(&path)?.unwrap_or_default();
+    let taken = known.take(decode(signed)?, domain.root_key(), now)?;
+    if let Some(last) = known.last().filter(|_| taken == Taken::Changed) {
+        write_whole(&path, &to_canonical(last)).map_err(|source| RootListFault::Io { path, source })?;
+    }
+    Ok(taken)
+}
+
+/// What is known, and where it is kept.
+#[derive(Debug)]
+pub(crate) struct KeptRootDenials {
+    path: PathBuf,
+    known: RootDenials,
+    /// The file that was looked at last, by its time and size.
+    seen: Option<(SystemTime, u64)>,
+}
+
+impl KeptRootDenials {
+    /// Reads what was taken before.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or is none: without it a router could be trusted that the root denies.
+    pub(crate) fn open(home: &Path) -> Result<Self, RootListFault> {
+        let path = home.join(FILE);
+        let (seen, known) = (stamp(&path), read(&path)?.unwrap_or_default());
+        Ok(Self { path, known, seen })
+    }
+
+    /// Takes up what the operator's command has written meanwhile. A file that is no such list changes nothing.
+    pub(crate) fn follow(&mut self, root: &VerifyKey, now: Seconds) {
+        let seen = stamp(&self.path);
+        if seen == self.seen {
+            return;
+        }
+        self.seen = seen;
+        let read = fs::read(&self.path).map_err(|e| e.to_string());
+        let list = read.and_then(|bytes| decode(&bytes).map_err(|e| e.to_string()));
+        match list.and_then(|signed| self.known.take(signed, root, now).map_err(|e| e.to_string())) {
+            Ok(_) => tracing::info!(file = %self.path.display(), "the root's deny list has changed"),
+            Err(error) => {
+                tracing::warn!(file = %self.path.display(), error, "not taken up; what was known before holds");
+            }
+        }
+    }
+
+    /// What is known.
+    pub(crate) const fn known(&self) -> &RootDenials {
+        &self.known
+    }
+
+    /// Whether the root denies the router of a lane.
+    pub(crate) fn denies(&self, router: &VerifiedPeer) -> bool {
+        self.known.denies(router)
+    }
+
+    /// Whether the root denies a router, whatever certificate it shows.
+    pub(crate) fn denies_router(&self, router: &RouterId) -> bool {
+        self.known.last().is_some_and(|last| last.list.routers.binary_search(router).is_ok())
+    }
+}
+
+fn read(path: &Path) -> Result<Option<RootDenials>, RootListFault> {
+    match fs::read(path) {
+        Ok(bytes) => decode(&bytes).map(RootDenials::known).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(RootListFault::Io { path: path.to_owned(), source }),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<SignedRootDenyList, RootListFault> {
+    from_canonical(bytes, MAX_CONTROL_BYTES).map_err(|e| RootListFault::Shape(e.to_string()))
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let about = fs::metadata(path).ok()?;
+    Some((about.modified().ok()?, about.len()))
+}
+
+const FILE: &str = "root-deny";
