@@ -38,7 +38,7 @@ use crate::renewal::Renewals;
 use crate::rows_as::RowsAs;
 use crate::trial::{Prompt, Trial};
 use crate::vault::{Vault, VaultError};
-use crate::witnesses::Witnessing;
+use crate::witnesses::{Following, Witnessing};
 
 /// How often the router makes itself a certificate: at half the life that leaves may have.
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(MAX_LEAF_CERT_LIFE_S / 2);
@@ -132,6 +132,7 @@ pub struct RunningRouter {
     enrol_addr: SocketAddr,
     stop: watch::Sender<bool>,
     http: JoinHandle<std::io::Result<()>>,
+    following: Option<Following>,
 }
 
 impl RunningRouter {
@@ -165,7 +166,7 @@ impl RunningRouter {
         let listen = |addr| move |source| StartError::Listen { addr, source };
         let nodes_addr = nodes.local_addr().map_err(listen(config.nodes))?;
         let enrol_addr = enrol.local_addr().map_err(listen(config.enrol))?;
-        Ok(Self { desk, http_addr, nodes, nodes_addr, enrol, enrol_addr, stop, http })
+        Ok(Self { desk, http_addr, nodes, nodes_addr, enrol, enrol_addr, stop, http, following: None })
     }
 
     /// Where clients connect.
@@ -218,8 +219,8 @@ impl RunningRouter {
     }
 
     /// Has the log's checkpoints cosigned from now on.
-    pub fn have_witnessed(&self, witnessing: Witnessing) {
-        tokio::spawn(crate::witnesses::follow(Arc::clone(&self.desk.office), witnessing));
+    pub fn have_witnessed(&mut self, witnessing: Witnessing) {
+        self.following = Some(Following::begin(Arc::clone(&self.desk.office), witnessing));
     }
 
     /// What was counted since the start, as `GET /metrics` says it.
@@ -277,7 +278,11 @@ impl RunningRouter {
         self.nodes.close(Refusal::SessionDrain, "the router is going away");
         let _ = tokio::time::timeout(Duration::from_secs(1), self.nodes.wait_idle()).await;
         let _ = tokio::time::timeout(Duration::from_secs(2), self.http).await;
-        self.desk.office.close()
+        self.desk.office.close()?;
+        if let Some(following) = self.following {
+            following.end().await;
+        }
+        Ok(())
     }
 }
 

@@ -13,12 +13,18 @@ use counterfoil_audit::policy::{Policy, PolicyWitness};
 use counterfoil_audit::proof::published;
 use counterfoil_audit::{LogError, checkpoint, witnessed};
 
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
 use crate::office::Office;
 
 /// Requests to one witness in one round: one may be needed to learn what it remembers.
 const MAX_ASKED: u32 = 3;
 /// Rounds that a witness which did not answer is left out of at most.
 const MAX_PAUSE_ROUNDS: u32 = 32;
+
+/// How long a router that ends waits for its witnesses.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whom to ask, and how often.
 #[derive(Debug, Clone)]
@@ -53,13 +59,46 @@ enum Asked {
     Failed(String),
 }
 
-/// Asks until the router ends.
-pub(crate) async fn follow(office: Arc<Office>, witnessing: Witnessing) {
+/// The task that asks, for as long as the router runs.
+pub(crate) struct Following {
+    closed: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Following {
+    /// Begins to ask.
+    pub(crate) fn begin(office: Arc<Office>, witnessing: Witnessing) -> Self {
+        let (closed, told) = oneshot::channel();
+        Self { closed, task: tokio::spawn(follow(office, witnessing, told)) }
+    }
+
+    /// The log is closed: its last checkpoint is cosigned too, where the witnesses answer in time.
+    pub(crate) async fn end(self) {
+        let _ = self.closed.send(());
+        let abort = self.task.abort_handle();
+        if tokio::time::timeout(LAST_PATIENCE, self.task).await.is_err() {
+            abort.abort();
+            tracing::warn!(
+                "not every witness has answered; the last entries are cosigned after the next start"
+            );
+        }
+    }
+}
+
+async fn follow(office: Arc<Office>, witnessing: Witnessing, closed: oneshot::Receiver<()>) {
+    let mut closed = std::pin::pin!(closed);
+    let mut is_last = false;
     let mut tick = tokio::time::interval(witnessing.every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut round = Round { policy: witnessing.policy, note: String::new(), known: BTreeMap::new() };
-    loop {
-        tick.tick().await;
+    while !is_last {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = &mut closed => {
+                is_last = true;
+                round.known.values_mut().for_each(|known| known.pause = 0);
+            }
+        }
         if let Err(e) = round.go(office.log_folder()).await {
             tracing::error!(error = %e, "the log's checkpoint was not witnessed");
         }

@@ -54,9 +54,11 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         certificate_life_s: args.certificate_life,
         now: clock::system(),
     };
-    let router =
+    let mut router =
         Box::pin(RunningRouter::start(router_home, &checkpoints, config)).await.map_err(start_failure)?;
-    witnessing.into_iter().for_each(|witnessing| router.have_witnessed(witnessing));
+    if let Some(witnessing) = witnessing {
+        router.have_witnessed(witnessing);
+    }
     let url = format!("http://{}", router.http_addr());
     if json {
         output::json(&json!({

@@ -31,8 +31,13 @@ impl Setting {
     }
 
     fn router(&self) -> Program {
+        self.router_that_asks("1")
+    }
+
+    /// A router that asks its witnesses every so many seconds.
+    fn router_that_asks(&self, every: &str) -> Program {
         let args = ["router", "--json", "--listen", "127.0.0.1:0"];
-        let witnessed = ["--witness-policy", &self.policy, "--witness-every", "1"];
+        let witnessed = ["--witness-policy", &self.policy, "--witness-every", every];
         Program::start(&self.home.path(), &[&args[..], &witnessed].concat())
     }
 
@@ -112,6 +117,25 @@ fn two_of_three_witnesses_cosign_the_log_and_its_proofs() {
         refused.code == 1 && refused.out.starts_with("QuorumNotMet witnessed: cosigned by w1, w2"),
         "{refused:?}"
     );
+}
+
+#[test]
+fn the_last_entries_of_a_router_that_ends_are_cosigned_too() {
+    let mut setting = Setting::new();
+    let router = setting.router_that_asks("3600");
+    setting.home.account();
+    router.stop();
+    let report = setting.verify();
+    assert_eq!((&report["ok"], &report["witnessed"]["size"]), (&json!(true), &report["committed"]));
+    // Nor is it kept from ending by witnesses that are gone.
+    for witness in setting.witnesses.drain(..) {
+        witness.stop();
+    }
+    let router = setting.router_that_asks("3600");
+    setting.home.account();
+    router.stop();
+    let after = setting.verify();
+    assert_eq!((&after["ok"], &after["witnessed"]["size"]), (&json!(true), &report["committed"]));
 }
 
 #[test]

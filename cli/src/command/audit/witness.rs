@@ -3,6 +3,7 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,6 +17,7 @@ use counterfoil_audit::witness::{Answer, Witness, WitnessError, begin};
 use counterfoil_identity::key_file;
 use counterfoil_router::clock;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::verify_proof::pinned;
 use crate::args::WitnessArgs;
@@ -55,30 +57,74 @@ pub(super) async fn run(home: &Path, args: WitnessArgs, json: bool) -> Outcome {
     let app = Router::new()
         .route("/add-checkpoint", post(add_checkpoint))
         .route("/{hash}/checkpoint", get(checkpoint))
-        .with_state(Arc::new(witness));
+        .with_state(Arc::new(Desk { witness: Arc::new(witness), places: Semaphore::new(MAX_AT_ONCE) }));
     axum::serve(listener, app).with_graceful_shutdown(stop).await.map_err(Failure::store)
 }
 
-async fn add_checkpoint(State(witness): State<Arc<Witness>>, body: Body) -> Response {
-    let Ok(body) = axum::body::to_bytes(body, MAX_GROWTH_BYTES).await else {
-        return (StatusCode::BAD_REQUEST, "longer than such a request can be\n").into_response();
+/// Requests that are worked on at one time; each may wait for the disk.
+const MAX_AT_ONCE: usize = 8;
+/// How long a request may take to arrive.
+const MAX_ARRIVAL: Duration = Duration::from_secs(10);
+
+/// The witness and its places.
+struct Desk {
+    witness: Arc<Witness>,
+    places: Semaphore,
+}
+
+async fn add_checkpoint(State(desk): State<Arc<Desk>>, body: Body) -> Response {
+    let body = match tokio::time::timeout(MAX_ARRIVAL, axum::body::to_bytes(body, MAX_GROWTH_BYTES)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            return (StatusCode::BAD_REQUEST, "longer than such a request can be\n").into_response();
+        }
+        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "it took too long to arrive\n").into_response(),
     };
-    let now = clock::now().seconds();
+    let Ok(_place) = desk.places.try_acquire() else {
+        let again = [(header::RETRY_AFTER, "1")];
+        return (StatusCode::TOO_MANY_REQUESTS, again, "too many at one time\n").into_response();
+    };
+    let (witness, now) = (Arc::clone(&desk.witness), clock::now().seconds());
     match tokio::task::spawn_blocking(move || witness.add_checkpoint(&body, now)).await {
         Ok(answer) => answered(answer),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-async fn checkpoint(
-    State(witness): State<Arc<Witness>>,
-    extract::Path(hash): extract::Path<String>,
-) -> Response {
-    answered(witness.checkpoint(&hash))
+async fn checkpoint(State(desk): State<Arc<Desk>>, extract::Path(hash): extract::Path<String>) -> Response {
+    answered(desk.witness.checkpoint(&hash))
 }
 
 fn answered(answer: Answer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = [(header::CONTENT_TYPE, answer.content_type), (header::CACHE_CONTROL, "no-cache")];
     (status, headers, answer.body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use counterfoil_identity::SecretKey;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_while_all_places_are_taken_is_told_to_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        begin(folder.path()).unwrap();
+        let signer = WitnessSigner::new("w.example", Arc::new(SecretKey::from_seed([1; 32]))).unwrap();
+        let witness = Arc::new(Witness::open(folder.path(), signer, Vec::new()).unwrap());
+        let desk = Arc::new(Desk { witness, places: Semaphore::new(1) });
+        let asked = || add_checkpoint(State(Arc::clone(&desk)), Body::from("no checkpoint"));
+        assert_eq!(asked().await.status(), StatusCode::BAD_REQUEST);
+        let taken = desk.places.try_acquire().unwrap();
+        let away = asked().await;
+        assert_eq!(
+            (away.status(), away.headers()[header::RETRY_AFTER].to_str().unwrap()),
+            (StatusCode::TOO_MANY_REQUESTS, "1")
+        );
+        drop(taken);
+        assert_eq!(asked().await.status(), StatusCode::BAD_REQUEST);
+        let long = Body::from(vec![b'a'; MAX_GROWTH_BYTES + 1]);
+        assert_eq!(add_checkpoint(State(desk), long).await.status(), StatusCode::BAD_REQUEST);
+    }
 }
