@@ -50,7 +50,10 @@ impl FrameReader {
         self.buf.drain(..self.at);
         self.at = 0;
         let have = self.buf.len();
-        self.buf.resize(have + self.chunk, 0);
+        // A file that is shorter than a chunk costs what it has; one byte more tells its end, as it may be growing.
+        let left = self.file.metadata()?.len().saturating_sub(self.base + wide(have));
+        let wanted = usize::try_from(left.saturating_add(1)).map_or(self.chunk, |left| left.min(self.chunk));
+        self.buf.resize(have + wanted, 0);
         let free = self.buf.get_mut(have..).unwrap_or_default();
         let read = self.file.read_at(free, self.base + wide(have))?;
         self.buf.truncate(have + read);

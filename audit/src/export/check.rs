@@ -231,7 +231,7 @@ impl Run<'_> {
             self.end()?;
         }
         if let Some(file) = &mut leaves
-            && file.next()?.is_some()
+            && !file.is_over()?
         {
             self.rows.found.unreadable(LEAVES_FILE, "it goes on behind its last leaf".to_owned());
         }

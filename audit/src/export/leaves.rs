@@ -1,7 +1,7 @@
 //! The leaves of an export: `{ u16be length ‖ leaf }…`.
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::PathBuf;
 
 use counterfoil_spec::limits::MAX_LEAF_BYTES;
@@ -17,6 +17,11 @@ pub(crate) struct LeavesFile {
 impl LeavesFile {
     pub(crate) fn new(file: BufReader<File>, path: PathBuf) -> Self {
         Self { file, path }
+    }
+
+    /// Whether nothing comes any more, not even what is no leaf.
+    pub(crate) fn is_over(&mut self) -> Result<bool, ExportError> {
+        self.file.fill_buf().map(<[u8]>::is_empty).map_err(io_error(&self.path))
     }
 
     /// The next leaf; none at the end, or where what is left is none.
