@@ -218,9 +218,9 @@ impl RunningRouter {
         crate::trial::continue_all(&self.desk, prompts).await
     }
 
-    /// Has the log's checkpoints cosigned from now on.
-    pub fn have_witnessed(&mut self, witnessing: Witnessing) {
-        self.following = Some(Following::begin(Arc::clone(&self.desk.office), witnessing));
+    /// Has the log's checkpoints cosigned from now on, where it is said by whom.
+    pub fn have_witnessed(&mut self, witnessing: Option<Witnessing>) {
+        self.following = witnessing.map(|who| Following::begin(Arc::clone(&self.desk.office), who));
     }
 
     /// What was counted since the start, as `GET /metrics` says it.

@@ -69,7 +69,7 @@ refusals! {
     CertCaUnknown = 14, "C_CA_UNKNOWN";
     /// Another issuing CA took its place, and the last leaf that it may have issued has ended.
     CertCaRetired = 15, "C_CA_RETIRED";
-    /// A deny list that is malformed, not signed by the router, issued in the future, or good for more than a minute.
+    /// A deny list that is malformed, not signed by the router or the root whose it is, issued in the future, or a router's that is good for more than a minute.
     CertDenyList = 16, "C_DENY_LIST";
     /// A deny list of an epoch below the one that is known, or of that epoch with other names.
     CertDenyBack = 17, "C_DENY_BACK";

@@ -56,9 +56,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
     };
     let mut router =
         Box::pin(RunningRouter::start(router_home, &checkpoints, config)).await.map_err(start_failure)?;
-    if let Some(witnessing) = witnessing {
-        router.have_witnessed(witnessing);
-    }
+    router.have_witnessed(witnessing);
     let url = format!("http://{}", router.http_addr());
     if json {
         output::json(&json!({
