@@ -25,6 +25,16 @@ pub enum RootListFault {
     /// It is none.
     #[error("not a deny list of a root: {0}")]
     Shape(String),
+    /// What was kept is none any more.
+    #[error(
+        "{path} is damaged ({reason}): remove it, and let this node take the latest list of its root again"
+    )]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// It is refused.
     #[error("{0}")]
     Refused(#[from] Refused),
@@ -112,7 +122,9 @@ impl KeptRootDenials {
 
 fn read(path: &Path) -> Result<Option<RootDenials>, RootListFault> {
     match fs::read(path) {
-        Ok(bytes) => decode(&bytes).map(RootDenials::known).map(Some),
+        Ok(bytes) => decode(&bytes)
+            .map(|signed| Some(RootDenials::known(signed)))
+            .map_err(|e| RootListFault::Damaged { path: path.to_owned(), reason: e.to_string() }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(RootListFault::Io { path: path.to_owned(), source }),
     }
@@ -128,3 +140,42 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
 }
 
 const FILE: &str = "root-deny";
+
+#[cfg(test)]
+mod tests {
+    use counterfoil_identity::{Root, SecretKey, sign_root_deny_list};
+    use counterfoil_spec::deny::root::RootDenyList;
+
+    use super::*;
+
+    const NOW: Seconds = Seconds(1_800_000_000);
+
+    #[test]
+    fn what_the_command_takes_a_node_follows_and_damage_is_no_list() {
+        let home = tempfile::tempdir().unwrap();
+        let key = SecretKey::from_seed([1; 32]);
+        let root = Root::create(SecretKey::from_seed([1; 32]), NOW, 86_400).unwrap();
+        let domain = TrustDomain::new(root.der()).unwrap();
+        let router = RouterId::from_bytes([5; 32]);
+        let list = RootDenyList { epoch: 1, issued: NOW, routers: vec![router], authorities: Vec::new() };
+        let signed = to_canonical(&sign_root_deny_list(list, (&key, &domain.net_id())).unwrap());
+        let mut running = KeptRootDenials::open(home.path()).unwrap();
+        assert!(!running.denies_router(&router));
+        let take = |bytes: &[u8]| take_root_deny_list(home.path(), &domain, bytes, NOW);
+        assert!(matches!(take(b"no list"), Err(RootListFault::Shape(_))));
+        assert!(matches!(take(&signed), Ok(Taken::Changed)));
+        running.follow(domain.root_key(), NOW);
+        assert!(running.denies_router(&router));
+        // What is damaged while the node runs changes nothing, and keeps the next one from starting.
+        let file = home.path().join(FILE);
+        fs::write(&file, b"damaged").unwrap();
+        running.follow(domain.root_key(), NOW);
+        assert!(running.denies_router(&router));
+        let next = KeptRootDenials::open(home.path()).map(drop);
+        let says = |fault: RootListFault| fault.to_string().contains(&file.display().to_string());
+        assert!(next.is_err_and(says) && take(&signed).is_err_and(says));
+        fs::remove_file(&file).unwrap();
+        assert!(matches!(take(&signed), Ok(Taken::Changed)));
+        assert!(KeptRootDenials::open(home.path()).unwrap().denies_router(&router));
+    }
+}
