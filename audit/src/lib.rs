@@ -18,6 +18,7 @@ mod kinds;
 pub mod merkle;
 pub mod note;
 mod owner;
+pub mod peer;
 pub mod policy;
 pub mod proof;
 pub mod proofs;

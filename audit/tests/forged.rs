@@ -269,6 +269,7 @@ fn anchored_checkpoint_of_a_node_may_not_go_back() {
         let log = NoteSigner::new("node.example/log", key(seed)).unwrap();
         Payload::from(PeerAnchor {
             note: Checkpoint { origin: "node.example/log".to_owned(), head }.sign(&log).unwrap(),
+            vkey: None,
         })
     };
     let mut forge = Forge::good(0);
@@ -277,7 +278,7 @@ fn anchored_checkpoint_of_a_node_may_not_go_back() {
     forge.push(note(5, 140), ROUTER, |_| {});
     forge.push(note(4, 140), ROUTER, |_| {});
     forge.push(note(9, 141), ROUTER, |_| {});
-    forge.push(PeerAnchor { note: "none".to_owned() }.into(), ROUTER, |_| {});
+    forge.push(PeerAnchor { note: "none".to_owned(), vkey: None }.into(), ROUTER, |_| {});
     assert_eq!(
         forge.faults(),
         [(Rollback, Some(4)), (NoTrustedSignature, Some(5)), (MalformedNote, Some(6))]

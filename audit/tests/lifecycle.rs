@@ -147,7 +147,10 @@ fn oversized_entry_is_refused_and_the_next_is_not() {
     let home = Home::new();
     let (log, _) = home.open().unwrap();
     let note = "x".repeat(61_440);
-    let long = counterfoil_audit::NewEntry::new(serial(1), counterfoil_spec::payload::PeerAnchor { note });
+    let long = counterfoil_audit::NewEntry::new(
+        serial(1),
+        counterfoil_spec::payload::PeerAnchor { note, vkey: None },
+    );
     let refused = log.append(vec![entry(2), long]);
     assert!(matches!(refused, Err(LogError::LeafTooLong { limit: 61_440, .. })), "{refused:?}");
     assert_eq!(log.append(vec![entry(2)]).unwrap(), Appended { first: 1, count: 1 });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use counterfoil_audit::peer::PeerLog;
 use counterfoil_audit::{
     GenesisFacts, LogConfig, LogError, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner,
 };
@@ -28,6 +29,7 @@ pub fn log_origin(node: &NodeId) -> String {
 #[derive(Clone)]
 pub(crate) struct OwnLog {
     writer: LogWriter,
+    vkey: Arc<str>,
     lost: Arc<watch::Sender<Option<LogError>>>,
 }
 
@@ -43,6 +45,22 @@ impl OwnLog {
             return Ok(());
         }
         self.writer.append(entries).map(drop).inspect_err(|error| self.lose(error))
+    }
+
+    /// Appends what can also be left out where the disk is full, and gives the checkpoint that covers it once that is published.
+    /// Blocks.
+    pub(crate) fn append_and_publish(&self, entry: NewEntry) -> Result<String, LogError> {
+        self.writer.append(vec![entry]).inspect_err(|error| {
+            if !matches!(error, LogError::DiskFull { .. }) {
+                self.lose(error);
+            }
+        })?;
+        self.writer.publish()
+    }
+
+    /// The verifier key of the log's heads.
+    pub(crate) fn vkey(&self) -> &str {
+        &self.vkey
     }
 
     /// Appends without waiting; `done` runs on the log's own thread once the entry is durable.
@@ -79,6 +97,7 @@ pub(crate) fn open(config: &NodeConfig) -> Result<OwnLog, NodeError> {
     let identity = &config.identity;
     let origin = log_origin(&identity.key.public().node_id());
     let note = NoteSigner::new(&origin, Arc::clone(&identity.log_key))?;
+    let vkey = note.vkey().into();
     let log = LogConfig {
         dir: config.home.join("log"),
         net_id: identity.domain.net_id(),
@@ -95,7 +114,7 @@ pub(crate) fn open(config: &NodeConfig) -> Result<OwnLog, NodeError> {
     };
     let (writer, opened) = LogWriter::open(log, Arc::clone(&config.now))?;
     tracing::info!(size = opened.size, torn_bytes = opened.torn_bytes, "the node's log is open");
-    Ok(OwnLog { writer, lost: Arc::new(watch::channel(None).0) })
+    Ok(OwnLog { writer, vkey, lost: Arc::new(watch::channel(None).0) })
 }
 
 /// Entries that are looked through at first for those of the last days.
@@ -181,6 +200,20 @@ pub(crate) fn given(home: &Path) -> Result<BTreeMap<Serial, Given>, NodeError> {
         _ => {}
     })?;
     Ok(given)
+}
+
+/// The router's log, as the heads of it say that were kept.
+pub(crate) fn peer(home: &Path) -> Result<Option<PeerLog>, NodeError> {
+    let mut known: Option<PeerLog> = None;
+    LogReader::open(&home.join("log"))?.for_each(0, |_, _, body| {
+        let Payload::PeerAnchor(anchor) = &body.payload else { return };
+        if let Some(key) = anchor.vkey.as_ref().and_then(|vkey| vkey.parse().ok()) {
+            known.get_or_insert_with(|| PeerLog::new(key, None));
+        }
+        // One that contradicts those before it is evidence, and not the newest head.
+        let _ = known.as_mut().map(|log| log.take(&anchor.note));
+    })?;
+    Ok(known)
 }
 
 /// The serials of the work entries among these.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use counterfoil_audit::peer::PeerLog;
 use counterfoil_consent::{Policy, Usage};
 use counterfoil_identity::{PinnedRouter, TrustedRouter, client_config};
 use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, NodeLane, Target};
@@ -42,6 +43,8 @@ pub struct Node {
     pub(crate) outstanding: Outstanding,
     pub(crate) denials: KeptDenials,
     pub(crate) root_denials: KeptRootDenials,
+    /// The router's log, from its first head on.
+    pub(crate) router_log: Option<PeerLog>,
     pub(crate) store: Arc<Store>,
     pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) status: watch::Sender<Status>,
@@ -131,6 +134,7 @@ impl Node {
         let (taking_back, revoked) = mpsc::channel(MAX_REVOKED);
         let (changing, policy) = watch::channel(config.policy.clone());
         let handle = NodeHandle { policy: changing, revoked: taking_back, status: watching };
+        let router_log = log::peer(&config.home)?;
         let outstanding = log::outstanding(&config.home, now.seconds())?;
         let mut node = Self {
             config,
@@ -143,6 +147,7 @@ impl Node {
             outstanding,
             denials,
             root_denials,
+            router_log,
             store,
             hub,
             status,

@@ -3,6 +3,7 @@
 mod consents;
 mod denials;
 mod fetching;
+mod heads;
 mod policy;
 mod receipts;
 mod rotation;
@@ -26,6 +27,7 @@ use crate::hosting::{Hosted, Pending};
 use crate::node::Node;
 use crate::sharing::Sharing;
 use crate::status::Stage;
+use heads::Heads;
 use rotation::{Rotation, Turn};
 
 /// How long a node that leaves waits for what is open, in milliseconds.
@@ -76,6 +78,7 @@ pub(crate) struct Service<'a> {
     closed: bool,
     /// From one certificate to the next.
     rotation: Rotation,
+    heads: Heads,
 }
 
 type Step = Result<(), LaneEnd>;
@@ -101,6 +104,7 @@ impl<'a> Service<'a> {
             look: Instant::now(),
             closed: false,
             rotation,
+            heads: Heads::default(),
         }
     }
 
@@ -188,6 +192,7 @@ impl<'a> Service<'a> {
                 self.node.store.settle();
                 Ok(())
             }
+            answer = self.heads.answer() => self.answer_head(answer),
             Some(cti) = self.node.revoked.recv() => self.revoke(&cti),
             Ok(()) = self.node.policy.changed() => self.change_policy(),
             () = until(renewal), if renewal.is_some() => self.renew(),
@@ -243,6 +248,7 @@ impl<'a> Service<'a> {
                 due.map_or(Ok(()), |due| self.receipt(&due, false))
             }
             RouterMessage::Ack(ack) => self.acked(&ack),
+            RouterMessage::Head(head) => self.head_came(head),
             RouterMessage::Ping(nonce) => self.lane.send(&NodeMessage::Pong(nonce)),
             RouterMessage::Drain => {
                 tracing::info!("the router is going away");
@@ -253,12 +259,16 @@ impl<'a> Service<'a> {
 
     fn drain(&mut self) -> Step {
         self.draining = Some(Instant::now() + Duration::from_millis(DRAIN_MS));
+        self.heads.leave();
         self.node.status.send_modify(|status| status.stage = Stage::Draining);
         self.lane.send(&NodeMessage::Drain)
     }
 
     fn has_left(&self) -> bool {
-        self.draining.is_some() && self.node.work.is_over() && self.rotation.is_over()
+        self.draining.is_some()
+            && self.node.work.is_over()
+            && self.rotation.is_over()
+            && self.heads.are_over()
     }
 }
 

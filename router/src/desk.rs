@@ -13,6 +13,7 @@ use crate::batch::{Batch, Seat};
 use crate::deny::Herald;
 use crate::engine::Engine;
 use crate::fetch::Library;
+use crate::heads::Correspondence;
 use crate::home::RouterHome;
 use crate::http::metrics::Metrics;
 use crate::office::Office;
@@ -38,6 +39,7 @@ pub(crate) struct Desk {
     pub(crate) library: Library,
     pub(crate) registry: Registry,
     pub(crate) herald: Herald,
+    pub(crate) heads: Correspondence,
     pub(crate) plans: Plans,
     pub(crate) vault: Vault,
     pub(crate) metrics: Arc<Metrics>,

@@ -17,6 +17,7 @@ mod engine;
 mod enrolment;
 mod fetch;
 mod generate;
+mod heads;
 pub mod home;
 mod http;
 pub mod index;

@@ -17,6 +17,7 @@ use counterfoil_spec::refusal::Refusal;
 use crate::dealer::{Dealer, Dealing, Event, Leave, Visit};
 use crate::desk::Desk;
 use crate::fetch::Entitled;
+use crate::heads::Heads;
 use crate::http::refusals::{By, What};
 use crate::office::{Office, entry};
 use crate::registry::{Host, LaneState};
@@ -115,6 +116,7 @@ impl Member {
         let joined = Box::new((self.lane.clone(), incoming.hello.clone()));
         self.dealer.tell(Event::Joined(joined, self.visit)).await;
         let mut succeeded = Succeeded::default();
+        let mut heads = Heads::new(&self.desk, &self.lane, self.visit);
         let ends = crate::succession::end_of(&self.desk, &self.lane);
         loop {
             let message = tokio::select! {
@@ -122,6 +124,10 @@ impl Member {
                 Ok(()) = denied.changed() => {
                     let denied = denied.borrow_and_update().clone();
                     self.heed(&denied.names).await;
+                    continue;
+                }
+                () = heads.due(), if !succeeded.is_so() => {
+                    heads.send(&self.lane);
                     continue;
                 }
                 () = succeeded.next(self.shared.as_ref()) => {
@@ -141,8 +147,15 @@ impl Member {
                 self.lane.shut(Refusal::SessionOrder, "Hello is said once");
                 break;
             }
-            self.told(message).await;
+            if matches!(message, NodeMessage::Drain) {
+                heads.hurry();
+            }
+            match message {
+                NodeMessage::Head(head) => heads.answered(&self.lane, head).await,
+                other => self.told(other).await,
+            }
         }
+        drop(heads);
         self.leave();
         self.desk.herald.forget(self.visit);
         let is_denied = names_peer(&denied.borrow().names, self.lane.peer());
@@ -199,7 +212,7 @@ impl Member {
             }
             NodeMessage::Renew(asked) => crate::renewal::on_lane(&self.desk, &self.lane, asked).await,
             NodeMessage::DenyTaken(epoch) => self.desk.herald.took(visit, epoch),
-            NodeMessage::Hello(_) | NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
+            NodeMessage::Hello(_) | NodeMessage::Head(_) | NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use counterfoil_audit::Head;
+use counterfoil_audit::peer::named_in;
 use counterfoil_consent::claimed;
 use counterfoil_identity::{IssuedCa, IssuingCas, VerifiedPeer, VerifyKey};
 use counterfoil_spec::claims::Range;
@@ -78,6 +80,8 @@ pub(crate) struct Roster {
     root: Option<VerifyKey>,
     cas: IssuingCas,
     denied: Arc<Denied>,
+    /// The newest head of each node's own log, by origin.
+    heads: BTreeMap<String, Head>,
 }
 
 impl Roster {
@@ -141,6 +145,13 @@ impl Roster {
             },
             Payload::ModelPublished(m) => {
                 self.models.insert(m.manifest, m.clone());
+            }
+            Payload::PeerAnchor(a) => {
+                let Ok(seen) = named_in(&a.note) else { return };
+                let newest = self.heads.entry(seen.origin).or_insert(seen.head);
+                if seen.head.size > newest.size {
+                    *newest = seen.head;
+                }
             }
             _ => {}
         }
@@ -207,6 +218,14 @@ impl Roster {
     #[must_use]
     pub(crate) fn member(&self, node: &NodeId) -> Option<&Member> {
         self.members.get(node)
+    }
+
+    /// The verifier key of a member's own log, and the newest head of it that was logged.
+    #[must_use]
+    pub(crate) fn log_of(&self, node: &NodeId) -> Option<(String, Option<Head>)> {
+        let vkey = &self.members.get(node)?.log_vkey;
+        let origin = vkey.split_once('+').map_or(vkey.as_str(), |(origin, _)| origin);
+        Some((vkey.clone(), self.heads.get(origin).copied()))
     }
 
     /// All members, by id.

@@ -29,6 +29,11 @@ pub(crate) struct Succeeded {
 }
 
 impl Succeeded {
+    /// Whether its node goes on elsewhere.
+    pub(crate) const fn is_so(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Waits until there is something to look at.
     pub(crate) async fn next(&self, lane: Option<&Arc<LaneState>>) {
         match (lane, self.since) {

@@ -170,9 +170,10 @@ impl Arriving {
         };
         drop(arrival);
         let (tx, events) = mpsc::channel(MAX_EVENTS);
-        let (ended, _) = watch::channel(None);
+        let (ended, acks) = (watch::Sender::new(None), watch::Sender::new(0));
         let fetcher = Fetcher::new(connection.clone());
-        let shared = Shared { peer, connection, fetcher, exporter, outbox, desk: Desk::default(), ended };
+        let shared =
+            Shared { peer, connection, fetcher, exporter, outbox, desk: Desk::default(), acks, ended };
         let shared = Arc::new(shared);
         let lane = RouterLane::new(Arc::clone(&shared));
         let (window, combine) = (ReplayWindow::default(), Combine::default());

@@ -27,6 +27,7 @@ use crate::token::{Exporter, Seal};
 
 mod answering;
 mod desk;
+mod heads;
 mod reader;
 mod renewal;
 
@@ -93,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) exporter: Exporter,
     pub(crate) outbox: Outbox,
     pub(crate) desk: Desk,
+    /// How many receipts were acknowledged.
+    pub(crate) acks: watch::Sender<u64>,
     pub(crate) ended: watch::Sender<Option<LaneEnd>>,
 }
 
@@ -245,7 +248,9 @@ impl RouterLane {
     /// # Errors
     /// [`LaneError::Closed`] and [`LaneError::Congested`].
     pub fn ack(&self, ack: ReceiptAck) -> Result<(), LaneError> {
-        self.tell(&RouterMessage::Ack(ack))
+        self.tell(&RouterMessage::Ack(ack))?;
+        self.shared.acks.send_modify(|acks| *acks = acks.saturating_add(1));
+        Ok(())
     }
 
     /// Says that answers of this slot entered no sum.

@@ -17,6 +17,8 @@
 //!                           <-            Close
 //! Receipt                   ->
 //!                           <-            Ack
+//!                           <-            Head (of the router's log, some time after)
+//! Head                      ->            (of the node's)
 //! ```
 
 use minicbor::{Decode, Encode};
@@ -73,6 +75,9 @@ pub enum NodeMessage {
     /// The deny list of this epoch was taken.
     #[n(13)]
     DenyTaken(#[n(0)] u64),
+    /// The newest head of its log, which has the router's now.
+    #[n(14)]
+    Head(#[n(0)] LogHead),
 }
 
 /// What a router says.
@@ -115,6 +120,21 @@ pub enum RouterMessage {
     /// Answers on this slot came and entered no sum: those of others did in their place.
     #[n(11)]
     Unused(#[n(0)] UnusedForwards),
+    /// The newest head of its log, to be kept in the node's.
+    #[n(12)]
+    Head(#[n(0)] LogHead),
+}
+
+/// The head of a log that its other side keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LogHead {
+    /// The checkpoint: a C2SP signed note, whole.
+    #[n(1)]
+    pub note: String,
+    /// The verifier key of the log.
+    #[n(2)]
+    pub vkey: String,
 }
 
 /// The first message of a session.

@@ -185,6 +185,8 @@ refusals! {
     SessionCrowded = 411, "S_CROWDED";
     /// More connections from one range of addresses than it may make.
     SessionPrefix = 412, "S_PREFIX";
+    /// A head of the other side's log that its key did not sign, or that contradicts one that it signed before.
+    SessionHead = 413, "S_HEAD";
 
     /// A model that is not published here.
     FetchModel = 501, "F_MODEL";

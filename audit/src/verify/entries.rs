@@ -110,7 +110,7 @@ impl EntryCheck {
                 self.generations.deny(&list.names);
                 Ok(())
             }
-            Payload::PeerAnchor(anchor) => self.peers.anchor(&anchor.note),
+            Payload::PeerAnchor(anchor) => self.peers.anchor(anchor, self.lost),
             _ => Ok(()),
         };
         if let Err((kind, detail)) = learnt {

@@ -2,55 +2,65 @@
 
 use std::collections::HashMap;
 
+use counterfoil_spec::payload::PeerAnchor;
 use counterfoil_spec::rule::FaultKind;
 
 use super::heads::note_fault;
-use crate::checkpoint::Checkpoint;
-use crate::merkle::Head;
-use crate::note::{Note, NoteVerifier};
+use crate::note::NoteVerifier;
+use crate::peer::{PeerLog, named_in};
 
 /// Logs whose keys this log introduced, by origin.
 #[derive(Default)]
 pub(super) struct Peers {
-    logs: HashMap<String, (NoteVerifier, Option<Head>)>,
+    logs: HashMap<String, PeerLog>,
 }
+
+type Refused = (FaultKind, String);
 
 impl Peers {
     /// A node's log; a later key for the same origin replaces the first.
-    pub(super) fn enrol(&mut self, vkey: &str) -> Result<(), (FaultKind, String)> {
-        let key: NoteVerifier = vkey.parse().map_err(|e| (note_fault(&e), e.to_string()))?;
-        let name = key.name().to_owned();
-        let head = self.logs.get(&name).and_then(|(_, head)| *head);
-        self.logs.insert(name, (key, head));
+    pub(super) fn enrol(&mut self, vkey: &str) -> Result<(), Refused> {
+        let key = read_key(vkey)?;
+        match self.logs.get_mut(key.name()) {
+            Some(known) => known.rekey(key),
+            None => drop(self.logs.insert(key.name().to_owned(), PeerLog::new(key, None))),
+        }
         Ok(())
     }
 
-    /// A checkpoint that an entry carries. One of a log without a known key is only read.
-    pub(super) fn anchor(&mut self, note: &str) -> Result<(), (FaultKind, String)> {
-        let refuse = |e: crate::note::NoteError| (note_fault(&e), e.to_string());
-        let note = Note::parse(note.as_bytes()).map_err(refuse)?;
-        let checkpoint = Checkpoint::parse(&note.text).map_err(refuse)?;
-        let Some((key, last)) = self.logs.get_mut(&checkpoint.origin) else { return Ok(()) };
-        key.verify(&note).map_err(refuse)?;
-        let head = checkpoint.head;
-        match last.replace(head) {
-            Some(before) if before.size > head.size => {
-                *last = Some(before);
-                let detail = format!("{}: have {}, want {}", checkpoint.origin, head.size, before.size);
-                Err((FaultKind::Rollback, detail))
+    /// A checkpoint that an entry carries. Where entries were lost, the one with its log's key may be among them.
+    pub(super) fn anchor(&mut self, anchor: &PeerAnchor, lost: bool) -> Result<(), Refused> {
+        let checkpoint = named_in(&anchor.note).map_err(|e| (note_fault(&e), e.to_string()))?;
+        let origin = &checkpoint.origin;
+        if let Some(vkey) = &anchor.vkey {
+            let key = read_key(vkey)?;
+            let known = self.logs.entry(key.name().to_owned()).or_insert_with(|| PeerLog::new(key, None));
+            //= spec/audit-log.md#keys
+            //# and no other key of that origin later.
+            if known.key().to_string() != *vkey {
+                return Err((FaultKind::OriginNotPinned, format!("{origin} had another key before")));
             }
-            Some(before) if before.size == head.size && before.root != head.root => {
-                Err((FaultKind::Fork, format!("{}: two roots for size {}", checkpoint.origin, head.size)))
-            }
-            _ => Ok(()),
         }
+        let Some(known) = self.logs.get_mut(origin) else {
+            //= spec/audit-log.md#keys
+            //# it MUST name one in the first entry of an origin whose
+            //# key neither genesis nor a `node-enrolled` introduced
+            let unknown = || (FaultKind::UnknownKey, format!("no entry introduced the key of {origin}"));
+            return if lost { Ok(()) } else { Err(unknown()) };
+        };
+        known.take(&anchor.note).map(drop).map_err(|e| (e.kind(), e.to_string()))
     }
+}
+
+fn read_key(vkey: &str) -> Result<NoteVerifier, Refused> {
+    vkey.parse().map_err(|e| (note_fault(&e), e.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::merkle::leaf_hash;
+    use crate::checkpoint::Checkpoint;
+    use crate::merkle::{Head, leaf_hash};
     use crate::note::NoteSigner;
     use counterfoil_identity::SecretKey;
     use std::sync::Arc;
@@ -60,12 +70,20 @@ mod tests {
         Checkpoint { origin, head: Head { size, root: leaf_hash(&[root]) } }.sign(signer).unwrap()
     }
 
+    fn signer(seed: u8) -> NoteSigner {
+        NoteSigner::new("n.example/log", Arc::new(SecretKey::from_seed([seed; 32]))).unwrap()
+    }
+
+    fn bare(note: String) -> PeerAnchor {
+        PeerAnchor { note, vkey: None }
+    }
+
     #[test]
-    fn heads_of_a_known_log_only_grow() {
-        let signer = NoteSigner::new("n.example/log", Arc::new(SecretKey::from_seed([3; 32]))).unwrap();
+    fn known_log_may_neither_shrink_nor_fork() {
+        let signer = signer(3);
         let mut peers = Peers::default();
         peers.enrol(&signer.vkey()).unwrap();
-        let mut kind = |size, root| peers.anchor(&note(&signer, size, root)).map_err(|e| e.0);
+        let mut kind = |size, root| peers.anchor(&bare(note(&signer, size, root)), false).map_err(|e| e.0);
         assert_eq!(kind(5, 0), Ok(()));
         assert_eq!(kind(5, 0), Ok(()));
         assert_eq!(kind(5, 1), Err(FaultKind::Fork));
@@ -75,13 +93,17 @@ mod tests {
 
     #[test]
     fn known_origin_under_another_key_is_refused() {
-        let [ours, theirs] = [3, 4].map(|seed| {
-            NoteSigner::new("n.example/log", Arc::new(SecretKey::from_seed([seed; 32]))).unwrap()
-        });
+        let [ours, theirs] = [3, 4].map(signer);
         let mut peers = Peers::default();
-        assert_eq!(peers.anchor(&note(&theirs, 1, 0)), Ok(()));
-        peers.enrol(&ours.vkey()).unwrap();
-        assert_eq!(peers.anchor(&note(&theirs, 1, 0)).map_err(|e| e.0), Err(FaultKind::NoTrustedSignature));
-        assert_eq!(peers.anchor("no note").map_err(|e| e.0), Err(FaultKind::MalformedNote));
+        let mut kind = |anchor: PeerAnchor, lost| peers.anchor(&anchor, lost).map_err(|e| e.0);
+        assert_eq!(kind(bare(note(&theirs, 1, 0)), false), Err(FaultKind::UnknownKey));
+        assert_eq!(kind(bare(note(&theirs, 1, 0)), true), Ok(()));
+        let first = PeerAnchor { note: note(&ours, 1, 0), vkey: Some(ours.vkey()) };
+        assert_eq!(kind(first, false), Ok(()));
+        assert_eq!(kind(bare(note(&theirs, 1, 0)), false), Err(FaultKind::NoTrustedSignature));
+        let other = PeerAnchor { note: note(&theirs, 2, 0), vkey: Some(theirs.vkey()) };
+        assert_eq!(kind(other, false), Err(FaultKind::OriginNotPinned));
+        assert_eq!(kind(bare("no note".to_owned()), false), Err(FaultKind::MalformedNote));
+        assert_eq!(kind(bare(note(&ours, 2, 0)), false), Ok(()));
     }
 }

@@ -67,9 +67,9 @@ fn fill(folder: &Path) {
 
     // Room for what is under way, and for nothing new.
     let ballast = leave(folder, 12 << 20);
-    let before = home.log_size();
+    let requests = home.payloads("inference").len();
     assert_eq!(short(&program).fault(), (503, Some("unavailable".to_owned())));
-    assert_eq!(home.log_size(), before);
+    assert_eq!(home.payloads("inference").len(), requests);
     // No room for anything.
     let rest = leave(folder, 0);
     assert_eq!(short(&program).fault(), (503, Some("unavailable".to_owned())));

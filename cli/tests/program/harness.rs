@@ -145,12 +145,6 @@ impl Home {
         self.json(&["audit", "verify"])["committed"].as_u64().unwrap()
     }
 
-    /// Waits until the router's log has so many entries.
-    pub(crate) fn wait_for_entries(&self, size: u64) {
-        // Each look verifies the log in a process of its own.
-        assert!((0..1000).any(|_| self.log_size() >= size), "fewer than {size} entries");
-    }
-
     /// The payloads of one kind in the router's log, in its order.
     pub(crate) fn payloads(&self, kind: &str) -> Vec<Value> {
         let all = (0..self.log_size()).map(|i| self.entry(i)["body"]["payload"].take());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::Home;
 use crate::http::{ask, question};
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = to.join(entry.file_name());
@@ -65,7 +65,8 @@ fn the_log_verifies_while_it_grows_under_the_pinned_keys_alone() {
     assert_eq!((&report["ok"], &report["faults"]), (&json!(true), &json!([])));
     assert_eq!((&report["vkey_pinned"], &report["net_id_pinned"]), (&json!(true), &json!(true)));
     let more = ask(program.address(), None, &question(&json!({}))).entry();
-    assert_eq!(home.json(&pinned)["committed"], more + 1);
+    // Nodes' heads may have come since.
+    assert!(home.json(&pinned)["committed"].as_u64().unwrap() > more);
 
     let node = program.ready["nodes"][0]["node_id"].clone();
     let nodes = home.json(&["provider", "nodes"]);

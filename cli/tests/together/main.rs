@@ -10,6 +10,7 @@ mod activations;
 mod authorities;
 mod batching;
 mod denials;
+mod heads;
 mod hedging;
 mod network;
 mod receipts;

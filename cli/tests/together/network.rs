@@ -175,6 +175,16 @@ impl Network {
     /// The same where something else has to know what it sees.
     pub(crate) async fn scripted_as(&mut self, sees: Seen, script: Script) {
         let (identity, _) = self.enrolled().await;
+        self.scripted_of(identity, sees, script);
+    }
+
+    /// The same of a node that is let in; one of the same identity that was there before ends.
+    pub(crate) fn scripted_again(&mut self, identity: NodeIdentity, sees: Seen, script: Script) {
+        self.stops.pop();
+        self.scripted_of(identity, sees, script);
+    }
+
+    fn scripted_of(&mut self, identity: NodeIdentity, sees: Seen, script: Script) {
         let (router, model) = (self.router.nodes_addr(), Arc::clone(&self.model));
         let (stop, stopped) = oneshot::channel();
         self.stops.push(stop);

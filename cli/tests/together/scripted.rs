@@ -15,7 +15,7 @@ use counterfoil_session::lane::EARLIER_LANE;
 use counterfoil_session::sandbox::{hello, open_policy};
 use counterfoil_session::{LaneEnd, NodeEndpoint, NodeLane, RouterFrame, Target};
 use counterfoil_spec::ids::{Hash, Serial, Signature};
-use counterfoil_spec::message::{NodeMessage, NodeReceipt, RouterMessage, SignedOpen, SlotRefusal};
+use counterfoil_spec::message::{LogHead, NodeMessage, NodeReceipt, RouterMessage, SignedOpen, SlotRefusal};
 use counterfoil_spec::receipt::ReceiptBody;
 use counterfoil_spec::refusal::Refusal;
 use tokio::sync::Notify;
@@ -50,6 +50,9 @@ pub(crate) struct Seen {
     /// Whether it hands in receipts: each twice, first as if it were one of an earlier lane.
     twice: Arc<AtomicBool>,
     acked: Arc<Mutex<Vec<Serial>>>,
+    /// The checkpoint that it gives the router; it leaves once it is owed one of the router's.
+    head: Arc<Mutex<Option<String>>>,
+    end: Arc<Mutex<Option<LaneEnd>>>,
 }
 
 pub(crate) type Frame = (u32, Vec<(u32, u16)>);
@@ -78,6 +81,20 @@ impl Seen {
     /// The receipts that came back countersigned.
     pub(crate) fn acked(&self) -> Vec<Serial> {
         self.acked.lock().unwrap().clone()
+    }
+
+    /// The checkpoint with which it answers the router's, as soon as the router owes it one.
+    pub(crate) fn answer_with(&self, note: String) {
+        *self.head.lock().unwrap() = Some(note);
+    }
+
+    /// How its lane ended.
+    pub(crate) fn end(&self) -> Option<LaneEnd> {
+        self.end.lock().unwrap().clone()
+    }
+
+    fn answers(&self) -> Option<String> {
+        self.head.lock().unwrap().clone()
     }
 
     /// What becomes of the frame that is held.
@@ -118,7 +135,8 @@ pub(crate) async fn serve(
 ) {
     let bank = ExpertBank::load(&*model, model.config().all_experts()).unwrap();
     let (endpoint, lane) = Box::pin(connected(&identity, router)).await;
-    let _ = on_lane(lane, &identity, &bank, script, &seen).await;
+    let ended = on_lane(lane, &identity, &bank, script, &seen).await;
+    *seen.end.lock().unwrap() = ended.err();
     endpoint.wait_idle().await;
 }
 
@@ -171,7 +189,7 @@ async fn on_lane(
                     lane.send(&NodeMessage::Ready(welcome.cti))?;
                 }
                 RouterMessage::Open(order) => drop(orders.insert(order.grant.slot, order)),
-                RouterMessage::Ack(ack) => seen.acked.lock().unwrap().push(ack.serial),
+                said @ (RouterMessage::Ack(_) | RouterMessage::Head(_)) => settles(&mut lane, seen, said)?,
                 RouterMessage::Close(close) => {
                     let order = orders.remove(&close.slot).unwrap();
                     for message in hand_in(&order, close.used, identity, seen) {
@@ -203,6 +221,20 @@ async fn on_lane(
                 lane.restore(dispatch);
             }
         }
+    }
+}
+
+/// What it does with a receipt that comes back, and with a head of the router's log.
+fn settles(lane: &mut NodeLane, seen: &Seen, said: RouterMessage) -> Result<(), LaneEnd> {
+    match (said, seen.answers()) {
+        (RouterMessage::Ack(ack), answer) => {
+            seen.acked.lock().unwrap().push(ack.serial);
+            if answer.is_some() { lane.send(&NodeMessage::Drain) } else { Ok(()) }
+        }
+        (RouterMessage::Head(head), Some(note)) => {
+            lane.send(&NodeMessage::Head(LogHead { note, vkey: head.vkey }))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -70,6 +70,7 @@ impl Service<'_> {
         };
         let entry = NewEntry::new(ack.serial, WorkEntry { receipt, request: kept.request });
         self.node.work.settled(&ack.serial);
+        self.heads.owe();
         let file = self.node.unsettled.settle(&ack.serial);
         self.node.log.append_then(entry, move || {
             if let Some(file) = file {

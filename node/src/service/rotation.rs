@@ -16,6 +16,7 @@ use counterfoil_spec::time::{Millis, Seconds};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::heads::Heads;
 use super::{Service, Step, carriers, until};
 use crate::backoff::Backoff;
 use crate::hosting::Hosted;
@@ -277,6 +278,7 @@ impl Service<'_> {
         self.renewals.clear();
         self.arriving = JoinSet::new();
         self.arriving_ids.clear();
+        self.heads = Heads::default();
         if elder.hosted.iter().any(|h| h.bank.is_some() && !h.withdrawn) {
             self.rotation.elder = Some(elder);
         } else {
@@ -310,6 +312,8 @@ impl Service<'_> {
                     Ok(())
                 }
                 RouterMessage::Deny(list) => self.deny(list),
+                // The next one on the lane that takes its place covers the same.
+                RouterMessage::Head(_) => Ok(()),
                 other => self.told(other),
             },
         };

@@ -12,6 +12,7 @@ mod dispatches;
 mod enrolment;
 mod fetching;
 mod fixture;
+mod heads;
 mod orders;
 mod placing;
 mod receipts;

@@ -1,4 +1,4 @@
-//! Proofs of entries, for whoever they belong to.
+//! Proofs of entries, for whoever they belong to, and heads.
 
 use counterfoil_audit::proof::{self, Proof};
 use counterfoil_spec::ids::Serial;
@@ -20,6 +20,14 @@ impl Office {
             Ok(Proof { leaf: Some(leaf), ..proof::prove(&self.log_folder, *index)? })
         };
         indexes.iter().map(prove).collect()
+    }
+
+    /// Waits until everything that is durable is published; gives the checkpoint. Blocks.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub(crate) fn publish(&self) -> Result<String, OfficeError> {
+        Ok(self.log.publish()?)
     }
 }
 

@@ -260,6 +260,9 @@ pub struct PeerAnchor {
     /// The other log's checkpoint: a C2SP signed note.
     #[n(1)]
     pub note: String,
+    /// The other log's verifier key, in the first entry of an origin whose key no other entry introduces.
+    #[n(2)]
+    pub vkey: Option<String>,
 }
 
 /// `refusal`.

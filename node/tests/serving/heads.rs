@@ -1,0 +1,123 @@
+use std::sync::Arc;
+
+use super::fixture::{Lane, Scene};
+use counterfoil_audit::checkpoint::Checkpoint;
+use counterfoil_audit::merkle::leaf_hash;
+use counterfoil_audit::{Head, LogReader, NoteSigner, NoteVerifier};
+use counterfoil_identity::SecretKey;
+use counterfoil_session::LaneEnd;
+use counterfoil_spec::message::{LogHead, NodeMessage};
+use counterfoil_spec::payload::{Payload, PeerAnchor};
+use counterfoil_spec::refusal::Refusal;
+
+const ORIGIN: &str = "router.example/log";
+
+fn signer(seed: u8) -> NoteSigner {
+    NoteSigner::new(ORIGIN, Arc::new(SecretKey::from_seed([seed; 32]))).unwrap()
+}
+
+fn head(signer: &NoteSigner, size: u64, root: u8) -> LogHead {
+    let head = Head { size, root: leaf_hash(&[root]) };
+    let note = Checkpoint { origin: ORIGIN.to_owned(), head }.sign(signer).unwrap();
+    LogHead { note, vkey: signer.vkey() }
+}
+
+/// What the node's log keeps of the router's, with the index of each.
+fn kept(scene: &Scene) -> Vec<(u64, PeerAnchor)> {
+    let mut kept = Vec::new();
+    let log = LogReader::open(&scene.home.path().join("log")).unwrap();
+    log.for_each(0, |index, _, body| {
+        if let Payload::PeerAnchor(anchor) = &body.payload {
+            kept.push((index, anchor.clone()));
+        }
+    })
+    .unwrap();
+    kept
+}
+
+async fn ended_by(lane: &Lane, head: LogHead) -> Refusal {
+    lane.lane.head(head).unwrap();
+    match lane.lane.closed().await {
+        LaneEnd::RefusedByPeer(refusal, _) => refusal,
+        other => panic!("{other}"),
+    }
+}
+
+/// Gives the node a head and waits for its own; gives what that covers.
+async fn answered(lane: &mut Lane, head: LogHead) -> u64 {
+    lane.lane.head(head).unwrap();
+    let NodeMessage::Head(own) = lane.event().await else { panic!("no head") };
+    let key: NoteVerifier = own.vkey.parse().unwrap();
+    Checkpoint::open(own.note.as_bytes(), &key).unwrap().head.size
+}
+
+//= spec/session.md#heads
+//= type=test
+//# A node MUST log it as a `peer-anchor`, the whole note, and then answer with `Head`: the newest checkpoint of its own log, which
+//# MUST cover that entry
+#[tokio::test]
+async fn a_head_of_the_router_is_logged_whole_and_then_answered() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    let [first, second] = [head(&signer(3), 5, 0), head(&signer(3), 6, 1)];
+    let covered = answered(&mut lane, first.clone()).await;
+    let vkey = Some(signer(3).vkey());
+    assert_eq!(kept(&scene), [(covered - 1, PeerAnchor { note: first.note.clone(), vkey: vkey.clone() })]);
+    let again = answered(&mut lane, second.clone()).await;
+    assert_eq!(
+        kept(&scene),
+        [
+            (covered - 1, PeerAnchor { note: first.note, vkey }),
+            (again - 1, PeerAnchor { note: second.note, vkey: None })
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_head_before_the_last_one_was_answered_is_out_of_order() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    answered(&mut lane, head(&signer(3), 5, 0)).await;
+    // A second passes between two that are logged, so this one is not answered when the next comes.
+    lane.lane.head(head(&signer(3), 6, 0)).unwrap();
+    assert_eq!(ended_by(&lane, head(&signer(3), 7, 0)).await, Refusal::SessionOrder);
+}
+
+//= spec/session.md#heads
+//= type=test
+//# So is a head of fewer entries than one that was logged before, or of as many with another root; whoever got it MUST log it first, so
+//# that both notes are kept.
+#[tokio::test]
+async fn a_router_that_contradicts_a_head_of_its_own_is_refused_after_a_restart_too() {
+    let mut scene = Scene::new();
+    let mut lane = scene.lane().await;
+    answered(&mut lane, head(&signer(3), 5, 0)).await;
+    assert_eq!(ended_by(&lane, head(&signer(3), 5, 1)).await, Refusal::SessionHead);
+    scene.lane().await;
+    scene.crash().await;
+    scene.start();
+    let lane = scene.lane().await;
+    assert_eq!(ended_by(&lane, head(&signer(3), 4, 0)).await, Refusal::SessionHead);
+    let notes: Vec<String> = kept(&scene).into_iter().map(|(_, anchor)| anchor.note).collect();
+    assert_eq!(notes, [(5, 0), (5, 1), (4, 0)].map(|(size, root)| head(&signer(3), size, root).note));
+    // What does not contradict the first is taken as before.
+    let mut lane = scene.lane().await;
+    answered(&mut lane, head(&signer(3), 5, 0)).await;
+}
+
+#[tokio::test]
+async fn a_head_that_the_routers_log_key_did_not_sign_is_refused_and_not_logged() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    answered(&mut lane, head(&signer(3), 5, 0)).await;
+    for wrong in [
+        head(&signer(4), 6, 0),
+        LogHead { vkey: signer(3).vkey(), ..head(&signer(4), 6, 0) },
+        LogHead { note: "no note".to_owned(), vkey: signer(3).vkey() },
+        LogHead { note: head(&signer(3), 6, 0).note, vkey: "no key".to_owned() },
+    ] {
+        assert_eq!(ended_by(&lane, wrong).await, Refusal::SessionHead);
+        lane = scene.lane().await;
+    }
+    assert_eq!(kept(&scene).len(), 1);
+}

@@ -1,0 +1,209 @@
+//! Heads of logs between router and nodes: the router's to each node that it acknowledged receipts to, and the node's own
+//! back, so that each keeps what the other signed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use counterfoil_audit::peer::PeerLog;
+use counterfoil_session::RouterLane;
+use counterfoil_spec::ids::NodeId;
+use counterfoil_spec::message::LogHead;
+use counterfoil_spec::payload::PeerAnchor;
+use counterfoil_spec::refusal::Refusal;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::dealer::Visit;
+use crate::desk::Desk;
+use crate::office::entry;
+
+/// How long after a receipt was acknowledged the head that covers it is sent.
+const AFTER: Duration = Duration::from_secs(10);
+/// The same for each lane: what many nodes add to the log stays a few entries a second.
+const AFTER_EACH: Duration = Duration::from_millis(100);
+
+/// What the lanes of a router share.
+#[derive(Debug)]
+pub(crate) struct Correspondence {
+    lanes: AtomicUsize,
+    leaving: watch::Sender<bool>,
+    /// Nodes that were given a head and have not answered: one at a time, so that answers cannot pass each other.
+    asked: watch::Sender<BTreeSet<NodeId>>,
+    /// Lanes on which something is not covered by a head yet, or not answered.
+    owing: watch::Sender<BTreeSet<Visit>>,
+}
+
+impl Default for Correspondence {
+    fn default() -> Self {
+        Self {
+            lanes: AtomicUsize::new(0),
+            leaving: watch::Sender::new(false),
+            asked: watch::Sender::default(),
+            owing: watch::Sender::default(),
+        }
+    }
+}
+
+impl Correspondence {
+    /// Heads are sent at once from here on; resolves when all are answered.
+    pub(crate) async fn leave(&self) {
+        self.leaving.send_replace(true);
+        let mut owing = self.owing.subscribe();
+        let _ = owing.wait_for(BTreeSet::is_empty).await;
+    }
+}
+
+/// One lane's part in it.
+#[derive(Debug)]
+pub(crate) struct Heads {
+    desk: Arc<Desk>,
+    node: NodeId,
+    visit: Visit,
+    acks: watch::Receiver<u64>,
+    leaving: watch::Receiver<bool>,
+    asked: watch::Receiver<BTreeSet<NodeId>>,
+    /// Acknowledgements that were there when the last head was sent.
+    covered: u64,
+    /// When the first came that no head covers.
+    since: Option<Instant>,
+    /// A head was sent and not answered.
+    waits: bool,
+    /// The node leaves.
+    hurries: bool,
+}
+
+impl Heads {
+    pub(crate) fn new(desk: &Arc<Desk>, lane: &RouterLane, visit: Visit) -> Self {
+        let all = &desk.heads;
+        all.lanes.fetch_add(1, Ordering::Relaxed);
+        Self {
+            desk: Arc::clone(desk),
+            node: lane.node(),
+            visit,
+            acks: lane.acks(),
+            leaving: all.leaving.subscribe(),
+            asked: all.asked.subscribe(),
+            covered: 0,
+            since: None,
+            waits: false,
+            hurries: false,
+        }
+    }
+
+    /// The node leaves: what it is owed it is given at once.
+    pub(crate) const fn hurry(&mut self) {
+        self.hurries = true;
+    }
+
+    /// Waits until a head is to be sent. May be dropped and called again.
+    pub(crate) async fn due(&mut self) {
+        loop {
+            let owed = *self.acks.borrow_and_update() > self.covered;
+            self.owe(owed || self.waits);
+            if owed && self.since.is_none() {
+                self.since = Some(Instant::now());
+            }
+            let leaving = self.hurries || *self.leaving.borrow_and_update();
+            let busy = self.waits || self.asked.borrow_and_update().contains(&self.node);
+            let wait = if leaving { Duration::ZERO } else { self.patience() };
+            let at = self.since.filter(|_| owed && !busy).map(|since| since + wait);
+            if at.is_some_and(|at| at <= Instant::now()) {
+                return;
+            }
+            tokio::select! {
+                Ok(()) = self.acks.changed() => {}
+                Ok(()) = self.leaving.changed() => {}
+                Ok(()) = self.asked.changed() => {}
+                () = until(at) => {}
+            }
+        }
+    }
+
+    /// Has the newest head published and sent.
+    pub(crate) fn send(&mut self, lane: &RouterLane) {
+        self.covered = *self.acks.borrow_and_update();
+        (self.since, self.waits) = (None, true);
+        self.desk.heads.asked.send_if_modified(|asked| asked.insert(self.node));
+        let (office, lane) = (Arc::clone(&self.desk.office), lane.clone());
+        tokio::spawn(async move {
+            let vkey = office.log_vkey().to_owned();
+            let published = tokio::task::spawn_blocking(move || office.publish()).await;
+            match published.map_err(|e| e.to_string()).and_then(|note| note.map_err(|e| e.to_string())) {
+                Ok(note) => drop(lane.head(LogHead { note, vkey })),
+                Err(error) => tracing::error!(error, "no head could be given to a node"),
+            }
+        });
+    }
+
+    /// Keeps what the node answers, or ends the lane.
+    pub(crate) async fn answered(&mut self, lane: &RouterLane, head: LogHead) {
+        if !self.waits {
+            return lane.shut(Refusal::SessionOrder, "a head that nobody asked for");
+        }
+        let took = take(&self.desk, self.node, head.note).await;
+        self.done();
+        if let Err((refusal, words)) = took {
+            self.desk.metrics.peers_refused.one();
+            tracing::error!(node = %self.node, words, "a head of a node's log is not taken");
+            lane.shut(refusal, &words);
+        }
+    }
+
+    fn done(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.desk.heads.asked.send_if_modified(|asked| asked.remove(&self.node));
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let lanes = u32::try_from(self.desk.heads.lanes.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        AFTER.max(AFTER_EACH.saturating_mul(lanes))
+    }
+
+    fn owe(&self, owes: bool) {
+        self.desk.heads.owing.send_if_modified(|owing| {
+            if owes { owing.insert(self.visit) } else { owing.remove(&self.visit) }
+        });
+    }
+}
+
+impl Drop for Heads {
+    fn drop(&mut self) {
+        self.done();
+        self.owe(false);
+        self.desk.heads.lanes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Logs a head of a node's log.
+async fn take(desk: &Desk, node: NodeId, note: String) -> Result<(), (Refusal, String)> {
+    let known = desk.office.books().roster.log_of(&node);
+    let Some((vkey, last)) = known else {
+        return Err((Refusal::SessionHead, "nobody enrolled this node".to_owned()));
+    };
+    let no = |e: &dyn std::fmt::Display| (Refusal::SessionHead, e.to_string());
+    let key = vkey.parse().map_err(|e: counterfoil_audit::note::NoteError| no(&e))?;
+    let taken = PeerLog::new(key, last).take(&note);
+    //= spec/session.md#heads
+    //# So is a head of fewer entries than one that was logged before, or of as many with another root; whoever got it MUST log it first, so
+    //# that both notes are kept.
+    if taken.as_ref().map_or_else(|fault| fault.is_signed(), |_| true) {
+        let anchor = PeerAnchor { note, vkey: None };
+        // Where the log's disk is full the next one covers this, and the lane is as good as before.
+        if let Err(error) = desk.office.append(vec![entry(anchor)]).await {
+            tracing::error!(%node, %error, "a head of a node's log could not be logged");
+        }
+    }
+    //= spec/session.md#heads
+    //# A head that the log's key did not sign is refused (`S_HEAD`)
+    taken.map(drop).map_err(|fault| no(&fault))
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
