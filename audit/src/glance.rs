@@ -1,7 +1,7 @@
 //! What can be read of a leaf without decoding its payload, and the hash that chains bodies.
 
 use counterfoil_identity::digest::context;
-use counterfoil_spec::ids::{Hash, Kid, Serial};
+use counterfoil_spec::ids::{Hash, Kid};
 use counterfoil_spec::time::Millis;
 use minicbor::Decoder;
 
@@ -18,7 +18,6 @@ pub(crate) struct Glance<'a> {
     pub(crate) author: Kid,
     pub(crate) seq: u64,
     pub(crate) time: Millis,
-    pub(crate) serial: Serial,
 }
 
 /// Reads the fixed members of a leaf; `None` where it is not one. Canonical form is not checked.
@@ -41,7 +40,5 @@ pub(crate) fn glance(leaf: &[u8]) -> Option<Glance<'_>> {
     d.bytes().ok()?;
     key(&mut d, 6)?;
     let time = d.decode().ok()?;
-    key(&mut d, 7)?;
-    let serial = d.decode().ok()?;
-    Some(Glance { body, kind, author, seq, time, serial })
+    Some(Glance { body, kind, author, seq, time })
 }

@@ -4,6 +4,7 @@
 //! are published from what was read back from them. [`verify`] judges a log from its bytes and imports nothing of
 //! what writes them.
 
+pub mod archive;
 pub mod bench;
 mod chain;
 pub mod checkpoint;
@@ -14,6 +15,7 @@ mod error;
 pub mod export;
 mod glance;
 pub mod growth;
+pub mod halves;
 mod kinds;
 pub mod merkle;
 pub mod note;
@@ -28,6 +30,8 @@ mod recover;
 mod room;
 mod scan;
 pub mod segment;
+mod sorted;
+mod source;
 mod stage;
 pub mod state;
 mod store;
@@ -47,4 +51,5 @@ pub use owner::{MAX_APPEND_BYTES, MAX_APPEND_ENTRIES};
 pub use reader::LogReader;
 pub use recover::LOCK_FILE;
 pub use room::free_bytes;
+pub use source::{Published, PublishedFolder, Shared};
 pub use writer::{Appended, GenesisFacts, LogConfig, LogOptions, LogWriter, MAX_QUEUED_APPENDS, Opened};

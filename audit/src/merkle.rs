@@ -195,6 +195,14 @@ pub fn consistency_path<E>(
     Ok(Some(path))
 }
 
+/// The root over the first `size` leaves of a tree.
+///
+/// # Errors
+/// Whatever `node` reports; it is asked for complete nodes within `size` only.
+pub fn root_at<E>(size: u64, node: &mut dyn FnMut(u32, u64) -> Result<Hash, E>) -> Result<Hash, E> {
+    if size == 0 { Ok(empty_root()) } else { Source { node }.range(0, size) }
+}
+
 /// Checks that `leaf` is leaf `index` of the tree of `size` leaves with this root.
 ///
 /// # Errors

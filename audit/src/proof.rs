@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use counterfoil_spec::ids::Hash;
 use counterfoil_spec::limits::MAX_LEAF_BYTES;
@@ -21,7 +21,10 @@ use crate::merkle::{
     MAX_PROOF_HASHES, ProofError, consistency_path, inclusion_path, leaf_hash, node_hash, verify_inclusion,
 };
 use crate::note::{MAX_NOTE_BYTES, Note, NoteError, NoteVerifier};
-use crate::tile::{TILE_WIDTH, TileId, TileKind, hash_at, nodes_at, read_limited, read_tile, tile_of};
+use crate::source::Files;
+use crate::tile::{
+    MAX_HASH_TILE_BYTES, TILE_WIDTH, TileId, TileKind, hash_at, nodes_at, read_limited, tile_of,
+};
 use crate::witnessed;
 
 /// The first line of a proof.
@@ -151,7 +154,7 @@ pub(crate) fn hash_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Vec
 
 /// The nodes of a published tree.
 pub struct TileTree {
-    dir: PathBuf,
+    files: Files,
     size: u64,
     read: HashMap<TileId, Vec<u8>>,
 }
@@ -160,7 +163,11 @@ impl TileTree {
     /// The tree of `size` leaves that tiles below the `log` folder were published for.
     #[must_use]
     pub fn new(dir: &Path, size: u64) -> Self {
-        Self { dir: dir.to_owned(), size, read: HashMap::new() }
+        Self::of(Files::Folder(dir.to_owned()), size)
+    }
+
+    pub(crate) fn of(files: Files, size: u64) -> Self {
+        Self { files, size, read: HashMap::new() }
     }
 
     /// One complete node.
@@ -187,8 +194,8 @@ impl TileTree {
 
     fn tile(&mut self, id: TileId) -> Result<&[u8], LogError> {
         if !self.read.contains_key(&id) {
-            let found =
-                read_tile(&self.dir, id).map_err(LogError::store("read", &self.dir.join(id.path())))?;
+            let found = self.files.tree_tile(id, MAX_HASH_TILE_BYTES);
+            let found = found.map_err(|e| self.files.refused(&id.path(), e))?;
             let found = found
                 .ok_or_else(|| LogError::Published { file: id.path(), reason: "not there".to_owned() })?;
             self.read.insert(id, found);
@@ -245,7 +252,12 @@ pub fn published(dir: &Path, file: &str) -> Result<Option<(String, Checkpoint)>,
 /// # Errors
 /// `OutOfRange` where `old` is larger; `Published` where tiles for `new` are not there; `Store`.
 pub fn prove_consistency(dir: &Path, old: u64, new: u64) -> Result<Vec<Hash>, LogError> {
-    let mut tree = TileTree::new(dir, new);
+    consistency(&Files::Folder(dir.to_owned()), old, new)
+}
+
+/// The same of a log wherever its files are.
+pub(crate) fn consistency(files: &Files, old: u64, new: u64) -> Result<Vec<Hash>, LogError> {
+    let mut tree = TileTree::of(files.clone(), new);
     let path = consistency_path(old, new, &mut |level, i| tree.node(level, i))?;
     path.ok_or(LogError::OutOfRange { index: old, size: new })
 }

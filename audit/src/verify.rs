@@ -1,7 +1,7 @@
 //! Judges a log by its bytes: every file under the log's folder, from the first entry to the signed head.
 //!
-//! One pass over the segments; memory does not grow with the log, but for keys, join tokens and at most
-//! [`MAX_SERIALS_HELD`] serials. Entries are decoded and signatures checked on several threads; chains, tree and
+//! One pass over the segments; memory does not grow with the log, but for keys and join tokens: what must be compared over all
+//! entries, their serials, is sorted through a file. Entries are decoded and signatures checked on several threads; chains, tree and
 //! rules are followed in order on the caller's. Nothing here imports what writes a log.
 
 mod authorities;
@@ -15,25 +15,31 @@ mod generations;
 mod heads;
 mod peers;
 mod pool;
+mod published;
+mod remembered;
 mod serials;
 mod strays;
+mod supply;
 mod tokens;
 mod tree;
 mod witnessed;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use counterfoil_spec::ids::{Hash, NetId};
 use counterfoil_spec::rule::{Fault, Rule};
 use serde::Serialize;
 
 use crate::error::LogError;
+use crate::merkle::Head;
 use crate::note::{NoteError, NoteVerifier};
 use crate::policy::Policy;
+use crate::source::{Published, Shared};
 
 pub use check::verify;
 pub use findings::MAX_FAULTS;
-pub use serials::MAX_SERIALS_HELD;
+pub use remembered::Remembered;
 pub use witnessed::WitnessedHead;
 
 /// What a valid log does not prove; every report ends with it.
@@ -46,8 +52,12 @@ pub const NOT_PROVED: &[&str] = &[
 /// What to verify and against what.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
-    /// The `log` folder.
+    /// The `log` folder; not looked at where `published` is given.
     pub dir: PathBuf,
+    /// The log as it was published elsewhere: there are no segments then, and what no checkpoint covers is not seen.
+    pub published: Option<Shared>,
+    /// A checkpoint that was verified earlier: the signatures of what it covers are not checked again.
+    pub from: Option<Remembered>,
     /// The log's verifier key, got from somewhere else than the log. Without it, genesis' own is used.
     pub vkey: Option<String>,
     /// The network, got from somewhere else than the log. Without it, it is derived from genesis.
@@ -64,7 +74,22 @@ impl VerifyOptions {
     /// Everything is checked, nothing is pinned.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), vkey: None, net_id: None, signatures: true, policy: None, threads: 0 }
+        Self {
+            dir: dir.into(),
+            published: None,
+            from: None,
+            vkey: None,
+            net_id: None,
+            signatures: true,
+            policy: None,
+            threads: 0,
+        }
+    }
+
+    /// The same for a log as it was published.
+    #[must_use]
+    pub fn published(files: Arc<dyn Published>) -> Self {
+        Self { published: Some(Shared(files)), ..Self::new(PathBuf::new()) }
     }
 
     /// The log that the policy names, where it names one alone.
@@ -109,6 +134,13 @@ pub struct Report {
     pub torn_bytes: u64,
     /// Signatures on entries that were checked.
     pub signatures: u64,
+    /// Signatures that were not, because a remembered checkpoint covers their entries.
+    pub signatures_skipped: u64,
+    /// What that remembered checkpoint covers.
+    pub from: Option<Head>,
+    /// The log's newest checkpoint as it was read, whole.
+    #[serde(skip)]
+    pub checkpoint: Option<String>,
     /// Entries that the rules saw; fewer than were committed where damage stopped them.
     pub rules_saw: u64,
     /// Files under the log's folder that do not belong to it; they were not read.

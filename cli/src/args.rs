@@ -19,6 +19,7 @@ mod model;
 mod prove;
 mod router;
 mod subcommand;
+mod verify;
 
 pub(crate) use activations::ActivationsAs;
 pub(crate) use bench::{Against, BenchCommand, Table};
@@ -31,6 +32,7 @@ pub(crate) use subcommand::{
     AboutArgs, AccountCommand, AuditCommand, CaCommand, EarningsCommand, ExportArgs, IdentityCommand,
     KeyCommand, LogArgs, ProviderCommand, QuarterArgs, RootDenyCommand, ShowArgs, VerifyExportArgs,
 };
+pub(crate) use verify::VerifyArgs;
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.
 #[derive(Debug, Parser)]

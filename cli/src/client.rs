@@ -134,12 +134,17 @@ pub(crate) async fn events(
     Ok(())
 }
 
-/// What an error body says, as a failure.
-pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> Failure {
-    let message = serde_json::from_slice::<Value>(body)
+/// What an error body says.
+pub(crate) fn words(body: &[u8]) -> String {
+    serde_json::from_slice::<Value>(body)
         .ok()
         .and_then(|v| v.pointer("/error/message").and_then(Value::as_str).map(str::to_owned))
-        .unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(400).collect());
+        .unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(400).collect())
+}
+
+/// The same, as a failure.
+pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> Failure {
+    let message = words(body);
     if status == StatusCode::BAD_REQUEST {
         return Failure::wrong_use(message);
     }

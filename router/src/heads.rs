@@ -24,6 +24,9 @@ const AFTER: Duration = Duration::from_secs(10);
 /// The same for each lane: what many nodes add to the log stays a few entries a second.
 const AFTER_EACH: Duration = Duration::from_millis(100);
 
+/// How long nodes may take to answer the last head that they are given.
+const LAST: Duration = Duration::from_secs(2);
+
 /// What the lanes of a router share.
 #[derive(Debug)]
 pub(crate) struct Correspondence {
@@ -47,11 +50,11 @@ impl Default for Correspondence {
 }
 
 impl Correspondence {
-    /// Heads are sent at once from here on; resolves when all are answered.
+    /// Heads are sent at once from here on; resolves when all are answered, or nodes took too long.
     pub(crate) async fn leave(&self) {
         self.leaving.send_replace(true);
         let mut owing = self.owing.subscribe();
-        let _ = owing.wait_for(BTreeSet::is_empty).await;
+        let _ = tokio::time::timeout(LAST, owing.wait_for(BTreeSet::is_empty)).await;
     }
 }
 

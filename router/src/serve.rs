@@ -27,7 +27,6 @@ use crate::deny::Herald;
 use crate::desk::{Desk, MAX_RUNNING};
 use crate::engine::{Engine, load_all};
 use crate::fetch::Library;
-use crate::heads::Correspondence;
 use crate::home::{HomeError, RouterHome, admin_key};
 use crate::http;
 use crate::http::metrics::Metrics;
@@ -45,8 +44,6 @@ use crate::witnesses::{Following, Witnessing};
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(MAX_LEAF_CERT_LIFE_S / 2);
 /// How long running requests may go on after the router was told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
-/// How long nodes may take to answer the last head that they are given.
-const HEADS: Duration = Duration::from_secs(2);
 
 /// What a router is to be.
 #[derive(Clone)]
@@ -274,7 +271,7 @@ impl RunningRouter {
         for host in self.desk.registry.all().iter().filter_map(|own| own.last()) {
             let _ = host.lane.drain();
         }
-        let _ = tokio::time::timeout(HEADS, self.desk.heads.leave()).await;
+        self.desk.heads.leave().await;
         crate::keep::write_uptime(&self.desk).await;
         for batch in self.desk.batches.values() {
             batch.end().await;
@@ -328,7 +325,7 @@ pub(crate) fn open(
         library,
         registry: Registry::default(),
         herald: Herald::default(),
-        heads: Correspondence::default(),
+        heads: Default::default(),
         plans: Plans::default(),
         vault,
         metrics,

@@ -1,18 +1,17 @@
 //! Compares the published entry tiles with the segments' leaves.
 
-use std::path::PathBuf;
-
 use counterfoil_spec::ids::Hash;
 use counterfoil_spec::rule::FaultKind;
 
 use super::findings::{Findings, fault};
 use crate::error::LogError;
 use crate::merkle::leaf_hash;
+use crate::source::Files;
 use crate::tile::{MAX_ENTRY_TILE_BYTES, TILE_WIDTH, TileId, TileKind, leaves, push_leaf, tile_of};
 
 /// One tile's worth of leaves, and where each ends.
 pub(super) struct BundleCheck {
-    dir: PathBuf,
+    files: Files,
     published: u64,
     tile: u64,
     bytes: Vec<u8>,
@@ -23,8 +22,16 @@ pub(super) struct BundleCheck {
 }
 
 impl BundleCheck {
-    pub(super) fn new(dir: PathBuf, published: u64) -> Self {
-        Self { dir, published, tile: 0, bytes: Vec::new(), ends: Vec::new(), hashes: Vec::new(), lost: false }
+    pub(super) fn new(files: Files, published: u64) -> Self {
+        Self {
+            files,
+            published,
+            tile: 0,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            hashes: Vec::new(),
+            lost: false,
+        }
     }
 
     /// The next leaf; `None` for one that is lost. `expected` is its hash in the tiles.
@@ -48,7 +55,7 @@ impl BundleCheck {
         if self.ends.is_empty() {
             return Ok(());
         }
-        let files = super::strays::tile_files(&self.dir, TileKind::Entries, self.tile, MAX_ENTRY_TILE_BYTES)?;
+        let files = self.files.tile((TileKind::Entries, self.tile), self.published, MAX_ENTRY_TILE_BYTES)?;
         let first = self.tile * TILE_WIDTH;
         if self.published > first {
             let wanted = tile_of(TileKind::Entries, first, self.published);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use counterfoil_spec::ids::NetId;
+use counterfoil_spec::ids::{Hash, NetId};
 use counterfoil_spec::rule::{Fault, FaultKind, Rule, Seen};
 use counterfoil_spec::time::Millis;
 
@@ -13,15 +13,19 @@ use super::feed::{EntryItem, Feed, Item};
 use super::findings::{Findings, fault};
 use super::heads::Heads;
 use super::pool::{Domain, Done, InOrder, Pool};
-use super::serials::{MAX_SERIALS_HELD, Serials};
+use super::published::Bundles;
+use super::remembered::Remembered;
+use super::serials::Serials;
+use super::supply::Supply;
 use super::tree::TreeCheck;
 use super::witnessed::{Cosigned, dated};
 use super::{NOT_PROVED, Report, VerifyError, VerifyOptions, strays};
 use crate::error::LogError;
-use crate::glance::glance;
 use crate::note::NoteVerifier;
 use crate::scan::wide;
 use crate::segment;
+use crate::sorted::MAX_HELD_BYTES;
+use crate::source::Files;
 
 /// Batches between reading and rules, for each thread.
 const BATCHES_PER_THREAD: usize = 4;
@@ -36,50 +40,63 @@ pub fn verify(
     rules: &mut [&mut dyn Rule],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, VerifyError> {
-    if !options.dir.join(segment::FOLDER).is_dir() {
-        return Err(VerifyError::NoLog(options.dir.display().to_string()));
-    }
+    let files = match &options.published {
+        Some(published) => Files::Published(published.clone()),
+        None if options.dir.join(segment::FOLDER).is_dir() => Files::Folder(options.dir.clone()),
+        None => return Err(VerifyError::NoLog(options.dir.display().to_string())),
+    };
     let pinned = options.vkey.as_ref().map(|k| k.parse::<NoteVerifier>()).transpose();
     let pinned = pinned.map_err(VerifyError::BadPin)?.or_else(|| options.only_log());
     let mut findings = Findings::default();
-    let cosigned = Cosigned::read(&options.dir, &mut findings)?;
+    let cosigned = Cosigned::read(&files, &mut findings)?;
     //= spec/audit-log.md#what-a-verifier-does
     //# A verifier MUST read the checkpoint and `state/signed` before the segments, so that a log can be verified while it grows.
-    let heads = Heads::read(&options.dir, &mut findings)?;
-    let feed = Feed::open(&options.dir)?;
+    let heads = Heads::read(&files, &mut findings)?;
+    let supply = match &options.published {
+        None => Supply::Segments(Feed::open(&options.dir)?),
+        //= spec/audit-log.md#published-elsewhere
+        //# A verifier to whom the log's key was given MUST NOT read entries under a checkpoint that this key did not sign.
+        Some(published) => Supply::Bundles(Bundles::new(published.clone(), heads.signed_by(pinned.as_ref()))),
+    };
     let (checkpoint, state) =
         (heads.checkpoint.as_ref().map(|c| c.head), heads.state.as_ref().map(|c| c.head));
+    let remembered = options.from.as_ref().map(Remembered::head);
     let mut pass = Pass {
         options,
-        names: feed.segments.iter().map(|s| s.name.clone()).collect(),
-        serials: Serials::new(feed.head.size, MAX_SERIALS_HELD),
-        tree: TreeCheck::new(options.dir.clone(), heads.published(), checkpoint, state),
-        bundles: BundleCheck::new(options.dir.clone(), heads.published()),
+        serials: Serials::new(MAX_HELD_BYTES),
+        tree: TreeCheck::new(files.clone(), heads.published(), [checkpoint, state, remembered]),
+        bundles: files.folder().map(|_| BundleCheck::new(files.clone(), heads.published())),
+        files,
         entries: EntryCheck::new(pinned.clone(), options.net_id),
         findings,
         fallback_origin: heads.checkpoint.as_ref().or(heads.state.as_ref()).map(|c| c.origin.clone()),
         rules,
         progress,
         checked: 0,
+        skipped: 0,
         rules_saw: 0,
         from_rules: Vec::new(),
         bound: cosigned.bound(options.policy.as_ref()),
         cosigned,
-        feed,
+        supply,
     };
     pass.run()?;
-    pass.bundles.finish(&mut pass.findings)?;
-    pass.more_serials()?;
+    if let Some(bundles) = &mut pass.bundles {
+        bundles.finish(&mut pass.findings)?;
+    }
+    let serials = std::mem::replace(&mut pass.serials, Serials::new(0));
+    serials.finish(&mut pass.findings)?;
     pass.report(&heads, pinned)
 }
 
 struct Pass<'a, 'r> {
     options: &'a VerifyOptions,
-    feed: Feed,
-    names: Vec<String>,
+    files: Files,
+    supply: Supply,
     serials: Serials,
     tree: TreeCheck,
-    bundles: BundleCheck,
+    /// Where entries come from segments; otherwise there is nothing else to hold them against.
+    bundles: Option<BundleCheck>,
     entries: EntryCheck,
     findings: Findings,
     /// Where genesis cannot be read and nothing is pinned.
@@ -87,6 +104,8 @@ struct Pass<'a, 'r> {
     rules: &'a mut [&'r mut dyn Rule],
     progress: &'a mut dyn FnMut(u64, u64),
     checked: u64,
+    /// Signatures of entries that were verified earlier.
+    skipped: u64,
     rules_saw: u64,
     from_rules: Vec<Fault>,
     cosigned: Cosigned,
@@ -109,7 +128,7 @@ impl Pass<'_, '_> {
                     let mut batch = spare.pop().unwrap_or_default();
                     batch.clear();
                     batch.number = number;
-                    more = self.feed.fill(&mut batch, &mut self.findings)?;
+                    more = self.supply.fill(&mut batch, &mut self.findings)?;
                     if more {
                         number += 1;
                         in_flight += 1;
@@ -126,6 +145,7 @@ impl Pass<'_, '_> {
                 }
                 while let Some(mut batch) = decoded.take() {
                     self.follow(&mut batch)?;
+                    self.skip(&mut batch);
                     match self.domain().filter(|_| self.options.signatures && !batch.checks.is_empty()) {
                         Some(domain) => pool.check(batch, domain),
                         None => checked.put(batch),
@@ -152,7 +172,14 @@ impl Pass<'_, '_> {
     }
 
     fn name(&self, segment: usize) -> String {
-        self.names.get(segment).cloned().unwrap_or_default()
+        self.supply.name(segment)
+    }
+
+    fn bundle(&mut self, leaf: Option<&[u8]>, expected: Option<Hash>) -> Result<(), LogError> {
+        match &mut self.bundles {
+            Some(bundles) => bundles.push(leaf, expected, &mut self.findings),
+            None => Ok(()),
+        }
     }
 
     /// What must happen in order and needs no signature.
@@ -168,7 +195,7 @@ impl Pass<'_, '_> {
                     decoded.sound = whole && !self.entries.lost;
                     if let (true, Ok(parsed)) = (whole, &decoded.entry) {
                         let signatures = batch.signatures.get(parsed.signatures.clone()).unwrap_or_default();
-                        self.serials.add(parsed.body.payload.kind(), &parsed.body.serial, entry.index);
+                        self.serials.add(parsed.body.payload.kind(), &parsed.body.serial, entry.index)?;
                         self.entries.entry(
                             entry.index,
                             parsed,
@@ -179,13 +206,14 @@ impl Pass<'_, '_> {
                     }
                 }
                 Item::Commit { head, segment, offset } => {
-                    self.tree.commit(head, &self.names.get(*segment).cloned().unwrap_or_default(), *offset);
+                    let name = self.name(*segment);
+                    self.tree.commit(head, &name, *offset);
                 }
                 Item::Lost { indexes } => {
                     self.entries.lose();
                     for index in indexes.clone() {
                         let expected = self.tree.expected(index, &mut self.findings)?;
-                        self.bundles.push(None, expected, &mut self.findings)?;
+                        self.bundle(None, expected)?;
                         self.tree.lose(index + 1, &mut self.findings)?;
                     }
                 }
@@ -200,7 +228,7 @@ impl Pass<'_, '_> {
         let index = entry.index;
         let expected = self.tree.expected(index, &mut self.findings)?;
         self.tree.push(decoded.hash, expected, entry.segment, &mut self.findings)?;
-        self.bundles.push(Some(leaf), expected, &mut self.findings)?;
+        self.bundle(Some(leaf), expected)?;
         let proved = expected == Some(decoded.hash);
         if !entry.intact && (proved || expected.is_none()) {
             let detail = format!("byte {}: the entry's checksum is wrong", entry.offset);
@@ -217,6 +245,14 @@ impl Pass<'_, '_> {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// Leaves out the signatures of entries that a remembered checkpoint covers.
+    fn skip(&mut self, batch: &mut Batch) {
+        let Some(from) = &self.options.from else { return };
+        let (before, size) = (batch.checks.len(), from.head().size);
+        batch.checks.retain(|check| check.index >= size);
+        self.skipped += wide(before - batch.checks.len());
     }
 
     /// What comes after signatures.
@@ -247,32 +283,7 @@ impl Pass<'_, '_> {
                 self.findings.extend(self.from_rules.drain(..));
             }
         }
-        (self.progress)(last, self.feed.head.size);
-    }
-
-    /// The parts of the serials that did not fit into memory: the log is read again for each.
-    fn more_serials(&mut self) -> Result<(), LogError> {
-        loop {
-            let (faults, more) = self.serials.finish_part();
-            self.findings.extend(faults);
-            if !more {
-                return Ok(());
-            }
-            self.feed.rewind();
-            let mut batch = Batch::default();
-            // What is damaged was named in the first pass.
-            let mut known = Findings::default();
-            while self.feed.fill(&mut batch, &mut known)? {
-                for item in &batch.items {
-                    let Item::Entry(entry) = item else { continue };
-                    let leaf = batch.bytes.get(entry.span.clone()).unwrap_or_default();
-                    if let Some(glance) = glance(leaf).filter(|_| entry.intact) {
-                        self.serials.add(glance.kind, &glance.serial, entry.index);
-                    }
-                }
-                batch.clear();
-            }
-        }
+        (self.progress)(last, self.supply.head().size);
     }
 
     fn report(mut self, heads: &Heads, pinned: Option<NoteVerifier>) -> Result<Report, VerifyError> {
@@ -281,30 +292,36 @@ impl Pass<'_, '_> {
         }
         let findings = &mut self.findings;
         findings.extend(self.from_rules.drain(..));
-        let committed = self.feed.head;
+        let committed = self.supply.head();
         let origin = self.entries.origin.clone().or(self.fallback_origin.clone()).unwrap_or_default();
         let key = pinned.as_ref().or(self.entries.genesis_key.as_ref());
-        if self.feed.origin.is_some_and(|o| o != segment::origin_hash(&origin)) {
-            let name = self.names.first().map_or(segment::FOLDER, String::as_str);
-            findings.file(FaultKind::OriginNotPinned, name, "the segments belong to another origin");
+        if self.supply.origin().is_some_and(|o| o != segment::origin_hash(&origin)) {
+            findings.file(
+                FaultKind::OriginNotPinned,
+                &self.supply.name(0),
+                "the segments belong to another origin",
+            );
         }
         let signed = heads.published().max(heads.state.as_ref().map_or(0, |s| s.head.size));
-        if let Some((file, offset)) = self.feed.torn.as_ref().filter(|_| signed > committed.size) {
+        if let Some((file, offset)) = self.supply.torn().filter(|_| signed > committed.size) {
             let detail = format!("byte {offset}: entries that were signed end without a commit frame");
             findings.file(FaultKind::Corrupt, file, detail);
         }
-        heads.check(key, &origin, committed.size, findings);
+        let held = if self.bundles.is_some() { committed.size } else { u64::MAX };
+        heads.check(key, &origin, held, findings);
+        if let Some(remembered) = &self.options.from {
+            remembered.check((key, &origin), heads, findings);
+        }
         let policy = self.options.policy.as_ref();
-        let witnessed = self.cosigned.check(&self.options.dir, heads, (key, &origin, policy), findings);
-        let lock = std::fs::metadata(self.options.dir.join(strays::LOCK));
-        if lock.is_ok_and(|m| m.len() != 0) {
+        let witnessed = self.cosigned.check(&self.files, heads, (key, &origin, policy), findings);
+        let lock = self.files.folder().map(|dir| std::fs::metadata(dir.join(strays::LOCK)));
+        if lock.is_some_and(|lock| lock.is_ok_and(|m| m.len() != 0)) {
             findings.file(FaultKind::Corrupt, strays::LOCK, "byte 0: the lock file is not empty");
         }
-        let names = &self.names;
-        let verdict =
-            self.tree.finish(heads.arbiter(), committed, |s| names.get(s).cloned().unwrap_or_default());
+        let supply = &self.supply;
+        let verdict = self.tree.finish(heads.arbiter(), committed, |s| supply.name(s));
         findings.extend(verdict.faults);
-        let strays = strays::strays(&self.options.dir, verdict.tree_size);
+        let strays = self.files.folder().map(|dir| strays::strays(dir, verdict.tree_size));
         findings.faults.sort_by_key(|f| f.index.unwrap_or(u64::MAX));
         let shown = heads.checkpoint.as_ref().map(|c| c.head);
         Ok(Report {
@@ -321,10 +338,13 @@ impl Pass<'_, '_> {
             log_vkey: key.map(NoteVerifier::to_string),
             net_id: self.options.net_id.or(self.entries.genesis_net),
             committed: committed.size,
-            torn_bytes: self.feed.torn_bytes,
+            torn_bytes: self.supply.torn_bytes(),
             signatures: self.checked,
+            signatures_skipped: self.skipped,
+            from: self.options.from.as_ref().map(Remembered::head),
+            checkpoint: heads.text.clone(),
             rules_saw: self.rules_saw,
-            strays,
+            strays: strays.unwrap_or_default(),
             not_proved: NOT_PROVED,
         })
     }

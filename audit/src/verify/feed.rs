@@ -16,9 +16,9 @@ use crate::scan::{self, FrameReader, STREAM_CHUNK_BYTES, wide};
 use crate::segment::{self, COMMIT_BYTES, Frame, HEADER_BYTES, HeaderError, SegmentFile};
 
 /// Entries in one batch.
-const BATCH_ENTRIES: usize = 512;
+pub(super) const BATCH_ENTRIES: usize = 512;
 /// Bytes of leaves after which a batch is full.
-const BATCH_BYTES: usize = 1 << 20;
+pub(super) const BATCH_BYTES: usize = 1 << 20;
 
 /// One thing that a segment holds.
 pub(super) enum Item {
@@ -115,13 +115,6 @@ impl Feed {
         }
         feed.segments = segments;
         Ok(feed)
-    }
-
-    /// Reads everything once more.
-    pub(super) fn rewind(&mut self) {
-        self.index = 0;
-        self.next_segment = 0;
-        self.frames = None;
     }
 
     fn name(&self, segment: usize) -> &str {

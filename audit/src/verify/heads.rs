@@ -1,27 +1,27 @@
 //! The heads that a log claims: its checkpoint and the state that was durable before it was signed.
 
-use std::path::Path;
-
 use counterfoil_spec::rule::FaultKind;
 
 use super::findings::Findings;
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::LogError;
-use crate::merkle::Head;
+use crate::merkle::{Head, empty_root};
 use crate::note::{MAX_NOTE_BYTES, Note, NoteError, NoteVerifier};
+use crate::source::Files;
 use crate::state::{self, MAX_STATE_BYTES};
-use crate::tile::read_limited;
 
 /// Read before anything else, so that a running writer only ever makes the rest longer.
 pub(super) struct Heads {
     note: Option<Note>,
+    /// The note's bytes.
+    pub(super) text: Option<String>,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) state: Option<Checkpoint>,
 }
 
 impl Heads {
-    pub(super) fn read(dir: &Path, findings: &mut Findings) -> Result<Self, LogError> {
-        let note = read_note(dir, findings)?;
+    pub(super) fn read(files: &Files, findings: &mut Findings) -> Result<Self, LogError> {
+        let (text, note) = read_note(files, findings)?.unzip();
         let checkpoint = note.as_ref().and_then(|n| match Checkpoint::parse(&n.text) {
             Ok(checkpoint) => Some(checkpoint),
             Err(e) => {
@@ -29,8 +29,9 @@ impl Heads {
                 None
             }
         });
-        let path = dir.join(state::FILE);
-        let state = match read_limited(&path, MAX_STATE_BYTES) {
+        // That is the writer's own, and was never published.
+        let state = files.folder().map_or(Ok(None), |_| files.read(state::FILE, MAX_STATE_BYTES));
+        let state = match state {
             Ok(None) => None,
             Ok(Some(bytes)) => {
                 let parsed = state::parse(&bytes);
@@ -43,14 +44,21 @@ impl Heads {
                 findings.file(FaultKind::Corrupt, state::FILE, e.to_string());
                 None
             }
-            Err(e) => return Err(LogError::store("read", &path)(e)),
+            Err(e) => return Err(files.refused(state::FILE, e)),
         };
-        Ok(Self { note, checkpoint, state })
+        Ok(Self { note, text, checkpoint, state })
     }
 
     /// The newest checkpoint with its note.
     pub(super) fn note_and_checkpoint(&self) -> Option<(&Note, &Checkpoint)> {
         self.note.as_ref().zip(self.checkpoint.as_ref())
+    }
+
+    /// The checkpoint's head, where a pinned key signed it; one of no entries where it did not.
+    pub(super) fn signed_by(&self, pinned: Option<&NoteVerifier>) -> Head {
+        let signed = self.note.as_ref().is_some_and(|note| pinned.is_none_or(|key| key.verify(note).is_ok()));
+        let head = self.checkpoint.as_ref().filter(|_| signed).map(|c| c.head);
+        head.unwrap_or_else(|| Head { size: 0, root: empty_root() })
     }
 
     /// The size that tiles must be published for.
@@ -97,9 +105,8 @@ impl Heads {
     }
 }
 
-fn read_note(dir: &Path, findings: &mut Findings) -> Result<Option<Note>, LogError> {
-    let path = dir.join(checkpoint::FILE);
-    let bytes = match read_limited(&path, MAX_NOTE_BYTES) {
+fn read_note(files: &Files, findings: &mut Findings) -> Result<Option<(String, Note)>, LogError> {
+    let bytes = match files.read(checkpoint::FILE, MAX_NOTE_BYTES) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => {
             findings.file(FaultKind::NoTrustedSignature, checkpoint::FILE, "there is no checkpoint");
@@ -109,11 +116,12 @@ fn read_note(dir: &Path, findings: &mut Findings) -> Result<Option<Note>, LogErr
             findings.file(FaultKind::MalformedNote, checkpoint::FILE, e.to_string());
             return Ok(None);
         }
-        Err(e) => return Err(LogError::store("read", &path)(e)),
+        Err(e) => return Err(files.refused(checkpoint::FILE, e)),
     };
-    Note::parse(&bytes)
-        .map_err(|e| findings.file(FaultKind::MalformedNote, checkpoint::FILE, e.to_string()))
-        .map_or(Ok(None), |note| Ok(Some(note)))
+    let note = Note::parse(&bytes)
+        .map_err(|e| findings.file(FaultKind::MalformedNote, checkpoint::FILE, e.to_string()));
+    // A note is UTF-8, so nothing is lost.
+    Ok(note.ok().map(|note| (String::from_utf8_lossy(&bytes).into_owned(), note)))
 }
 
 /// Which fault a refused note is.

@@ -1,11 +1,9 @@
-//! Finds the files of a tile, and the files under a log's folder that belong to nothing.
+//! Finds the files under a log's folder that belong to nothing.
 
-use std::io;
 use std::path::Path;
 
-use crate::error::LogError;
 use crate::segment;
-use crate::tile::{TileId, TileKind, nodes_at, read_limited};
+use crate::tile::{TileId, TileKind, nodes_at};
 use crate::{checkpoint, state, witnessed};
 
 /// Names that a report lists.
@@ -14,45 +12,6 @@ const MAX_STRAYS: usize = 100;
 const MAX_DEPTH: usize = 12;
 /// The lock file, which is empty.
 pub(super) const LOCK: &str = "lock";
-
-/// All files of one tile, narrowest first. A file that is replaced by a wider one meanwhile is looked for again.
-pub(super) fn tile_files(
-    dir: &Path,
-    kind: TileKind,
-    index: u64,
-    limit: usize,
-) -> Result<Vec<(TileId, Vec<u8>)>, LogError> {
-    let whole = TileId::whole(kind, index);
-    let folder = dir.join(whole.partial_folder());
-    loop {
-        let mut out = Vec::new();
-        let mut vanished = false;
-        let mut ids = Vec::new();
-        match std::fs::read_dir(&folder) {
-            Ok(entries) => {
-                let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
-                ids.extend(names.filter_map(|n| TileId::parse(&format!("{}/{n}", whole.partial_folder()))));
-            }
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-            Err(e) => return Err(LogError::store("list", &folder)(e)),
-        }
-        ids.sort_by_key(|id| id.width);
-        ids.push(whole);
-        for id in ids {
-            let path = dir.join(id.path());
-            match read_limited(&path, limit) {
-                Ok(Some(bytes)) => out.push((id, bytes)),
-                Ok(None) => vanished |= id != whole,
-                // Too long to be a tile; an empty one has the wrong length just the same.
-                Err(e) if e.kind() == io::ErrorKind::InvalidData => out.push((id, Vec::new())),
-                Err(e) => return Err(LogError::store("read", &path)(e)),
-            }
-        }
-        if !vanished {
-            return Ok(out);
-        }
-    }
-}
 
 /// The files that the verifier has no place for; `size` is how far the log was verified.
 pub(super) fn strays(dir: &Path, size: u64) -> Vec<String> {

@@ -5,14 +5,13 @@
 //! hashes that the tiles hold. The signed root is A's, then the tiles are wrong; or B's, then the leaves are; or
 //! neither's. Until the first disagreement there is only A.
 
-use std::path::PathBuf;
-
 use counterfoil_spec::ids::Hash;
 use counterfoil_spec::rule::{Fault, FaultKind};
 
 use super::findings::{Findings, MAX_FAULTS, fault};
 use crate::error::LogError;
 use crate::merkle::{Frontier, Head};
+use crate::source::Files;
 use crate::tile::{
     MAX_HASH_TILE_BYTES, MAX_TILE_LEVEL, TILE_WIDTH, TileId, TileKind, hash_at, nodes_at, tile_of,
 };
@@ -37,14 +36,17 @@ struct Side {
     wrong: Vec<Fault>,
     at_checkpoint: Option<Hash>,
     at_state: Option<Hash>,
+    at_remembered: Option<Hash>,
 }
 
 /// See the module.
 pub(super) struct TreeCheck {
-    dir: PathBuf,
+    files: Files,
     published: u64,
     checkpoint: Option<Head>,
     state: Option<Head>,
+    /// One that was verified earlier.
+    remembered: Option<Head>,
     levels: Vec<Loaded>,
     a: Side,
     b: Option<Side>,
@@ -55,13 +57,15 @@ pub(super) struct TreeCheck {
 }
 
 impl TreeCheck {
-    pub(super) fn new(dir: PathBuf, published: u64, checkpoint: Option<Head>, state: Option<Head>) -> Self {
+    pub(super) fn new(files: Files, published: u64, heads: [Option<Head>; 3]) -> Self {
+        let [checkpoint, state, remembered] = heads;
         let levels = (0..=MAX_TILE_LEVEL).map(|_| Loaded::default()).collect();
         let mut check = Self {
-            dir,
+            files,
             published,
             checkpoint,
             state,
+            remembered,
             levels,
             a: Side::default(),
             b: None,
@@ -102,8 +106,8 @@ impl TreeCheck {
                 let tree = self.a.tree.clone();
                 // Up to here the two are one; what was found wrong with tiles is wrong for both.
                 let wrong = self.a.wrong.clone();
-                let (at_checkpoint, at_state) = (self.a.at_checkpoint, self.a.at_state);
-                self.b = Some(Side { tree, wrong, at_checkpoint, at_state });
+                let Side { at_checkpoint, at_state, at_remembered, .. } = self.a;
+                self.b = Some(Side { tree, wrong, at_checkpoint, at_state, at_remembered });
             }
         }
         // Tiles of higher levels are needed as soon as a node of theirs is complete.
@@ -148,7 +152,7 @@ impl TreeCheck {
     }
 
     fn note_roots(&mut self) {
-        let (checkpoint, state) = (self.checkpoint, self.state);
+        let (checkpoint, state, remembered) = (self.checkpoint, self.state, self.remembered);
         for side in [Some(&mut self.a), self.b.as_mut()].into_iter().flatten() {
             let size = side.tree.size();
             if checkpoint.is_some_and(|h| h.size == size) {
@@ -156,6 +160,9 @@ impl TreeCheck {
             }
             if state.is_some_and(|h| h.size == size) {
                 side.at_state = Some(side.tree.root());
+            }
+            if remembered.is_some_and(|h| h.size == size) {
+                side.at_remembered = Some(side.tree.root());
             }
         }
     }
@@ -169,7 +176,8 @@ impl TreeCheck {
         }
         let kind = TileKind::Hashes(level);
         loaded.index = Some(index);
-        loaded.files = super::strays::tile_files(&self.dir, kind, index, MAX_HASH_TILE_BYTES)?;
+        let count = nodes_at(level, self.published);
+        loaded.files = self.files.tile((kind, index), count, MAX_HASH_TILE_BYTES)?;
         let mut short = Vec::new();
         loaded.files.retain(|(id, bytes)| {
             let right = bytes.len() == usize::from(id.width) * 32;
@@ -181,7 +189,6 @@ impl TreeCheck {
         for path in short {
             findings.file(FaultKind::TileMismatch, &path, "not as long as its name says");
         }
-        let count = nodes_at(level, self.published);
         if count > index * TILE_WIDTH {
             let wanted = tile_of(kind, index * TILE_WIDTH, count);
             if !loaded.files.iter().any(|(id, _)| id.width >= wanted.width) {
@@ -233,6 +240,12 @@ impl TreeCheck {
         {
             let detail = format!("the first {} entries do not give its root", state.size);
             faults.push(fault(FaultKind::InconsistentTree, None, crate::state::FILE, detail));
+        }
+        if let (Some(remembered), Some(root), false) = (self.remembered, chosen.at_remembered, self.broken)
+            && remembered.root != root
+        {
+            let detail = format!("the first {} entries had another root", remembered.size);
+            faults.push(fault(FaultKind::Fork, None, crate::checkpoint::FILE, detail));
         }
         Verdict { faults, root: chosen.tree.root(), tree_size: chosen.tree.size() }
     }

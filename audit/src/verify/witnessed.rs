@@ -1,7 +1,5 @@
 //! What witnesses have said of the log: the cosigned checkpoint that lies beside the newest one, held against a policy.
 
-use std::path::Path;
-
 use counterfoil_spec::ids::Hash;
 use counterfoil_spec::rule::FaultKind;
 use counterfoil_spec::time::{Millis, Seconds};
@@ -13,9 +11,9 @@ use crate::error::LogError;
 use crate::merkle::verify_consistency;
 use crate::note::{MAX_NOTE_BYTES, Note, NoteVerifier};
 use crate::policy::{Policy, Witnessed};
-use crate::proof::prove_consistency;
+use crate::proof::consistency;
 use crate::proofs::quorum_detail;
-use crate::tile::read_limited;
+use crate::source::Files;
 use crate::witnessed::FILE;
 use crate::{checkpoint, checkpoint::Checkpoint};
 
@@ -40,16 +38,15 @@ pub(super) struct Cosigned {
 }
 
 impl Cosigned {
-    pub(super) fn read(dir: &Path, findings: &mut Findings) -> Result<Self, LogError> {
-        let path = dir.join(FILE);
-        let bytes = match read_limited(&path, MAX_NOTE_BYTES) {
+    pub(super) fn read(files: &Files, findings: &mut Findings) -> Result<Self, LogError> {
+        let bytes = match files.read(FILE, MAX_NOTE_BYTES) {
             Ok(None) => return Ok(Self { note: None }),
             Ok(Some(bytes)) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
                 findings.file(FaultKind::MalformedNote, FILE, e.to_string());
                 return Ok(Self { note: None });
             }
-            Err(e) => return Err(LogError::store("read", &path)(e)),
+            Err(e) => return Err(files.refused(FILE, e)),
         };
         let read = Note::parse(&bytes).and_then(|note| Ok((Checkpoint::parse(&note.text)?, note)));
         let note = match read {
@@ -72,7 +69,7 @@ impl Cosigned {
     /// Checks that it is the log's own, and that the policy is met.
     pub(super) fn check(
         &self,
-        dir: &Path,
+        files: &Files,
         heads: &Heads,
         (key, origin, policy): (Option<&NoteVerifier>, &str, Option<&Policy>),
         findings: &mut Findings,
@@ -85,7 +82,7 @@ impl Cosigned {
             if let Some(Err(e)) = key.map(|key| key.verify(note)) {
                 findings.file(e.fault(), FILE, e.to_string());
             }
-            follows(dir, checkpoint, heads, findings);
+            follows(files, checkpoint, heads, findings);
         }
         //= spec/audit-log.md#witnesses
         //# Where a policy is given, a checkpoint that does not meet its quorum MUST be refused (`QuorumNotMet`).
@@ -110,7 +107,7 @@ impl Cosigned {
 }
 
 /// The cosigned tree must be the beginning of the newest one, which is held against the leaves elsewhere.
-fn follows(dir: &Path, cosigned: &Checkpoint, heads: &Heads, findings: &mut Findings) {
+fn follows(files: &Files, cosigned: &Checkpoint, heads: &Heads, findings: &mut Findings) {
     let Some(newest) = heads.checkpoint.as_ref().map(|c| c.head) else { return };
     if cosigned.head.size > newest.size {
         let detail = format!("have a checkpoint of {}, want at least {}", newest.size, cosigned.head.size);
@@ -118,7 +115,7 @@ fn follows(dir: &Path, cosigned: &Checkpoint, heads: &Heads, findings: &mut Find
         return;
     }
     // Where a tile is missing or wrong that is said of the tile.
-    let Ok(path) = prove_consistency(dir, cosigned.head.size, newest.size) else { return };
+    let Ok(path) = consistency(files, cosigned.head.size, newest.size) else { return };
     if verify_consistency(&cosigned.head, &newest, &path).is_err() {
         let detail = format!("the first {} entries do not give its root", cosigned.head.size);
         findings.file(FaultKind::InconsistentTree, FILE, detail);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use counterfoil_spec::country::Country;
 
-use super::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
+use super::{ProveArgs, RecountArgs, VerifyArgs, VerifyProofArgs, WitnessArgs};
 use crate::export::{FormatName, Place};
 
 #[derive(Debug, Subcommand)]
@@ -221,25 +221,23 @@ pub(crate) struct VerifyExportArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Check every byte, chain, signature, receipt and sum; exit 1 names what is wrong
-    Verify {
+    /// Write what a log has published into one file, which `audit verify --log FILE` reads
+    Archive {
+        /// The file, which must not be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
         #[command(flatten)]
         at: LogArgs,
-        /// The log's verifier key, pinned out of band
+    },
+    /// Check every byte, chain, signature, receipt and sum; exit 1 names what is wrong
+    Verify(VerifyArgs),
+    /// Check what two heads of a log prove against whoever holds its key, without the log
+    VerifyEvidence {
+        /// What `audit verify --against` wrote
+        file: PathBuf,
+        /// The log's verifier key, got from elsewhere than the evidence
         #[arg(long)]
-        vkey: Option<String>,
-        /// The network id, pinned out of band
-        #[arg(long)]
-        net_id: Option<String>,
-        /// The router's identity key, to check its half of the receipts in a node's own log
-        #[arg(long, value_name = "HEX")]
-        router_key: Option<String>,
-        /// Whose cosignatures the log must have (C2SP tlog-policy)
-        #[arg(long, value_name = "FILE")]
-        policy: Option<PathBuf>,
-        /// Leave out the entries' own signatures
-        #[arg(long)]
-        no_signatures: bool,
+        vkey: String,
     },
     /// Prove entries, or that the log kept what it had, to somebody who sees nothing else of it
     Prove(ProveArgs),
