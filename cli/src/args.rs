@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use counterfoil_node::HUB_ENDPOINT;
+use counterfoil_router::DEFAULT_SALT_DAYS;
 use counterfoil_spec::limits::{MAX_LEAF_CERT_LIFE_S, MIN_LEAF_CERT_LIFE_S};
 
 use crate::catalogue::Use;
@@ -19,6 +20,7 @@ mod model;
 mod prove;
 mod router;
 mod subcommand;
+mod vault;
 mod verify;
 
 pub(crate) use activations::ActivationsAs;
@@ -32,6 +34,7 @@ pub(crate) use subcommand::{
     AboutArgs, AccountCommand, AuditCommand, CaCommand, EarningsCommand, ExportArgs, IdentityCommand,
     KeyCommand, LogArgs, ProviderCommand, QuarterArgs, RootDenyCommand, ShowArgs, VerifyExportArgs,
 };
+pub(crate) use vault::{EraseArgs, VaultCommand};
 pub(crate) use verify::VerifyArgs;
 
 /// Mixture-of-Experts models on other people's machines, with evidence for everything.
@@ -96,6 +99,9 @@ pub(crate) enum Command {
     /// Payout identities and their nodes
     #[command(subcommand)]
     Provider(ProviderCommand),
+    /// What must be erasable: the salts of what the log says of prompts and answers
+    #[command(subcommand)]
+    Vault(VaultCommand),
     /// Checkpoint folders: their logits, shapes and sizes
     #[command(subcommand)]
     Model(ModelCommand),
@@ -177,6 +183,11 @@ pub(crate) struct RouterArgs {
     #[arg(long, env = "COUNTERFOIL_CERTIFICATE_LIFE", value_name = "SECONDS", default_value_t = MAX_LEAF_CERT_LIFE_S,
         value_parser = clap::value_parser!(u64).range(MIN_LEAF_CERT_LIFE_S..=MAX_LEAF_CERT_LIFE_S))]
     pub(crate) certificate_life: u64,
+    /// For how many days the vault keeps the salts with which callers, and nobody else, can check what the log says of their
+    /// prompts and answers; then they are erased
+    #[arg(long, env = "COUNTERFOIL_SALT_DAYS", value_name = "DAYS", default_value_t = DEFAULT_SALT_DAYS,
+        value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    pub(crate) salt_days: u64,
     /// Serve callers without a key as the unmetered account `local`; refused unless --listen is a loopback address
     #[arg(long, env = "COUNTERFOIL_KEYLESS")]
     pub(crate) keyless: bool,

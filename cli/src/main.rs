@@ -141,6 +141,7 @@ async fn run(cli: Cli, home: PathBuf) -> Outcome {
         Command::Account(c) => command::account::run(&home, c, json).await,
         Command::Earnings(c) => command::earnings::run(&home, c, json).await,
         Command::Provider(c) => command::provider::run(&home, c, json).await,
+        Command::Vault(c) => command::vault::run(&home, c, json).await,
         Command::Model(c) => Box::pin(command::model::run(&home, c, json)).await,
         Command::Bench(c) => command::bench::run(c, json).await,
         Command::Conform(args) => command::conform::run(args, json).await,

@@ -38,6 +38,7 @@ pub(crate) async fn operate(home: &Path, command: AdminCommand) -> Result<Value,
                 AdminError::Caller(message) => Failure::wrong_use(message),
                 AdminError::Office(e) => Failure::store(e),
                 AdminError::Home(e) => Failure::store(e),
+                AdminError::Vault(e) => Failure::store(e),
             });
             office.close().map_err(Failure::store)?;
             done

@@ -15,7 +15,9 @@ use counterfoil_model::{Checkpoint, Threads};
 use counterfoil_node::{Node, NodeConfig, NodeError, NodeIdentity, enrol, fdatasync};
 use counterfoil_router::admin::{AdminCommand, execute};
 use counterfoil_router::home::RouterHome;
-use counterfoil_router::{CURRENCY, Dealing, Hedging, RouterConfig, RowsAs, RunningRouter, clock};
+use counterfoil_router::{
+    CURRENCY, DEFAULT_SALT_DAYS, Dealing, Hedging, RouterConfig, RowsAs, RunningRouter, clock,
+};
 use counterfoil_session::bench::relay::Relay;
 use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
 use serde_json::Value;
@@ -131,6 +133,7 @@ impl Throwaway {
             repositories: Vec::new(),
             rows_as: RowsAs::Exact,
             certificate_life_s,
+            salt_days: DEFAULT_SALT_DAYS,
             now: clock::system(),
         };
         let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(checkpoint), config))

@@ -3,6 +3,7 @@
 
 pub(crate) mod ca;
 mod deny;
+mod providers;
 
 use counterfoil_audit::NewEntry;
 use counterfoil_identity::digest::{self, context};
@@ -12,9 +13,9 @@ use counterfoil_ledger::Account;
 use counterfoil_ledger::grant::{self, Funding, PlanPeriod};
 use counterfoil_spec::country::Country;
 use counterfoil_spec::deny::DenyNames;
-use counterfoil_spec::ids::{AccountId, Hash, ManifestId, NodeId, ProviderId, Serial};
+use counterfoil_spec::ids::{AccountId, Hash, ManifestId, NodeId, Serial};
 use counterfoil_spec::payload::{
-    AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, KeyScope, ProviderRegistered,
+    AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, KeyScope,
 };
 use counterfoil_spec::time::Seconds;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ use serde_json::{Value, json};
 use crate::home::{HomeError, RouterHome, fresh_api_key};
 use crate::office::{Office, OfficeError, entry};
 use crate::settlement;
+use crate::vault::VaultError;
+use crate::vault::erasure::{self, Whose};
 
 /// The longest that a join token may live: a week.
 const MAX_JOIN_TOKEN_S: u64 = 7 * 86_400;
@@ -133,6 +136,11 @@ pub enum AdminCommand {
         /// Why; it stands in the log.
         reason: String,
     },
+    /// Erase salts, so that nobody can check what a request and its answer were.
+    VaultErase {
+        /// Whose.
+        whose: Whose,
+    },
     /// Record a payout identity.
     ProviderRegister {
         /// Its nodes.
@@ -167,6 +175,9 @@ pub enum AdminError {
     /// The record failed.
     #[error(transparent)]
     Office(#[from] OfficeError),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 impl AdminError {
@@ -191,7 +202,7 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
             create_key(office, account, expires_s, (purpose, country))
         }
         AdminCommand::KeyRevoke { key_id } => revoke_key(office, key_id),
-        AdminCommand::NodeList {} => Ok(nodes(office)),
+        AdminCommand::NodeList {} => Ok(providers::nodes(office)),
         AdminCommand::Settle { quarter, dry_run } => settlement::settle(office, home, &quarter, dry_run),
         AdminCommand::ModelPublish { manifest, name, source } => {
             crate::publish::publish(office, home, (manifest, name), source.as_deref())
@@ -204,8 +215,11 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::CaAnnounce { certificate } => ca::take(office, home, &certificate),
         AdminCommand::CaActivate {} => ca::activate(office, home),
         AdminCommand::CaRetire { serial, reason } => ca::retire(office, home, serial, reason),
+        AdminCommand::VaultErase { whose } => {
+            Ok(json!(erasure::erase(office, &home.path().join("vault"), whose)?))
+        }
         AdminCommand::ProviderRegister { nodes, accounts, affiliated } => {
-            register(office, nodes, accounts, affiliated)
+            providers::register(office, nodes, accounts, affiliated)
         }
     }
 }
@@ -329,40 +343,6 @@ fn revoke_key(office: &Office, key_id: Serial) -> Result<Value, AdminError> {
     }
     let at = office.append_blocking(vec![entry(KeyRevoked { key_id })])?;
     Ok(json!({ "key_id": key_id, "revoked": true, "entry": at.first }))
-}
-
-fn nodes(office: &Office) -> Value {
-    let books = office.books();
-    let nodes: Vec<Value> = books
-        .roster
-        .members()
-        .map(|(id, m)| json!({ "node": id, "log_vkey": m.log_vkey, "generation": m.generation }))
-        .collect();
-    json!({ "nodes": nodes })
-}
-
-fn register(
-    office: &Office,
-    mut nodes: Vec<NodeId>,
-    mut accounts: Vec<AccountId>,
-    affiliated: bool,
-) -> Result<Value, AdminError> {
-    nodes.sort_unstable();
-    nodes.dedup();
-    accounts.sort_unstable();
-    accounts.dedup();
-    for node in &nodes {
-        if office.books().roster.member(node).is_none() {
-            return Err(AdminError::Caller(format!("no node {node} ever enrolled here")));
-        }
-    }
-    for account in &accounts {
-        known(office, account)?;
-    }
-    let provider = ProviderId::from_bytes(random::bytes());
-    let at =
-        office.append_blocking(vec![entry(ProviderRegistered { provider, nodes, accounts, affiliated })])?;
-    Ok(json!({ "provider": provider, "entry": at.first }))
 }
 
 /// What the log keeps of an API key.

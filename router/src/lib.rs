@@ -45,10 +45,12 @@ mod work;
 
 pub use batch::Hedging;
 pub use dealer::Dealing;
+pub use keep::DEFAULT_SALT_DAYS;
 pub use office::{CURRENCY, Office, OfficeError};
 pub use projection::ProjectionError;
 pub use rows_as::RowsAs;
 pub use serve::{RouterConfig, RunningRouter, StartError};
 pub use trial::{Continued, Prompt, Trial};
 pub use vault::VaultError;
+pub use vault::erasure::Whose;
 pub use witnesses::Witnessing;

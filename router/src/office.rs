@@ -25,6 +25,7 @@ use counterfoil_spec::time::{Millis, Now};
 use crate::home::RouterHome;
 use crate::projection::{Projection, ProjectionError};
 use crate::roster::{Denied, Roster};
+use crate::vault::erasure::Tombstones;
 
 /// Why the record could not be opened, written or followed.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +77,10 @@ pub(crate) struct Books {
     pub(crate) ledger: Ledger,
     /// Members, join tokens, models.
     pub(crate) roster: Roster,
-    projection: Projection,
+    /// What was erased.
+    pub(crate) tombstones: Tombstones,
+    /// None once the log is closed.
+    projection: Option<Projection>,
     reader: LogReader,
     applied: u64,
 }
@@ -155,8 +159,14 @@ impl Office {
         }
         let reader = LogReader::open(&log_folder)?;
         let projection = Projection::open(&home.path().join("projections/requests"), &reader)?;
-        let books =
-            Books { ledger: Ledger::default(), roster: Roster::default(), projection, reader, applied: 0 };
+        let books = Books {
+            ledger: Ledger::default(),
+            roster: Roster::default(),
+            tombstones: Tombstones::default(),
+            projection: Some(projection),
+            reader,
+            applied: 0,
+        };
         let office = Self {
             log,
             log_folder,
@@ -299,6 +309,8 @@ impl Office {
     /// # Errors
     /// What the log says.
     pub fn close(&self) -> Result<(), OfficeError> {
+        // Whoever dies before it is closed leaves it to be made anew.
+        drop(self.books().projection.take());
         self.log.close()?;
         Ok(())
     }
@@ -308,7 +320,7 @@ impl Books {
     fn catch_up(&mut self) -> Result<(), OfficeError> {
         self.reader.refresh()?;
         let (ledger, roster, applied) = (&mut self.ledger, &mut self.roster, &mut self.applied);
-        let projection = &mut self.projection;
+        let (projection, tombstones) = (&mut self.projection, &mut self.tombstones);
         let mut fault = None;
         self.reader.for_each(*applied, |index, _leaf, body: &Body| {
             if fault.is_some() {
@@ -318,8 +330,11 @@ impl Books {
                 fault = Some(OfficeError::Ledger { index, source });
                 return;
             }
-            projection.apply(index, body);
+            if let Some(projection) = projection {
+                projection.apply(index, body);
+            }
             roster.apply(body);
+            tombstones.apply(body);
             *applied = index + 1;
         })?;
         fault.map_or(Ok(()), Err)
@@ -338,13 +353,13 @@ impl Books {
     /// # Errors
     /// [`ProjectionError`].
     pub(crate) fn entry_of(&self, request: &Serial) -> Result<Option<u64>, ProjectionError> {
-        self.projection.entry_of(request)
+        self.projection.as_ref().map_or(Ok(None), |p| p.entry_of(request))
     }
 
     /// The receipt in the log with this serial.
     #[must_use]
     pub(crate) fn receipt(&self, serial: &Serial) -> Option<Receipt> {
-        let index = self.projection.work_of(serial).ok().flatten()?;
+        let index = self.projection.as_ref()?.work_of(serial).ok().flatten()?;
         match self.reader.entry(index).ok()?.1.payload {
             Payload::Work(work) => Some(work.receipt),
             _ => None,

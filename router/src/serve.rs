@@ -66,6 +66,8 @@ pub struct RouterConfig {
     pub rows_as: RowsAs,
     /// The life of a node's certificate, in seconds; between `MIN_LEAF_CERT_LIFE_S` and `MAX_LEAF_CERT_LIFE_S`.
     pub certificate_life_s: u64,
+    /// For how many days salts are kept.
+    pub salt_days: u64,
     /// The present.
     pub now: Now,
 }
@@ -82,6 +84,9 @@ pub enum StartError {
     /// The vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// An erasure of salts that was broken off cannot be finished.
+    #[error("an erasure of salts that was begun cannot be finished: {0}")]
+    Erasure(String),
     /// The model.
     #[error(transparent)]
     Model(#[from] LoadError),
@@ -157,9 +162,7 @@ impl RunningRouter {
         let (nodes, enrol) = bind(&desk, &config)?;
         tokio::spawn(crate::member::serve(Arc::clone(&desk), nodes.clone(), config.dealing));
         tokio::spawn(crate::enrolment::serve(Arc::clone(&desk), enrol.clone()));
-        tokio::spawn(crate::deny::herald(Arc::clone(&desk)));
-        tokio::spawn(crate::keep::uptime(Arc::clone(&desk)));
-        tokio::spawn(crate::authority::keep(Arc::clone(&desk)));
+        crate::keep::begin(&desk, config.salt_days);
         tokio::spawn(keep_certificate(Arc::clone(&desk), nodes.clone(), enrol.clone()));
         let (stop, stopped) = watch::channel(false);
         let http = tokio::spawn(serve_http(listener, Arc::clone(&desk), stopped));
@@ -293,12 +296,7 @@ pub(crate) fn open(
     config: &RouterConfig,
 ) -> Result<Desk, StartError> {
     let office = Arc::new(Office::open(&home, crate::CURRENCY, Arc::clone(&config.now))?);
-    if office.opened().torn_bytes > 0 {
-        tracing::warn!(
-            bytes = office.opened().torn_bytes,
-            "TornTail: the end of the log was not committed and is cut off"
-        );
-    }
+    crate::keep::tell_torn_tail(&office);
     crate::authority::begin(&office, &home).map_err(StartError::Certificate)?;
     let (engines, fresh) = load_all(&office, checkpoints, config.rows_as)?;
     let library = {
@@ -310,6 +308,7 @@ pub(crate) fn open(
     }
     let keyless = if config.keyless { Some(local_account(&office)?) } else { None };
     let vault = Vault::open(&home.path().join("vault"))?;
+    vault.finish_erasing(&office).map_err(|e| StartError::Erasure(e.to_string()))?;
     let admin_key_hash = key_hash(&admin_key(home.path(), home.keys())?);
     let started = office.now();
     let left = vault.left_running()?;

@@ -1,31 +1,43 @@
 //! Salts that must be erasable: kept beside the log, never in it.
 //!
 //! ```text
-//! vault/salts.bin          { request serial (16) ‖ salt (32) }…, appended, fdatasync before the entry is written
+//! vault/salts/…            see [`days`]; fdatasync before the entry is written
 //! vault/running/<request>  JSON of what runs, written at admission and removed once its entry is durable; what is
 //!                          found there at the next start crashed, and is logged as that
+//! vault/erasing            see [`erasure`]
 //! ```
 //!
-//! A torn last record is cut off when the vault opens. Without its salt a commitment in the log can no longer be
+//! A torn last record is cut off when a day's file is opened. Without its salt a commitment in the log can no longer be
 //! checked against a guessed text, by anybody.
 
+mod days;
+pub(crate) mod erasure;
+
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
+use counterfoil_identity::random;
 use counterfoil_spec::ids::{AccountId, Hash, ManifestId, Serial};
 use counterfoil_spec::time::Millis;
 use serde::{Deserialize, Serialize};
 
-const RECORD_BYTES: usize = 48;
+use crate::admin::AdminError;
+use crate::office::Office;
+use days::{Day, RECORD_BYTES};
+
 const RUNNING: &str = "running";
+/// Where all salts lay before there was a file for each day.
+const ONE_FILE: &str = "salts.bin";
 
 /// What is remembered of a request while it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Running {
     pub(crate) request: Serial,
+    /// It lies in its own place alone, where it can be erased.
+    #[serde(skip, default = "no_salt")]
     pub(crate) salt: Hash,
     pub(crate) account: AccountId,
     pub(crate) key_id: Option<Serial>,
@@ -33,7 +45,11 @@ pub(crate) struct Running {
     pub(crate) started: Millis,
 }
 
-/// Why a salt could not be kept.
+const fn no_salt() -> Hash {
+    days::ERASED
+}
+
+/// Why a salt could not be kept, found or erased.
 #[derive(Debug, thiserror::Error)]
 #[error("the vault {path}: {source}")]
 pub struct VaultError {
@@ -41,12 +57,18 @@ pub struct VaultError {
     source: std::io::Error,
 }
 
+impl VaultError {
+    fn of(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
+        move |source| Self { path: path.to_owned(), source }
+    }
+}
+
 /// The open vault of a router.
 #[derive(Debug)]
 pub(crate) struct Vault {
-    path: PathBuf,
-    /// Guards the order of records in the file.
-    file: Mutex<File>,
+    folder: PathBuf,
+    /// The day that was written to last; guards the order of records in its file.
+    last: Mutex<Option<(Day, File)>>,
 }
 
 impl Vault {
@@ -55,49 +77,64 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] with the path and what the system said.
     pub(crate) fn open(folder: &Path) -> Result<Self, VaultError> {
-        let path = folder.join("salts.bin");
-        let fail = |source| VaultError { path: path.clone(), source };
-        std::fs::create_dir_all(folder.join(RUNNING)).map_err(fail)?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(fail)?;
-        let len = file.metadata().map_err(fail)?.len();
-        let whole = len - len % u64::try_from(RECORD_BYTES).unwrap_or(u64::MAX);
-        if whole != len {
-            file.set_len(whole).map_err(fail)?;
+        for made in [folder.join(RUNNING), days::folder(folder)] {
+            std::fs::create_dir_all(&made).map_err(VaultError::of(&made))?;
         }
-        file.seek(SeekFrom::Start(whole)).map_err(fail)?;
-        Ok(Self { path, file: Mutex::new(file) })
+        divide(folder)?;
+        Ok(Self { folder: folder.to_owned(), last: Mutex::new(None) })
     }
 
-    /// Makes a request's salt durable.
+    /// Makes the salt of a request durable that started then.
     ///
     /// # Errors
     /// [`VaultError`]; the request must then not be logged with this salt.
-    pub(crate) fn keep(&self, request: &Serial, salt: &Hash) -> Result<(), VaultError> {
-        let mut record = [0_u8; RECORD_BYTES];
-        record
-            .iter_mut()
-            .zip(request.as_bytes().iter().chain(salt.as_bytes()))
-            .for_each(|(to, from)| *to = *from);
-        let fail = |source| VaultError { path: self.path.clone(), source };
+    pub(crate) fn keep(&self, request: &Serial, salt: &Hash, started: Millis) -> Result<(), VaultError> {
+        let day = Day::of(started);
+        let path = days::path(&self.folder, day);
+        let fail = VaultError::of(&path);
+        let record = [&request.as_bytes()[..], salt.as_bytes()].concat();
         let sync = {
-            let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let start = file.stream_position().map_err(fail)?;
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut file = match last.take() {
+                Some((known, file)) if known == day => file,
+                _ => self.open_day(day)?,
+            };
+            let start = file.metadata().map_err(&fail)?.len();
             if let Err(e) = file.write_all(&record) {
                 // A part of a record would shift every later one.
                 let _ = file.set_len(start);
-                let _ = file.seek(SeekFrom::Start(start));
                 return Err(fail(e));
             }
-            file.try_clone().map_err(fail)?
+            let sync = file.try_clone().map_err(&fail)?;
+            *last = Some((day, file));
+            sync
         };
         sync.sync_data().map_err(fail)
+    }
+
+    /// Opens a day's file to append to; its name is durable with it.
+    fn open_day(&self, day: Day) -> Result<File, VaultError> {
+        let path = days::path(&self.folder, day);
+        let open = || {
+            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+            let len = file.metadata()?.len();
+            let torn = len % RECORD_BYTES as u64;
+            if torn != 0 {
+                file.set_len(len - torn)?;
+            }
+            Ok(file)
+        };
+        let file = open().map_err(VaultError::of(&path))?;
+        days::sync_folder(&self.folder)?;
+        Ok(file)
+    }
+
+    /// Finishes an erasure that was broken off.
+    ///
+    /// # Errors
+    /// The vault's and the log's.
+    pub(crate) fn finish_erasing(&self, office: &Office) -> Result<(), AdminError> {
+        erasure::finish(office, &self.folder).map(drop)
     }
 
     /// Remembers a request while it runs and makes its salt durable.
@@ -110,7 +147,7 @@ impl Vault {
         let written =
             serde_json::to_vec(running).map_err(std::io::Error::from).and_then(|b| std::fs::write(&path, b));
         written.map_err(|source| VaultError { path, source })?;
-        self.keep(&running.request, &running.salt)
+        self.keep(&running.request, &running.salt, running.started)
     }
 
     /// Forgets a request that has its entry.
@@ -121,106 +158,70 @@ impl Vault {
         }
     }
 
-    /// What ran when an earlier process ended.
+    /// What ran when an earlier process ended. One whose salt is not there gets one now.
     ///
     /// # Errors
-    /// [`VaultError`] where the folder cannot be read.
+    /// [`VaultError`] where the vault cannot be read or written.
     pub(crate) fn left_running(&self) -> Result<Vec<Running>, VaultError> {
-        let folder = self.path.with_file_name(RUNNING);
-        let fail = |source| VaultError { path: folder.clone(), source };
+        let folder = self.folder.join(RUNNING);
+        let fail = VaultError::of(&folder);
         let mut out = Vec::new();
-        for file in std::fs::read_dir(&folder).map_err(fail)? {
-            let path = file.map_err(fail)?.path();
-            let bytes = std::fs::read(&path).map_err(fail)?;
-            match serde_json::from_slice(&bytes) {
-                Ok(running) => out.push(running),
+        for file in std::fs::read_dir(&folder).map_err(&fail)? {
+            let path = file.map_err(&fail)?.path();
+            let bytes = std::fs::read(&path).map_err(&fail)?;
+            match serde_json::from_slice::<Running>(&bytes) {
+                Ok(running) => out.push(Running { salt: self.salt_of(&running)?, ..running }),
                 // Cut off while it was written: the request had not begun.
-                Err(_) => std::fs::remove_file(&path).map_err(fail)?,
+                Err(_) => std::fs::remove_file(&path).map_err(&fail)?,
             }
         }
         out.sort_by_key(|r: &Running| (r.started, r.request));
         Ok(out)
     }
 
-    fn running_path(&self, request: &Serial) -> PathBuf {
-        self.path.with_file_name(RUNNING).join(request.to_string())
+    fn salt_of(&self, running: &Running) -> Result<Hash, VaultError> {
+        if let Some(salt) = self.salt(&running.request, running.started)? {
+            return Ok(salt);
+        }
+        let salt = random::hash();
+        self.keep(&running.request, &salt, running.started)?;
+        Ok(salt)
     }
 
-    /// The salt of a request, or `None` where it was erased or never kept.
+    fn running_path(&self, request: &Serial) -> PathBuf {
+        self.folder.join(RUNNING).join(request.to_string())
+    }
+
+    /// The salt of a request that started then, or `None` where it was erased or never kept.
     ///
     /// # Errors
-    /// [`VaultError`] where the file cannot be read.
-    pub(crate) fn salt(&self, request: &Serial) -> Result<Option<Hash>, VaultError> {
-        let fail = |source| VaultError { path: self.path.clone(), source };
-        let mut file = std::io::BufReader::new(File::open(&self.path).map_err(fail)?);
-        let mut record = [0_u8; RECORD_BYTES];
-        loop {
-            match file.read_exact(&mut record) {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-                Err(e) => return Err(fail(e)),
-            }
-            let (serial, salt) = record.split_at(Serial::LEN);
-            if serial == request.as_bytes() {
-                return Ok(Hash::from_slice(salt));
-            }
-        }
+    /// [`VaultError`] where a file cannot be read.
+    pub(crate) fn salt(&self, request: &Serial, started: Millis) -> Result<Option<Hash>, VaultError> {
+        Ok(days::find(&self.folder, request, started)?.map(|place| place.salt))
     }
+}
+
+/// Takes the one file of an earlier version for that of the day on which it was written to last: none of its salts is
+/// younger than that.
+fn divide(folder: &Path) -> Result<(), VaultError> {
+    let old = folder.join(ONE_FILE);
+    let fail = VaultError::of(&old);
+    let written = match std::fs::metadata(&old).and_then(|m| m.modified()) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        written => written.map_err(&fail)?,
+    };
+    let since = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let day = Day::of(Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)));
+    let to = days::path(folder, day);
+    if to.exists() {
+        return Err(fail(std::io::Error::new(
+            ErrorKind::AlreadyExists,
+            format!("{} is there too", to.display()),
+        )));
+    }
+    std::fs::rename(&old, &to).map_err(&fail)?;
+    days::sync_folder(folder)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kept_salt_is_found_after_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let (one, two) = (Serial::from_bytes([1; 16]), Serial::from_bytes([2; 16]));
-        let vault = Vault::open(folder.path()).unwrap();
-        vault.keep(&one, &Hash::from_bytes([9; 32])).unwrap();
-        vault.keep(&two, &Hash::from_bytes([8; 32])).unwrap();
-        drop(vault);
-        let vault = Vault::open(folder.path()).unwrap();
-        assert_eq!(vault.salt(&two).unwrap(), Some(Hash::from_bytes([8; 32])));
-        assert_eq!(vault.salt(&Serial::from_bytes([3; 16])).unwrap(), None);
-    }
-
-    #[test]
-    fn what_runs_is_found_by_the_next_process_and_what_ended_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let running = |n: u8| Running {
-            request: Serial::from_bytes([n; 16]),
-            salt: Hash::from_bytes([n; 32]),
-            account: AccountId::from_bytes([7; 32]),
-            key_id: None,
-            manifest: ManifestId::from_bytes([8; 32]),
-            started: Millis(u64::from(n)),
-        };
-        let vault = Vault::open(folder.path()).unwrap();
-        for n in [2, 1, 3] {
-            vault.begin(&running(n)).unwrap();
-        }
-        vault.end(&running(3).request);
-        std::fs::write(folder.path().join("running/cut"), b"{").unwrap();
-        drop(vault);
-        let vault = Vault::open(folder.path()).unwrap();
-        assert_eq!(vault.left_running().unwrap(), [running(1), running(2)]);
-        assert_eq!(vault.salt(&running(2).request).unwrap(), Some(Hash::from_bytes([2; 32])));
-    }
-
-    #[test]
-    fn a_torn_record_is_cut_and_the_next_one_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let vault = Vault::open(folder.path()).unwrap();
-        vault.keep(&Serial::from_bytes([1; 16]), &Hash::from_bytes([9; 32])).unwrap();
-        drop(vault);
-        let path = folder.path().join("salts.bin");
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes.extend_from_slice(&[7; 20]);
-        std::fs::write(&path, bytes).unwrap();
-        let vault = Vault::open(folder.path()).unwrap();
-        vault.keep(&Serial::from_bytes([2; 16]), &Hash::from_bytes([8; 32])).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), 96);
-        assert_eq!(vault.salt(&Serial::from_bytes([2; 16])).unwrap(), Some(Hash::from_bytes([8; 32])));
-    }
-}
+mod tests;

@@ -36,6 +36,7 @@ fn act(path: &Path, at: u64, command: AdminCommand) -> Result<Value, String> {
         AdminError::Caller(words) => words,
         AdminError::Office(e) => panic!("the record failed: {e}"),
         AdminError::Home(e) => panic!("the home failed: {e}"),
+        AdminError::Vault(e) => panic!("the vault failed: {e}"),
     });
     office.close().unwrap();
     done

@@ -154,6 +154,8 @@ pub const MAX_SPLIT_POOL_CENTS: i64 = 1_000_000_000_000_000;
 pub const MAX_SPLIT_TOKENS: i64 = 1_000_000_000_000_000_000;
 /// Uptime of one provider in a what-if split, in seconds: a leap year.
 pub const MAX_SPLIT_UPTIME_S: i64 = 366 * 86_400;
+/// Requests that one tombstone names.
+pub const MAX_TOMBSTONE_REQUESTS: usize = 1024;
 /// Values in an activation row of a model.
 pub const MAX_HIDDEN: usize = 65_536;
 /// Values between the two halves of an expert.

@@ -19,7 +19,7 @@ pub use network::{
     KeyRotation, ModelPublished, ModelSize, ModelSource, NodeEnrolled, NodeRenewed, PeerAnchor, RefusalSeen,
     RotatedKey,
 };
-pub use work::{Credit, Debit, FinishReason, Inference, NodeUptime, QuotaLease, Uptime, Work};
+pub use work::{Credit, Debit, FinishReason, Inference, NodeUptime, QuotaLease, Tombstone, Uptime, Work};
 
 macro_rules! payloads {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)+) => {
@@ -126,6 +126,8 @@ payloads! {
     Statement = 26, "statement";
     /// A refusal worth remembering.
     RefusalSeen = 31, "refusal";
+    /// Salts were deleted.
+    Tombstone = 33, "tombstone";
     /// Tokens were reserved from a day's quota.
     QuotaLease = 34, "quota-lease";
 }

@@ -16,3 +16,4 @@ pub(crate) mod router;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod vault;

@@ -42,18 +42,7 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         hashed = hashing::describe(hashing::folder(home), &checkpoints, Watcher::of(args.supervised)) => hashed?,
     }
     let witnessing = witnessing(&args, &router_home)?;
-    let config = RouterConfig {
-        http: args.listen,
-        nodes: args.node_listen,
-        enrol: args.enrol_listen,
-        dealing: Dealing::Placed { replicas: args.replicas, expect: args.expect_nodes },
-        hedging: if args.hedge == Switch::On { Hedging::On } else { Hedging::Off },
-        keyless: args.keyless,
-        repositories,
-        rows_as: args.activations.rows_as(),
-        certificate_life_s: args.certificate_life,
-        now: clock::system(),
-    };
+    let config = config(&args, repositories);
     let mut router =
         Box::pin(RunningRouter::start(router_home, &checkpoints, config)).await.map_err(start_failure)?;
     router.have_witnessed(witnessing);
@@ -94,6 +83,22 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         )));
     }
     stopped.map_err(Failure::store)
+}
+
+fn config(args: &RouterArgs, repositories: Vec<Repository>) -> RouterConfig {
+    RouterConfig {
+        http: args.listen,
+        nodes: args.node_listen,
+        enrol: args.enrol_listen,
+        dealing: Dealing::Placed { replicas: args.replicas, expect: args.expect_nodes },
+        hedging: if args.hedge == Switch::On { Hedging::On } else { Hedging::Off },
+        keyless: args.keyless,
+        repositories,
+        rows_as: args.activations.rows_as(),
+        certificate_life_s: args.certificate_life,
+        salt_days: args.salt_days,
+        now: clock::system(),
+    }
 }
 
 /// The witnesses that are to be asked; a policy for other logs, or without anybody to ask, is refused.

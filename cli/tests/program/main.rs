@@ -32,6 +32,7 @@ mod lookups;
 mod models;
 mod networks;
 mod peers;
+mod privacy;
 mod proofs;
 mod record;
 mod root_denials;

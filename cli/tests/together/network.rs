@@ -95,6 +95,7 @@ impl Network {
             repositories: Vec::new(),
             rows_as,
             certificate_life_s,
+            salt_days: 400,
             now: Arc::clone(&now),
         };
         let model = Arc::new(model);

@@ -114,6 +114,7 @@ pub(crate) fn desk(folder: &Path, checkpoint: &Arc<Checkpoint>, now: Now) -> Des
         repositories: Vec::new(),
         rows_as: RowsAs::Exact,
         certificate_life_s: MAX_LEAF_CERT_LIFE_S,
+        salt_days: 400,
         now,
     };
     open(home, std::slice::from_ref(checkpoint), &config).unwrap()

@@ -28,7 +28,7 @@ pub(crate) async fn command(
     match done {
         Ok(Ok(value)) => Ok(Json(value)),
         Ok(Err(AdminError::Caller(message))) => Err(ApiError::invalid("", message)),
-        Ok(Err(e @ (AdminError::Office(_) | AdminError::Home(_)))) => {
+        Ok(Err(e @ (AdminError::Office(_) | AdminError::Home(_) | AdminError::Vault(_)))) => {
             Err(ApiError::unavailable(e.to_string()))
         }
         Err(e) => Err(ApiError::internal(format!("the command did not finish: {e}"))),

@@ -45,7 +45,7 @@ pub(crate) async fn receipt(
         Payload::Inference(inference) if inference.account == caller.account => inference.clone(),
         _ => return Err(unknown()),
     };
-    let salt = desk.vault.salt(&request).map_err(|e| internal(&e))?;
+    let salt = desk.vault.salt(&request, inference.started).map_err(|e| internal(&e))?;
     let works = works(&desk, &inference)?;
     let office = Arc::clone(&desk.office);
     let indexes: Vec<u64> = std::iter::once(index).chain(works.iter().map(|(_, index)| *index)).collect();

@@ -53,6 +53,7 @@ pub(super) fn subjects(body: &Body) -> BTreeSet<Subject> {
             out.extend(p.nodes.iter().copied().map(Subject::Node));
             out.extend(p.accounts.iter().copied().map(Subject::Account));
         }
+        Payload::Tombstone(p) => out.extend(p.requests.iter().copied().map(Subject::Request)),
         _ => {}
     }
     out

@@ -37,6 +37,6 @@ impl Books {
     /// # Errors
     /// [`ProjectionError`].
     pub(crate) fn work(&self, receipt: &Serial) -> Result<Option<u64>, ProjectionError> {
-        self.projection.work_of(receipt)
+        self.projection.as_ref().map_or(Ok(None), |p| p.work_of(receipt))
     }
 }

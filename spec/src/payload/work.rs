@@ -150,6 +150,18 @@ pub struct Uptime {
     pub nodes: Vec<NodeUptime>,
 }
 
+/// `tombstone`: salts were erased, so nobody can check the commitments any more that were keyed with them.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Tombstone {
+    /// Of these requests, at most [`crate::limits::MAX_TOMBSTONE_REQUESTS`]; none where the next says it.
+    #[n(1)]
+    pub requests: Vec<Serial>,
+    /// Of all requests that started before this.
+    #[n(2)]
+    pub before: Option<Millis>,
+}
+
 /// `quota-lease`: what an order has taken of its UTC day's tokens, in the node's own log; the last entry of an order
 /// holds.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
