@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod deny;
 pub mod digest;
 pub mod enrol;
+mod home_format;
 pub mod key;
 pub mod key_file;
 pub mod pem;
@@ -28,6 +29,7 @@ pub use certificate::verify::{
 };
 pub use deny::root::{RootDenials, sign_root_deny_list};
 pub use deny::{Denials, Taken, sign_deny_list};
+pub use home_format::{HOME_FORMAT, HomeFormatFault, check_home_format, keep_home_format};
 pub use key::{BadSignature, KeyFault, SecretKey, VerifyKey, WeakKey};
 pub use signer::{SignFault, Signer};
 pub use tls::{

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use counterfoil_audit::LogError;
 use counterfoil_audit::note::NoteError;
 use counterfoil_consent::Policy;
-use counterfoil_identity::TlsFault;
 use counterfoil_identity::key_file::Keyring;
+use counterfoil_identity::{HomeFormatFault, TlsFault};
 use counterfoil_model::Checkpoint;
 use counterfoil_session::EndpointError;
 use counterfoil_spec::ids::RouterId;
@@ -68,6 +68,9 @@ pub fn fdatasync() -> SyncFile {
 /// Why a node did not start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
+    /// Its home is of another version of the program.
+    #[error(transparent)]
+    Home(#[from] HomeFormatFault),
     /// Its log cannot be opened or written.
     #[error("the node's log: {0}")]
     Log(#[from] LogError),

@@ -1,6 +1,7 @@
 //! Who a node is, on disk: its keys and its certificate.
 //!
 //! ```text
+//! home.json              the format of all of it
 //! identity/node.key      the node identity key            identity/chain.pem   the leaf and its issuing CA
 //! identity/log.key       the key of its log's heads       identity/root.der    the network root
 //! identity/recovery.key  to be kept elsewhere             identity/router      the router's id, pinned
@@ -19,7 +20,10 @@ use counterfoil_audit::NoteSigner;
 use counterfoil_audit::note::NoteError;
 use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined, recovery_hash};
 use counterfoil_identity::key_file::{KeyFileFault, Keyring};
-use counterfoil_identity::{CaFault, Credentials, Refused, Signer, TlsKey, TrustDomain};
+use counterfoil_identity::{
+    CaFault, Credentials, HomeFormatFault, Refused, Signer, TlsKey, TrustDomain, check_home_format,
+    keep_home_format,
+};
 use counterfoil_session::ConnectError;
 use counterfoil_spec::ids::{IdSyntax, RouterId};
 use counterfoil_spec::time::Now;
@@ -61,6 +65,9 @@ pub enum HomeError {
     /// A certificate whose key is not there.
     #[error("{0}: not the certificate of identity/tls.key")]
     Strange(PathBuf),
+    /// Made by another version of the program.
+    #[error(transparent)]
+    Format(#[from] HomeFormatFault),
     /// The operating system refused.
     #[error("{path}: {source}")]
     Io {
@@ -91,6 +98,7 @@ impl NodeIdentity {
     /// # Errors
     /// [`HomeError`]; of `Io` and kind `NotFound` where the node was never enrolled.
     pub fn load(home: &Path, keys: &Keyring) -> Result<Self, HomeError> {
+        check_home_format(home)?;
         let folder = home.join("identity");
         let read = |name: &str| {
             let path = folder.join(name);
@@ -123,6 +131,7 @@ pub async fn enrol(
     router: SocketAddr,
     now: &Now,
 ) -> Result<NodeIdentity, EnrolError> {
+    keep_home_format(home).map_err(HomeError::from)?;
     let folder = home.join("identity");
     let keep = |name: &str| keys.load_or_create(&folder.join(name)).map_err(HomeError::from);
     let signer = |name: &str| keys.signer_or_create(&folder.join(name)).map_err(HomeError::from);

@@ -9,6 +9,7 @@ use counterfoil_audit::{
     GenesisFacts, LogConfig, LogError, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner,
 };
 use counterfoil_consent::claimed;
+use counterfoil_identity::keep_home_format;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{ManifestId, NodeId, Serial};
 use counterfoil_spec::limits::{MAX_CLOCK_SKEW_S, MAX_CONSENT_LIFE_S};
@@ -94,6 +95,8 @@ impl OwnLog {
 
 /// Opens the log under the node's home, or begins it.
 pub(crate) fn open(config: &NodeConfig) -> Result<OwnLog, NodeError> {
+    // A home that was enrolled before homes of nodes said it.
+    keep_home_format(&config.home)?;
     let identity = &config.identity;
     let origin = log_origin(&identity.key.public().node_id());
     let note = NoteSigner::new(&origin, Arc::clone(&identity.log_key))?;

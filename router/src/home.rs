@@ -20,7 +20,10 @@ use std::sync::Arc;
 
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::key_file::{self, KeyFileFault, Keyring};
-use counterfoil_identity::{CaFault, IssuingCa, Refused, Root, SecretKey, Signer, TrustDomain, random};
+use counterfoil_identity::{
+    CaFault, HomeFormatFault, IssuingCa, Refused, Root, SecretKey, Signer, TrustDomain, check_home_format,
+    keep_home_format, random,
+};
 use counterfoil_model::Manifest;
 use counterfoil_spec::ids::{Hash, ManifestId, NetId, RouterId};
 use counterfoil_spec::time::Seconds;
@@ -30,8 +33,6 @@ use tokio::sync::watch;
 pub use authority::NextCa;
 use authority::{Authority, ROOT_DER, ROOT_KEY, root_here};
 
-/// The home format that this program reads and writes.
-pub const HOME_FORMAT: u64 = 1;
 /// What a router's home holds under `identity` at least.
 const FILES: [&str; 6] = ["root.der", "ca.key", "ca.der", "router.key", "log.key", "admin.key"];
 /// How every API key of a router begins.
@@ -72,15 +73,8 @@ pub enum HomeError {
         source: std::io::Error,
     },
     /// Made by another version of the program.
-    #[error(
-        "{path} says that this home has format {found}; this program reads format {HOME_FORMAT}. Nothing was changed: use the version that made it, or another --home"
-    )]
-    Format {
-        /// Where it says so.
-        path: String,
-        /// What it says.
-        found: String,
-    },
+    #[error(transparent)]
+    Format(#[from] HomeFormatFault),
     /// A manifest that is not the one of its folder's name.
     #[error("{0} is not the manifest that its folder is named for; publish the model again")]
     Manifest(String),
@@ -109,7 +103,7 @@ impl RouterHome {
     /// [`HomeError`] names the file.
     pub fn open_or_create(path: &Path, keys: &Keyring, now: Seconds) -> Result<Self, HomeError> {
         make_folder(path)?;
-        write_format(path)?;
+        keep_home_format(path)?;
         let identity_folder = path.join("identity");
         make_folder(&identity_folder)?;
         let at = |name: &str| identity_folder.join(name);
@@ -137,7 +131,7 @@ impl RouterHome {
         if let Some(name) = missing {
             return Err(HomeError::Missing(path.join("identity").join(name).display().to_string()));
         }
-        check_format(path)?;
+        check_home_format(path)?;
         let at = |name: &str| path.join("identity").join(name);
         let domain = read_domain(&at(ROOT_DER))?;
         let root = root_here(keys, &path.join("identity"), domain.root_der())?;
@@ -340,26 +334,6 @@ fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> HomeError {
 fn make_folder(path: &Path) -> Result<(), HomeError> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error(path))
-}
-
-fn check_format(home: &Path) -> Result<(), HomeError> {
-    let path = home.join("home.json");
-    let text = std::fs::read_to_string(&path).map_err(io_error(&path))?;
-    let found: Option<u64> =
-        serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|v| v.get("format")?.as_u64());
-    if found == Some(HOME_FORMAT) {
-        return Ok(());
-    }
-    let found = found.map_or_else(|| text.chars().take(80).collect(), |n| n.to_string());
-    Err(HomeError::Format { path: path.display().to_string(), found })
-}
-
-fn write_format(home: &Path) -> Result<(), HomeError> {
-    let path = home.join("home.json");
-    if path.exists() {
-        return check_format(home);
-    }
-    replace(&path, format!("{{ \"format\": {HOME_FORMAT} }}\n").as_bytes())
 }
 
 /// The keys of the root and of the one after it, and the root's certificate, which says that there is a network.

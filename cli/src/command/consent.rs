@@ -8,7 +8,7 @@ use std::path::Path;
 
 use counterfoil_audit::LogReader;
 use counterfoil_consent::{Expectation, Policy, check_token, notice, notice_hash};
-use counterfoil_identity::VerifyKey;
+use counterfoil_identity::{VerifyKey, check_home_format};
 use counterfoil_node::{NodeIdentity, words};
 use counterfoil_router::clock;
 use counterfoil_spec::claims::Claims;
@@ -39,6 +39,9 @@ struct Consents {
 
 /// Carries out one of them.
 pub(crate) fn run(home: &Path, command: ConsentCommand, json: bool) -> Outcome {
+    if !matches!(command, ConsentCommand::Verify { .. } | ConsentCommand::Notice) {
+        check_home_format(home).map_err(Failure::store)?;
+    }
     match command {
         ConsentCommand::Init => operator::init(home, json),
         ConsentCommand::List { pending: true } => operator::pending(home, json),

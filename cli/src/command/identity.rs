@@ -8,6 +8,7 @@ mod root_deny;
 use std::path::Path;
 
 use counterfoil_audit::NoteSigner;
+use counterfoil_identity::check_home_format;
 use counterfoil_identity::key_file::is_there;
 use counterfoil_node::NodeIdentity;
 use counterfoil_router::admin::AdminCommand;
@@ -26,6 +27,7 @@ use crate::target::operate;
 
 /// Carries out one of them.
 pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Outcome {
+    check_home_format(home).map_err(Failure::store)?;
     match command {
         IdentityCommand::Init => {
             RouterHome::open_or_create(home, &keyring()?, clock::now().seconds()).map_err(Failure::store)?;

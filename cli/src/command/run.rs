@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use counterfoil_identity::check_home_format;
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -80,6 +81,7 @@ pub(crate) async fn run(home: &Path, args: RunArgs, log: &str, json: bool) -> Ou
             args.nodes
         )));
     }
+    check_home_format(home).map_err(Failure::store)?;
     let _lock = HomeLock::take(home)?;
     let mut stop = std::pin::pin!(interrupted());
     let (fleet, mut router, mut nodes) = tokio::select! {

@@ -9,6 +9,7 @@
 mod accounts;
 mod answers;
 mod authorities;
+mod backups;
 mod bad_requests;
 mod batching;
 mod benches;
