@@ -175,6 +175,14 @@ impl Keyring {
         }
     }
 
+    /// The agent that `name.agent` beside `path` names, whether the key lies there as well or not.
+    ///
+    /// # Errors
+    /// [`KeyFileFault`].
+    pub fn agent(&self, path: &Path) -> Result<Option<Arc<dyn Signer>>, KeyFileFault> {
+        agent_of(path)
+    }
+
     /// As [`Keyring::signer`], and makes a key where there is neither.
     ///
     /// # Errors
@@ -193,12 +201,17 @@ pub fn is_there(path: &Path) -> bool {
     path.exists() || path.with_extension(AGENT).exists()
 }
 
-#[cfg(unix)]
+/// The agent that signs because there is no key.
 fn agent_beside(path: &Path) -> Result<Option<Arc<dyn Signer>>, KeyFileFault> {
+    if path.exists() { Ok(None) } else { agent_of(path) }
+}
+
+#[cfg(unix)]
+fn agent_of(path: &Path) -> Result<Option<Arc<dyn Signer>>, KeyFileFault> {
     use crate::agent::AgentKey;
 
     let named = path.with_extension(AGENT);
-    if path.exists() || !named.exists() {
+    if !named.exists() {
         return Ok(None);
     }
     let text = read_text(&named)?;
@@ -211,7 +224,7 @@ fn agent_beside(path: &Path) -> Result<Option<Arc<dyn Signer>>, KeyFileFault> {
 }
 
 #[cfg(not(unix))]
-fn agent_beside(_path: &Path) -> Result<Option<Arc<dyn Signer>>, KeyFileFault> {
+fn agent_of(_path: &Path) -> Result<Option<Arc<dyn Signer>>, KeyFileFault> {
     Ok(None)
 }
 

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use counterfoil_identity::key_file::{self, Keyring};
-use counterfoil_identity::{CaFault, IssuingCa, Root, Signer, TrustDomain, certificate_request};
+use counterfoil_identity::{
+    CaFault, IssuingCa, Root, Signer, TrustDomain, certificate_key, certificate_request,
+};
 use counterfoil_spec::time::Seconds;
 
 use super::{HomeError, io_error, replace};
@@ -57,10 +59,12 @@ impl Authority<'_> {
         if !key_file::is_there(&key) {
             return Ok(None);
         }
-        if der.exists() {
+        let signer = self.keys.signer(&key)?;
+        // A certificate of another key is one that was to be forgotten.
+        if self.certified_next()?.is_some_and(|of| signer.public().spki_der() == *of) {
             return self.pair((&key, &der)).map(|ca| Some(NextCa::Certified(Box::new(ca))));
         }
-        self.request(&*self.keys.signer(&key)?).map(|request| Some(NextCa::Asked(request)))
+        self.request(&*signer).map(|request| Some(NextCa::Asked(request)))
     }
 
     /// Makes it, or what its root is to be asked.
@@ -81,9 +85,9 @@ impl Authority<'_> {
         Ok(ca)
     }
 
-    /// Forgets it.
+    /// Forgets it; the key first, so that it gets no other certificate.
     pub(super) fn drop_next(&self) -> Result<(), HomeError> {
-        for name in [NEXT_DER, NEXT_KEY, NEXT_AGENT] {
+        for name in [NEXT_KEY, NEXT_AGENT, NEXT_DER] {
             remove(&self.at(name))?;
         }
         self.sync()
@@ -91,37 +95,57 @@ impl Authority<'_> {
 
     /// It takes the place of the CA in use. What a break leaves is finished when the files are read again.
     pub(super) fn switch(&self) -> Result<(), HomeError> {
-        let (key, agent) = (self.at(CA_KEY), self.at(CA_AGENT));
-        let (from, to, other) = if self.at(NEXT_KEY).exists() {
-            (self.at(NEXT_KEY), key, agent)
-        } else {
-            (self.at(NEXT_AGENT), agent, key)
-        };
-        std::fs::rename(&from, &to).map_err(io_error(&from))?;
-        remove(&other)?;
-        self.sync()?;
-        self.finish()
+        let Some(of) = self.certified_next()? else { return Ok(()) };
+        for step in self.steps(&of)? {
+            step.carry_out()?;
+            self.sync()?;
+        }
+        Ok(())
     }
 
-    /// A certificate whose key is in its place already follows it.
+    /// What a break left of a switch that was begun.
     fn finish(&self) -> Result<(), HomeError> {
-        let (key, der) = (self.at(CA_KEY), self.at(NEXT_DER));
-        if key_file::is_there(&self.at(NEXT_KEY)) || !key_file::is_there(&key) {
-            return Ok(());
+        let Some(of) = self.certified_next()? else { return Ok(()) };
+        let begun = self.in_place()?.into_iter().flatten().any(|spki| spki == of);
+        if begun { self.switch() } else { Ok(()) }
+    }
+
+    /// What is still to be done so that the next CA stands in the place of the one in use. What has its key comes first and
+    /// its certificate last; so from the first step to the last one a key in the place of the CA's is that of the next
+    /// certificate.
+    fn steps(&self, of: &[u8]) -> Result<Vec<Step>, HomeError> {
+        let moves =
+            [(NEXT_KEY, CA_KEY), (NEXT_AGENT, CA_AGENT)].map(|(from, to)| (self.at(from), self.at(to)));
+        let mut steps = Vec::new();
+        for (from, to) in moves.iter().filter(|(from, _)| from.exists()) {
+            steps.push(Step::Move(from.clone(), to.clone()));
         }
-        let bytes = match std::fs::read(&der) {
-            Ok(bytes) => bytes,
-            // Nothing was begun; or another process, which reads this home, has just finished it.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(io_error(&der)(e)),
-        };
-        match IssuingCa::from_parts(self.keys.signer(&key)?, bytes, self.domain) {
-            Ok(ca) => replace(&self.at(CA_DER), ca.der())?,
-            Err(CaFault::KeyMismatch) => return Ok(()),
-            Err(source) => return Err(fault(&der)(source)),
+        for ((from, to), spki) in moves.iter().zip(self.in_place()?) {
+            if !from.exists() && spki.is_some_and(|spki| spki != of) {
+                steps.push(Step::Remove(to.clone()));
+            }
         }
-        remove(&der)?;
-        self.sync()
+        steps.push(Step::Move(self.at(NEXT_DER), self.at(CA_DER)));
+        Ok(steps)
+    }
+
+    /// The keys in the place of the CA's: that of the file, and that of the agent.
+    fn in_place(&self) -> Result<[Option<Vec<u8>>; 2], HomeError> {
+        let key = self.at(CA_KEY);
+        let spki = |signer: Arc<dyn Signer>| signer.public().spki_der().to_vec();
+        let file = if key.exists() { Some(spki(self.keys.signer(&key)?)) } else { None };
+        Ok([file, self.keys.agent(&key)?.map(spki)])
+    }
+
+    /// The key that the next CA's certificate is of, where there is one.
+    fn certified_next(&self) -> Result<Option<Vec<u8>>, HomeError> {
+        let der = self.at(NEXT_DER);
+        match std::fs::read(&der) {
+            Ok(bytes) => certificate_key(&bytes).map(Some).map_err(fault(&der)),
+            // Nothing was made; or another process, which reads this home, has just put it to use.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io_error(&der)(e)),
+        }
     }
 
     fn pair(&self, (key, der): (&Path, &Path)) -> Result<IssuingCa, HomeError> {
@@ -146,6 +170,26 @@ impl Authority<'_> {
     fn sync(&self) -> Result<(), HomeError> {
         let folder = &self.folder;
         std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io_error(folder))
+    }
+}
+
+/// One change of the folder, whole or not at all.
+#[derive(Debug)]
+enum Step {
+    Move(PathBuf, PathBuf),
+    Remove(PathBuf),
+}
+
+impl Step {
+    fn carry_out(&self) -> Result<(), HomeError> {
+        match self {
+            Self::Move(from, to) => match std::fs::rename(from, to) {
+                // Another process, which reads this home, has carried it out.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                moved => moved.map_err(io_error(from)),
+            },
+            Self::Remove(path) => remove(path),
+        }
     }
 }
 
