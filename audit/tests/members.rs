@@ -18,7 +18,8 @@ use support::{key, serial};
 
 //= spec/audit-log.md#keys
 //= type=test
-//# `node-renewed` MUST be of a node that enrolled and is not denied, and of the generation after the last one of that node.
+//# `node-renewed` MUST be of a node that enrolled and is not denied, and of the generation after the last one of that node, or of that of
+//# its last enrolment where that was not used yet.
 #[test]
 fn renewals_are_of_enrolled_nodes_and_of_one_generation_after_the_other() {
     let renewed = |generation| {
@@ -36,7 +37,10 @@ fn renewals_are_of_enrolled_nodes_and_of_one_generation_after_the_other() {
     assert_eq!(with(2, 3), []);
     assert_eq!(with(2, 2), [(NotMonotonic, Some(4))]);
     assert_eq!(with(2, 4), [(NotMonotonic, Some(4))]);
-    assert_eq!(with(1, 2), [(NotMonotonic, Some(3))]);
+    assert_eq!(with(1, 2), []);
+    assert_eq!(with(1, 1), [(NotMonotonic, Some(4))]);
+    assert_eq!(with(2, 1), [(NotMonotonic, Some(4))]);
+    assert_eq!(with(3, 4), [(NotMonotonic, Some(3))]);
     let mut forge = Forge::good(0);
     forge.push(renewed(2).into(), ROUTER, |_| {});
     assert_eq!(forge.faults(), [(UnknownKey, Some(1))]);

@@ -7,7 +7,7 @@ from words import CA, DAY, NET, NIK, NODE, OTHER_NIK, ROUTER_KEY, SPKI, T0, TLS,
 
 NOTES = {
     "E_GENERATION": "not the generation after the one whose certificate was used last",
-    "E_RATE": "as many certificates of one generation as a router gives within 600 seconds",
+    "E_RATE": "as many certificates of one generation as a router gives within 600 seconds, or before an eighth of the use of the last one",
 }
 EXPORTER = b"\x51" * 32
 USED, ENDED, LATEST = 4, T0 + 600, T0 + DAY
@@ -25,7 +25,7 @@ def renew(node=NIK.id, identity=NIK, binder=None, tls=TLS, csr=None, generation=
 
 
 def asked(message=None, now=T0, **standing):
-    base = {"key": NIK.public.hex(), "used": USED, "ended": ENDED, "denied": False, "issued": 0, "latest": LATEST}
+    base = {"key": NIK.public.hex(), "used": USED, "since": None, "ended": ENDED, "denied": False, "issued": 0, "latest": LATEST}
     return {"message": (message or renew()).hex(), "now": now, "standing": {**base, **standing}}
 
 
@@ -63,7 +63,13 @@ def standings():
     yield invalid("E_RATE", "a fifth one", **asked(issued=4))
     yield valid("until the latest end that is allowed", **asked(latest=LATEST))
     yield invalid("C_LIFETIME", "a second longer", **asked(latest=LATEST - 1))
-    yield valid("for one more second", **asked(renew(end=T0 + 1)))
+    yield valid("an eighth of its use is over", **asked(since=T0 - 100, ended=T0 + 700))
+    yield invalid("E_RATE", "a second before that", **asked(since=T0 - 100, ended=T0 + 708))
+    yield valid("used first at its very end", **asked(since=T0, ended=T0))
+    yield valid("half as long as is allowed", **asked(renew(end=T0 + DAY // 2)))
+    yield invalid("C_LIFETIME", "a second shorter", **asked(renew(end=T0 + DAY // 2 - 1)))
+    yield invalid("C_LIFETIME", "for one more second", **asked(renew(end=T0 + 1)))
+    yield valid("for one more second, where two are allowed", **asked(renew(end=T0 + 1), latest=T0 + 2))
     yield invalid("E_SHAPE", "an end that has come", **asked(renew(end=T0)))
 
 

@@ -40,13 +40,14 @@ impl Node {
             let next = next.map_err(|e| NodeError::Ended(e.to_string()))?;
             let next = if same { next.unused() } else { next };
             match renew(at, node, next, &config.now).await {
-                Ok((renewed, credentials)) => {
+                Ok((renewed, credentials, renew_after)) => {
                     let kept = (renewed.tls_key(), credentials.chain());
                     if let Err(error) = pair::keep_next(&folder, &config.keys, kept) {
                         let words = format!("the next certificate cannot be kept: {error}");
                         return Ok(Err(Left::Broken(words)));
                     }
                     config.identity.credentials = credentials;
+                    config.identity.renew_after = Some(renew_after);
                     return Ok(Ok(()));
                 }
                 // A node that was killed may not know which of the two it is.

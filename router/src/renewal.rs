@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use counterfoil_identity::Refused;
-use counterfoil_identity::enrol::{RenewAt, Shown, Standing, renew, shown};
+use counterfoil_identity::enrol::{Allowed, RenewAt, Shown, Standing, allow, shown};
+use counterfoil_identity::{Refused, VerifiedPeer};
 use counterfoil_session::enrol::Returning;
 use counterfoil_session::{ConnectError, RouterLane};
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::limits::{MAX_ENROL_REFUSALS, RENEWAL_WINDOW_S};
-use counterfoil_spec::message::{Renew, Renewal};
+use counterfoil_spec::message::{Renew, Renewal, Renewed};
 use counterfoil_spec::payload::{NodeRenewed, RefusalSeen};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -21,6 +21,9 @@ use counterfoil_spec::time::Seconds;
 use crate::desk::Desk;
 use crate::http::refusals::{By, What};
 use crate::office::entry;
+
+/// How often a certificate is signed again because another CA took over.
+const MAX_SIGNED: u32 = 4;
 
 /// What members were given and refused lately: one row for each, and as many rows as there are members at most.
 #[derive(Debug, Default)]
@@ -46,6 +49,13 @@ impl Renewals {
 
     fn issue(&self, node: NodeId, generation: u64, now: Seconds) {
         Self::row(&mut self.rows(), node, generation, now).issued += 1;
+    }
+
+    /// One that was counted was not given after all.
+    fn give_back(&self, node: NodeId, generation: u64, now: Seconds) {
+        let mut rows = self.rows();
+        let row = Self::row(&mut rows, node, generation, now);
+        row.issued = row.issued.saturating_sub(1);
     }
 
     /// Whether one more refusal of this node is to be logged.
@@ -83,7 +93,7 @@ pub(crate) async fn on_lane(desk: &Arc<Desk>, lane: &RouterLane, asked: Renew) {
         Err(end) => no(desk, (Refusal::SessionInternal, end.to_string())),
     };
     if let Err(error) = lane.renewal(&answer) {
-        // It asks once on a lane: where the answer cannot be sent it is to come back, as it may with what it has.
+        // It waits for an answer that cannot be sent: it is to come back, as it may with what it has.
         tracing::debug!(%error, "a node did not hear of its next certificate");
         lane.shut(Refusal::SessionInternal, "the answer to a renewal found no place");
     }
@@ -104,25 +114,11 @@ async fn answer(desk: &Arc<Desk>, node: NodeId, asked: Renew, exporter: [u8; 32]
 }
 
 fn decide(desk: &Desk, node: NodeId, asked: &Renew, exporter: &[u8; 32]) -> Renewal {
-    let now = desk.office.now().seconds();
-    let (member, denied) = {
-        let books = desk.office.books();
-        (books.roster.member(&node).cloned(), books.roster.denied().names.denies_node(&node))
-    };
-    let used = member.as_ref().map_or(0, |m| m.generation);
-    let standing = Standing {
-        key: member.as_ref().map(|m| &m.key),
-        used,
-        ended: member.as_ref().map_or(Seconds(0), |m| m.ends),
-        denied,
-        issued: desk.renewals.issued(&node, used, now),
-        latest: desk.latest_leaf_end(now),
-    };
-    let (net_id, router_id) = (desk.home.net_id(), desk.home.router_id());
-    let at = RenewAt { net_id: &net_id, router_id: &router_id, exporter };
-    match renew(asked, &at, &standing, &desk.home.ca(), now) {
+    let (allowed, used, now) = reserve(desk, node, asked, exporter);
+    let signed = allowed
+        .and_then(|allowed| signed(desk, &allowed).inspect_err(|_| desk.renewals.give_back(node, used, now)));
+    match signed {
         Ok(renewed) => {
-            desk.renewals.issue(node, used, now);
             tracing::info!(%node, generation = asked.generation, "a node was given its next certificate");
             Renewal::Renewed(renewed)
         }
@@ -142,6 +138,57 @@ fn decide(desk: &Desk, node: NodeId, asked: &Renew, exporter: &[u8; 32]) -> Rene
     }
 }
 
+/// Whether a node may have what it asks for, the generation that counts for it, and when that was decided. What it may have
+/// is counted at once, so that of those who ask at one moment no more are given one than may be.
+//= spec/identity.md#renewal
+//# A router MUST count a certificate as given before it signs it, and where it does not give it after all, count it no more.
+fn reserve(
+    desk: &Desk,
+    node: NodeId,
+    asked: &Renew,
+    exporter: &[u8; 32],
+) -> (Result<Allowed, Refused>, u64, Seconds) {
+    let _alone = desk.office.decide();
+    let now = desk.office.now().seconds();
+    let (member, denied) = {
+        let books = desk.office.books();
+        (books.roster.member(&node).cloned(), books.roster.denied().names.denies_node(&node))
+    };
+    let used = member.as_ref().map_or(0, |m| m.generation);
+    let standing = Standing {
+        key: member.as_ref().map(|m| &m.key),
+        used,
+        since: member.as_ref().and_then(|m| m.used).map(|first| first.since),
+        ended: member.as_ref().map_or(Seconds(0), |m| m.ends),
+        denied,
+        issued: desk.renewals.issued(&node, used, now),
+        latest: desk.latest_leaf_end(now),
+    };
+    let (net_id, router_id) = (desk.home.net_id(), desk.home.router_id());
+    let at = RenewAt { net_id: &net_id, router_id: &router_id, exporter };
+    let allowed = allow(asked, &at, &standing, now);
+    if allowed.is_ok() {
+        desk.renewals.issue(node, used, now);
+    }
+    (allowed, used, now)
+}
+
+/// Has it signed. Nobody is kept from deciding meanwhile, because the CA's key may be an agent's.
+//= spec/identity.md#renewal
+//# A router MUST NOT give a certificate of an issuing CA whose place another took while it was signed.
+fn signed(desk: &Desk, allowed: &Allowed) -> Result<Renewed, Refused> {
+    for _ in 0..MAX_SIGNED {
+        let ca = desk.home.ca();
+        let renewed = allowed.issue(&ca)?;
+        let _alone = desk.office.decide();
+        if desk.home.ca().serial() == ca.serial() {
+            return Ok(renewed);
+        }
+    }
+    let detail = "another issuing CA took over meanwhile; try again later".to_owned();
+    Err(Refused { refusal: Refusal::SessionInternal, detail })
+}
+
 fn no(desk: &Desk, (refusal, detail): (Refusal, String)) -> Renewal {
     Renewal::Refused(refusal, detail, desk.latest_leaf_end(desk.office.now().seconds()))
 }
@@ -149,17 +196,20 @@ fn no(desk: &Desk, (refusal, detail): (Refusal, String)) -> Renewal {
 /// Looks at the certificate that a node shows on a new lane, and has its first use in the log.
 pub(crate) async fn present(desk: &Arc<Desk>, lane: &RouterLane) -> Result<(), Refused> {
     let (own, lane) = (Arc::clone(desk), lane.clone());
-    let presented = tokio::task::spawn_blocking(move || presented(&own, &lane)).await;
+    let presented = tokio::task::spawn_blocking(move || presented(&own, lane.peer())).await;
     presented.unwrap_or_else(|e| Err(Refused { refusal: Refusal::SessionInternal, detail: e.to_string() }))
 }
 
 /// Nobody else decides meanwhile: of two certificates of one generation one is used first.
-fn presented(desk: &Desk, lane: &RouterLane) -> Result<(), Refused> {
+fn presented(desk: &Desk, peer: &VerifiedPeer) -> Result<(), Refused> {
     let _alone = desk.office.decide();
-    let (peer, now) = (lane.peer(), desk.office.now().seconds());
-    let node = peer.id();
-    let Some((used, certificate)) =
-        desk.office.books().roster.member(&node).map(|m| (m.generation, m.certificate))
+    let (node, now) = (peer.id(), desk.office.now().seconds());
+    let Some((used, certificate)) = desk
+        .office
+        .books()
+        .roster
+        .member(&node)
+        .map(|m| (m.generation, m.used.map(|first| first.certificate)))
     else {
         let detail = "no entry enrolled this node".to_owned();
         return Err(Refused { refusal: Refusal::CertUnknown, detail });
@@ -188,6 +238,18 @@ fn presented(desk: &Desk, lane: &RouterLane) -> Result<(), Refused> {
     }
 }
 
+/// Has it in the log that a node was refused, as far as may be.
+pub(crate) async fn seen(desk: &Arc<Desk>, node: NodeId, refusal: Refusal) {
+    let own = Arc::clone(desk);
+    let logged = tokio::task::spawn_blocking(move || {
+        let used = own.office.books().roster.member(&node).map_or(0, |member| member.generation);
+        log(&own, node, (refusal, used), own.office.now().seconds());
+    });
+    if let Err(error) = logged.await {
+        tracing::error!(%error, %node, %refusal, "a refusal could not be logged");
+    }
+}
+
 fn log(desk: &Desk, node: NodeId, (refusal, used): (Refusal, u64), now: Seconds) {
     if desk.office.books().roster.member(&node).is_none() || !desk.renewals.refuse(node, used, now) {
         return;
@@ -199,32 +261,4 @@ fn log(desk: &Desk, node: NodeId, (refusal, used): (Refusal, u64), now: Seconds)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Seconds = Seconds(1_800_000_000);
-
-    fn node(n: u8) -> NodeId {
-        NodeId::from_bytes([n; 32])
-    }
-
-    #[test]
-    fn certificates_are_counted_by_node_and_generation_within_a_window() {
-        let renewals = Renewals::default();
-        renewals.issue(node(1), 1, NOW);
-        renewals.issue(node(1), 1, NOW.plus(RENEWAL_WINDOW_S - 1));
-        assert_eq!(renewals.issued(&node(1), 1, NOW.plus(RENEWAL_WINDOW_S - 1)), 2);
-        assert_eq!(renewals.issued(&node(1), 1, NOW.plus(RENEWAL_WINDOW_S)), 0);
-        assert_eq!((renewals.issued(&node(1), 2, NOW), renewals.issued(&node(2), 1, NOW)), (0, 0));
-        renewals.issue(node(1), 2, NOW);
-        assert_eq!((renewals.issued(&node(1), 2, NOW), renewals.rows().len()), (1, 1));
-    }
-
-    #[test]
-    fn as_many_refusals_of_a_node_are_logged_as_may_be() {
-        let renewals = Renewals::default();
-        let logged = (0..2 * MAX_ENROL_REFUSALS).filter(|_| renewals.refuse(node(1), 1, NOW)).count();
-        assert_eq!(u32::try_from(logged), Ok(MAX_ENROL_REFUSALS));
-        assert!(renewals.refuse(node(2), 1, NOW) && renewals.refuse(node(1), 2, NOW));
-    }
-}
+mod tests;

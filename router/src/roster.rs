@@ -23,16 +23,25 @@ pub(crate) struct Member {
     pub(crate) key: VerifyKey,
     /// The verifier key of its own log.
     pub(crate) log_vkey: String,
-    /// The generation of the certificate that it used last.
+    /// The generation that counts for it now.
     pub(crate) generation: u64,
-    /// The serial number of that, where the log has it.
-    pub(crate) certificate: Option<Serial>,
+    /// The first use of its certificate; `None` where one was given by an enrolment and not shown yet.
+    pub(crate) used: Option<FirstUse>,
     /// When that ends, at the latest.
     pub(crate) ends: Seconds,
     /// Consent tokens below this epoch are void.
     pub(crate) min_epoch: u64,
     /// The commitment to its recovery key, of its first enrolment: whoever has its other keys cannot change it.
     pub(crate) recovery_hash: Hash,
+}
+
+/// That a certificate was shown for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FirstUse {
+    /// Its serial number.
+    pub(crate) certificate: Serial,
+    /// When that was.
+    pub(crate) since: Seconds,
 }
 
 /// A join token as the router keeps it.
@@ -98,15 +107,14 @@ impl Roster {
                 let min_epoch = before.map_or(0, |m| m.min_epoch);
                 let recovery_hash = before.map_or(e.recovery_hash, |m| m.recovery_hash);
                 let (log_vkey, generation) = (e.log_vkey.clone(), e.generation);
-                let (certificate, ends) = (None, body.time.seconds().plus(MAX_LEAF_CERT_LIFE_S));
-                let member =
-                    Member { key, log_vkey, generation, certificate, ends, min_epoch, recovery_hash };
+                let (used, ends) = (None, body.time.seconds().plus(MAX_LEAF_CERT_LIFE_S));
+                let member = Member { key, log_vkey, generation, used, ends, min_epoch, recovery_hash };
                 self.members.insert(e.node, member);
             }
             Payload::NodeRenewed(e) => {
                 if let Some(member) = self.members.get_mut(&e.node) {
                     member.generation = e.generation;
-                    member.certificate = Some(e.certificate);
+                    member.used = Some(FirstUse { certificate: e.certificate, since: body.time.seconds() });
                     member.ends = e.not_after;
                 }
             }

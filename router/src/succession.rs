@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use counterfoil_identity::Refused;
 use counterfoil_session::RouterLane;
 use counterfoil_spec::refusal::Refusal;
 use tokio::time::Instant;
@@ -18,6 +19,9 @@ use crate::registry::LaneState;
 
 /// How often it is looked whether anybody still uses a lane that was succeeded.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a node that is there takes at most to answer, beside three round trips; what it computes meanwhile is done by then.
+const ANSWERS: Duration = Duration::from_millis(500);
 
 /// How far a lane is with its succession.
 #[derive(Debug, Default)]
@@ -47,23 +51,45 @@ impl Succeeded {
 impl Member {
     /// Sees who this is and what becomes of its lane before this one. False where it is not let in; it was told.
     pub(crate) async fn takes_over(&mut self) -> bool {
-        let metrics = &self.desk.metrics;
         if let Err(refused) = crate::renewal::present(&self.desk, &self.lane).await {
-            metrics.peers_refused.one();
-            tracing::warn!(node = %self.lane.node(), error = %refused, "a node was not let in");
-            self.lane.shut(refused.refusal, &refused.detail);
-            metrics.refusals.end(&self.lane.closed().await);
+            self.turned_away(refused).await;
             return false;
         }
         let Some(last) = self.desk.registry.last(&self.lane.node()) else { return true };
         if last.lane.peer().generation() < self.lane.peer().generation() && last.lane.end().is_none() {
             self.before = Some(last.shared.successor());
             last.shared.succeeded.notify_one();
+        } else if self.is_elsewhere(&last.lane).await {
+            let detail =
+                "its certificate is in use on another connection, which is alive: a copy of this node's keys";
+            crate::renewal::seen(&self.desk, self.lane.node(), Refusal::CertSuperseded).await;
+            self.turned_away(Refused { refusal: Refusal::CertSuperseded, detail: detail.to_owned() }).await;
+            return false;
         } else {
             // It is back, so its old lane is dead, whatever QUIC's timers say; what waits there goes elsewhere now.
             last.lane.shut(Refusal::SessionStream, "the node connected again");
         }
         true
+    }
+
+    async fn turned_away(&self, refused: Refused) {
+        let metrics = &self.desk.metrics;
+        metrics.peers_refused.one();
+        tracing::warn!(node = %self.lane.node(), error = %refused, "a node was not let in");
+        self.lane.shut(refused.refusal, &refused.detail);
+        metrics.refusals.end(&self.lane.closed().await);
+    }
+
+    /// Whether the certificate of this lane is shown on another one by somebody who is there. A node that comes back has left
+    /// that one, and does not answer.
+    //= spec/identity.md#renewal
+    //# A router that is shown a certificate which another lane was opened with, while the node there answers a `Ping`, MUST refuse it (`C_SUPERSEDED`).
+    async fn is_elsewhere(&self, last: &RouterLane) -> bool {
+        if last.peer().cert_serial() != self.lane.peer().cert_serial() || last.end().is_some() {
+            return false;
+        }
+        let patience = 3 * last.rtt() + ANSWERS;
+        matches!(tokio::time::timeout(patience, last.ping()).await, Ok(Ok(_)))
     }
 
     /// Lets go of a lane that was succeeded, as far as may be.

@@ -138,6 +138,12 @@ impl NodeLane {
         }
     }
 
+    /// Whether its connection is over, as the next read would say.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.connection.close_reason().is_some()
+    }
+
     /// The rows of the dispatch that was read last.
     #[must_use]
     pub const fn dispatch(&self) -> &Dispatch {

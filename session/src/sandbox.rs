@@ -7,7 +7,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use counterfoil_consent::{Expectation, Issuance, Permit, Policy, Refused, check_token, issue, sign_open};
-use counterfoil_identity::enrol::{EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, NodeFacts};
+use counterfoil_identity::enrol::{
+    EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, NodeFacts, RenewAt, Standing, allow,
+};
 use counterfoil_identity::{
     ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, PinnedRouter, Root, SecretKey, Signer,
     TlsFault, TlsKey, TrustDomain, VerifiedPeer, client_config, enrol_server_config, random, server_config,
@@ -17,7 +19,7 @@ use counterfoil_spec::claims::{Purposes, Range};
 use counterfoil_spec::deny::{DenyNames, SignedDenyList};
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, ManifestId, NodeId};
-use counterfoil_spec::message::{NodeHello, Proposal, SESSION_VERSION, SignedOpen};
+use counterfoil_spec::message::{NodeHello, Proposal, Renew, Renewed, SESSION_VERSION, SignedOpen};
 use counterfoil_spec::receipt::{Grant, Open};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::{Millis, Now, Seconds};
@@ -78,7 +80,7 @@ impl Sandbox {
         let ca = root.issue_ca(SecretKey::generate(), at)?;
         let domain = TrustDomain::new(root.der())?;
         let router_key = SecretKey::generate();
-        let router = credentials(&ca, Role::Router, &router_key, at)?;
+        let router = credentials(&ca, (Role::Router, 1), &router_key, at)?;
         Ok(Self { now, domain, root, router_key, router, ca })
     }
 
@@ -88,17 +90,41 @@ impl Sandbox {
     /// [`SandboxError`].
     pub fn member(&self) -> Result<Member, SandboxError> {
         let key = SecretKey::generate();
-        let credentials = credentials(&self.ca, Role::Node, &key, (self.now)().seconds())?;
+        let credentials = credentials(&self.ca, (Role::Node, 1), &key, (self.now)().seconds())?;
         Ok(Member { key, credentials })
     }
 
-    /// The same node with another certificate.
+    /// The same node with another certificate of some generation.
     ///
     /// # Errors
     /// [`SandboxError`].
-    pub fn renewed(&self, member: &Member) -> Result<Member, SandboxError> {
-        let credentials = credentials(&self.ca, Role::Node, &member.key, (self.now)().seconds())?;
+    pub fn renewed(&self, member: &Member, generation: u64) -> Result<Member, SandboxError> {
+        let role = (Role::Node, generation);
+        let credentials = credentials(&self.ca, role, &member.key, (self.now)().seconds())?;
         Ok(Member { key: member.key.clone(), credentials })
+    }
+
+    /// Gives a node, whose first certificate is in use, the next one that it asks for over the connection that `exporter`
+    /// comes from.
+    ///
+    /// # Errors
+    /// [`Refused`] as a router refuses it.
+    pub fn renew(&self, member: &Member, asked: &Renew, exporter: &[u8; 32]) -> Result<Renewed, Refused> {
+        let now = (self.now)().seconds();
+        let (net_id, router_id) = (self.domain.net_id(), self.router_key.public().router_id());
+        let key = member.key.public();
+        let latest = self.ca.latest_leaf_end(now);
+        let standing = Standing {
+            key: Some(&key),
+            used: 1,
+            since: None,
+            ended: latest,
+            denied: false,
+            issued: 0,
+            latest,
+        };
+        let at = RenewAt { net_id: &net_id, router_id: &router_id, exporter };
+        allow(asked, &at, &standing, now)?.issue(&self.ca)
     }
 
     /// The router's endpoint on loopback, which lets these nodes in and nobody else.
@@ -309,13 +335,13 @@ pub fn machine_clock() -> Now {
 
 fn credentials(
     ca: &IssuingCa,
-    role: Role,
+    (role, generation): (Role, u64),
     identity: &dyn Signer,
     now: Seconds,
 ) -> Result<Credentials, SandboxError> {
     let tls = TlsKey::generate();
     let not_after = ca.latest_leaf_end(now);
-    let request = LeafRequest::signed(role, identity, &tls, &ca.domain().net_id(), (1, not_after))
+    let request = LeafRequest::signed(role, identity, &tls, &ca.domain().net_id(), (generation, not_after))
         .map_err(CaFault::Sign)?;
     Ok(Credentials::new(ca.issue_leaf(&request, now)?, &tls))
 }

@@ -24,6 +24,8 @@ pub const MAX_LATE_RENEWAL_S: u64 = 30 * 86_400;
 pub const MAX_RENEWALS: u32 = 4;
 /// The time in which they are counted, in seconds.
 pub const RENEWAL_WINDOW_S: u64 = 600;
+/// Of the time for which a certificate may be used, the part that is over before the next one is given: one in so many.
+pub const RENEWAL_EARLIEST: u64 = 8;
 /// One enrolment message, in bytes.
 pub const MAX_ENROL_BYTES: usize = 16 * 1024;
 /// A control message on a lane, in bytes.

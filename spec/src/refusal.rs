@@ -53,7 +53,7 @@ refusals! {
     CertBinding = 6, "C_BINDING";
     /// The id is not the hash of the identity key.
     CertId = 7, "C_ID";
-    /// Valid for longer than leaf certificates may be.
+    /// A life longer than certificates may have, or shorter than half of what may be asked for.
     CertLifetime = 8, "C_LIFETIME";
     /// On the deny list.
     CertDenied = 9, "C_DENIED";
@@ -92,7 +92,7 @@ refusals! {
     EnrolGeneration = 108, "E_GENERATION";
     /// More than 30 days after the end of the node's last certificate.
     EnrolLate = 109, "E_LATE";
-    /// More certificates of one generation than a node needs.
+    /// More certificates, or sooner, than a node needs.
     EnrolRate = 110, "E_RATE";
     /// Not the recovery key that the node committed to when it enrolled, or not signed by it.
     EnrolRecovery = 111, "E_RECOVERY";

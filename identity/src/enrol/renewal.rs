@@ -14,7 +14,9 @@ use std::sync::Arc;
 use counterfoil_spec::encode::signing_input;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{NetId, RouterId, Serial, Signature};
-use counterfoil_spec::limits::{MAX_CERT_BYTES, MAX_LATE_RENEWAL_S, MAX_LEAF_CERT_LIFE_S, MAX_RENEWALS};
+use counterfoil_spec::limits::{
+    MAX_CERT_BYTES, MAX_LATE_RENEWAL_S, MAX_LEAF_CERT_LIFE_S, MAX_RENEWALS, RENEWAL_EARLIEST,
+};
 use counterfoil_spec::message::{Renew, Renewed};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -66,6 +68,8 @@ pub struct Standing<'a> {
     pub key: Option<&'a VerifyKey>,
     /// The generation that was used last.
     pub used: u64,
+    /// When its certificate was used first, where the log has it.
+    pub since: Option<Seconds>,
     /// When its last certificate ended, or ends, at the latest.
     pub ended: Seconds,
     /// Whether it is on the deny list.
@@ -76,37 +80,40 @@ pub struct Standing<'a> {
     pub latest: Seconds,
 }
 
-/// Gives a node its next certificate.
+/// A certificate that a node may have; nobody has signed it yet. Only [`allow`] makes one.
+#[derive(Debug, Clone)]
+pub struct Allowed {
+    request: LeafRequest,
+    at: Seconds,
+}
+
+impl Allowed {
+    /// Has it signed.
+    ///
+    /// # Errors
+    /// [`Refused`] with `SessionInternal` where the issuing CA cannot.
+    pub fn issue(&self, ca: &IssuingCa) -> Result<Renewed, Refused> {
+        let chain = ca
+            .issue_leaf(&self.request, self.at)
+            .map_err(|fault| refused(Refusal::SessionInternal, fault.to_string()))?;
+        let half_life = self.request.not_after.0.saturating_sub(self.at.0) / 2;
+        Ok(Renewed { leaf: chain.leaf, ca: chain.ca, renew_after: self.at.plus(half_life) })
+    }
+}
+
+/// Says whether a node may have the certificate that it asks for. Whoever does not hold the identity key learns nothing.
 ///
 /// # Errors
 /// [`Refused`] with the first check that fails.
-pub fn renew(
-    asked: &Renew,
-    at: &RenewAt<'_>,
-    standing: &Standing<'_>,
-    ca: &IssuingCa,
-    now: Seconds,
-) -> Result<Renewed, Refused> {
-    let request = judge(asked, at, standing, now)?;
-    let chain = ca.issue_leaf(&request, now).map_err(|fault| {
-        let ours = !matches!(fault, CaFault::Binding);
-        let refusal = if ours { Refusal::SessionInternal } else { Refusal::EnrolProof };
-        refused(refusal, fault.to_string())
-    })?;
-    let half_life = asked.not_after.0.saturating_sub(now.0) / 2;
-    Ok(Renewed { leaf: chain.leaf, ca: chain.ca, renew_after: now.plus(half_life) })
-}
-
-/// What the certificate is to say, where the node may have it. Whoever does not hold the identity key learns nothing.
 //= spec/identity.md#renewal
 //# A router MUST make these checks in this order and MUST refuse at the first that fails:
-fn judge(
+pub fn allow(
     asked: &Renew,
     at: &RenewAt<'_>,
     standing: &Standing<'_>,
     now: Seconds,
-) -> Result<LeafRequest, Refused> {
-    let Standing { used, ended, issued, latest, .. } = *standing;
+) -> Result<Allowed, Refused> {
+    let Standing { used, ended, .. } = *standing;
     let Renew { generation, not_after, .. } = *asked;
     let no_proof =
         || refused(Refusal::EnrolProof, "the proof of the identity key of a node here does not verify");
@@ -130,9 +137,36 @@ fn judge(
         let detail = format!("generation {generation} is asked for, and {used} was used last");
         return Err(refused(Refusal::EnrolGeneration, detail));
     }
+    in_time(standing, now)?;
+    lasts(not_after, standing.latest, now)?;
+    let request = LeafRequest {
+        role: Role::Node,
+        identity: *identity,
+        tls_spki: tls_key.spki_der(),
+        generation,
+        not_after,
+        binding_sig: asked.binding_sig,
+        dns_names: Vec::new(),
+    };
+    Ok(Allowed { request, at: now })
+}
+
+/// Whether a node comes neither too early nor too often: of what it was given the log has an entry for each first use.
+fn in_time(standing: &Standing<'_>, now: Seconds) -> Result<(), Refused> {
+    let Standing { since, ended, issued, .. } = *standing;
+    let from = since.map(|since| since.plus(ended.0.saturating_sub(since.0) / RENEWAL_EARLIEST));
+    if let Some(from) = from.filter(|from| now < *from) {
+        let detail = format!("its certificate has just been used; come back at {}", from.0);
+        return Err(refused(Refusal::EnrolRate, detail));
+    }
     if issued >= MAX_RENEWALS {
         return Err(refused(Refusal::EnrolRate, format!("{issued} of this generation were given lately")));
     }
+    Ok(())
+}
+
+/// Whether a certificate's end is one that a router gives.
+fn lasts(not_after: Seconds, latest: Seconds, now: Seconds) -> Result<(), Refused> {
     if not_after > latest {
         let detail = format!("until {}, and {} is the latest now", not_after.0, latest.0);
         return Err(refused(Refusal::CertLifetime, detail));
@@ -141,17 +175,12 @@ fn judge(
         let detail = format!("a certificate until {}, while it is {} here", not_after.0, now.0);
         return Err(refused(Refusal::EnrolShape, detail));
     }
-    let (identity, tls_spki) = (*identity, tls_key.spki_der());
-    let binding_sig = asked.binding_sig;
-    Ok(LeafRequest {
-        role: Role::Node,
-        identity,
-        tls_spki,
-        generation,
-        not_after,
-        binding_sig,
-        dns_names: Vec::new(),
-    })
+    let least = now.plus(latest.0.saturating_sub(now.0) / 2);
+    if not_after < least {
+        let detail = format!("until {}, and {} is the earliest end now", not_after.0, least.0);
+        return Err(refused(Refusal::CertLifetime, detail));
+    }
+    Ok(())
 }
 
 /// The key of a request that this key signed; nothing else in it matters.
@@ -175,12 +204,12 @@ fn csr_key(der: &[u8]) -> Result<VerifyKey, Refused> {
 pub enum Shown {
     /// The one that was used last.
     Again,
-    /// The next generation; that it is used is to be logged.
+    /// Nobody has shown one of its generation before; that it is used is to be logged.
     First,
 }
 
-/// Looks at the certificate that a node shows. `certificate` is the serial number of the one that was used last,
-/// where the log has it.
+/// Looks at the certificate that a node shows. `used` is the generation that counts for it now, and `certificate` the serial
+/// number of that one's, where it was shown before.
 ///
 /// # Errors
 /// [`Refused`] with `CertSuperseded`.
@@ -191,9 +220,13 @@ pub fn shown(peer: &VerifiedPeer, used: u64, certificate: Option<Serial>) -> Res
     if used.checked_add(1) == Some(generation) {
         return Ok(Shown::First);
     }
-    let same = certificate.is_none_or(|serial| serial.as_bytes() == peer.cert_serial());
-    if generation == used && same {
-        return Ok(Shown::Again);
+    match certificate {
+        // An enrolment logged the generation, and nobody has shown one of it.
+        None if generation == used => return Ok(Shown::First),
+        Some(serial) if generation == used && serial.as_bytes() == peer.cert_serial() => {
+            return Ok(Shown::Again);
+        }
+        _ => {}
     }
     let detail = format!(
         "a certificate of generation {generation}, and {used} was used last: a copy of this node's keys is in use elsewhere"

@@ -40,7 +40,7 @@ fn strangers(network: &Sandbox) -> Vec<Chain> {
 
 /// More certificates of one node than anybody remembers.
 pub(crate) fn renewals(network: &Sandbox, member: &Member) -> Vec<Member> {
-    (0..=MAX_MET_LEAVES).map(|_| network.renewed(member).unwrap()).collect()
+    (0..=MAX_MET_LEAVES).map(|_| network.renewed(member, 1).unwrap()).collect()
 }
 
 fn renewed(network: &Sandbox, member: &Member) -> Vec<Chain> {

@@ -61,7 +61,7 @@ impl Returning {
     }
 }
 
-/// Gets a node the certificate after one that has ended. Where the router allows only an earlier end, it is asked once
+/// Gets a node the certificate after one that has ended, and when it is to ask for the one after that. Where the router allows only an earlier end, it is asked once
 /// more.
 ///
 /// # Errors
@@ -71,7 +71,7 @@ pub async fn renew(
     node: NodeId,
     renewing: Renewing,
     now: &Now,
-) -> Result<(Renewing, Credentials), ConnectError> {
+) -> Result<(Renewing, Credentials, Seconds), ConnectError> {
     let (renewing, latest) = match within(addr, Box::pin(renewed(addr, node, renewing, now))).await? {
         Ok(done) => return Ok(done),
         Err(shorter) => shorter,
@@ -85,7 +85,7 @@ pub async fn renew(
     again.map_err(|_| refused("and the router changed its mind about what is allowed"))
 }
 
-type Outcome = Result<(Renewing, Credentials), (Renewing, Seconds)>;
+type Outcome = Result<(Renewing, Credentials, Seconds), (Renewing, Seconds)>;
 
 async fn renewed(
     addr: SocketAddr,
@@ -117,7 +117,7 @@ async fn exchange(
     match wire.read_answer().await? {
         ServerMessage::Renewal(Renewal::Renewed(renewed)) => {
             let credentials = renewing.on_renewed(&renewed, now().seconds());
-            Ok(Ok((renewing, credentials.map_err(ConnectError::Refused)?)))
+            Ok(Ok((renewing, credentials.map_err(ConnectError::Refused)?, renewed.renew_after)))
         }
         ServerMessage::Renewal(Renewal::Refused(Refusal::CertLifetime, _, latest)) => {
             Ok(Err((renewing, latest)))

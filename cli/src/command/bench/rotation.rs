@@ -100,7 +100,8 @@ fn handovers(network: &Throwaway) -> Result<Vec<f64>, Failure> {
     let log = LogReader::open(&network.log()).map_err(Failure::store)?;
     let (mut since, mut found) = (HashMap::new(), Vec::new());
     log.for_each(0, |_, _, body| match &body.payload {
-        Payload::NodeRenewed(renewed) => {
+        // The first certificate follows none.
+        Payload::NodeRenewed(renewed) if renewed.generation > 1 => {
             since.insert(renewed.node, body.time);
         }
         Payload::ConsentGranted(granted) => {

@@ -1,6 +1,6 @@
 //! A router's answers to nodes that want their next certificate.
 
-use counterfoil_identity::enrol::{ClientMessage, RenewAt, Standing, renew};
+use counterfoil_identity::enrol::{ClientMessage, RenewAt, Standing, allow};
 use counterfoil_spec::ids::{NetId, PublicKey, RouterId};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -34,6 +34,8 @@ struct Asked {
 struct Known {
     key: Option<PublicKey>,
     used: u64,
+    /// When the certificate of that generation was used first.
+    since: Option<Seconds>,
     ended: Seconds,
     denied: bool,
     issued: u32,
@@ -48,16 +50,16 @@ pub(super) fn renewal(group: &Value, test: &Value) -> Judged {
         Ok(ca) => ca,
         Err(detail) => return Ok(Verdict::Skipped(detail)),
     };
-    let Known { key, used, ended, denied, issued, latest } = test.standing;
+    let Known { key, used, since, ended, denied, issued, latest } = test.standing;
     let key = match key.map(strong).transpose() {
         Ok(key) => key,
         Err(weak) => return Ok(Verdict::Skipped(weak.to_string())),
     };
-    let standing = Standing { key: key.as_ref(), used, ended, denied, issued, latest };
+    let standing = Standing { key: key.as_ref(), used, since, ended, denied, issued, latest };
     let at = RenewAt { net_id: &group.net_id, router_id: &group.router_id, exporter: &exporter };
     Ok(Verdict::of(message(&test.message).and_then(|said| match said {
         ClientMessage::Renew(_, asked) => {
-            let renewed = renew(&asked, &at, &standing, &ca, test.now)?;
+            let renewed = allow(&asked, &at, &standing, test.now)?.issue(&ca)?;
             is_issued((renewed.leaf, renewed.ca), &ca, test.now)
         }
         _ => Err(no(Refusal::SessionOrder, "no renewal")),

@@ -38,14 +38,15 @@ impl Stage {
     }
 
     fn standing<'a>(&self, key: &'a VerifyKey) -> Standing<'a> {
-        let ended = NOW.plus(LIFE);
-        Standing { key: Some(key), used: 4, ended, denied: false, issued: 0, latest: NOW.plus(2 * LIFE) }
+        let (ended, latest) = (NOW.plus(LIFE), NOW.plus(2 * LIFE));
+        Standing { key: Some(key), used: 4, since: None, ended, denied: false, issued: 0, latest }
     }
 
     fn answer(&self, asked: &Renew, standing: &Standing<'_>, now: Seconds) -> Result<Renewed, Refusal> {
         let net_id = self.net.root.net_id();
         let at = RenewAt { net_id: &net_id, router_id: &self.router, exporter: &EXPORTER };
-        renew(asked, &at, standing, &self.net.ca, now).map_err(|refused| refused.refusal)
+        let allowed = allow(asked, &at, standing, now).map_err(|refused| refused.refusal)?;
+        allowed.issue(&self.net.ca).map_err(|refused| refused.refusal)
     }
 }
 
@@ -84,6 +85,14 @@ fn what_a_node_may_not_have_is_refused_with_its_reason() {
     assert_eq!(refusal(Standing { issued: 4, ..good }), Err(Refusal::EnrolRate));
     assert_eq!(refusal(Standing { latest: NOW.plus(LIFE), ..good }), Ok(()));
     assert_eq!(refusal(Standing { latest: NOW.plus(LIFE - 1), ..good }), Err(Refusal::CertLifetime));
+    // The next one is given once an eighth of its use is over.
+    let since =
+        |before, after| Standing { since: Some(Seconds(NOW.0 - before)), ended: NOW.plus(after), ..good };
+    assert_eq!((refusal(since(100, 700)), refusal(since(0, 0))), (Ok(()), Ok(())));
+    assert_eq!(refusal(since(100, 708)), Err(Refusal::EnrolRate));
+    // It is for half of the longest life there is, or for more.
+    assert_eq!(refusal(Standing { latest: NOW.plus(2 * LIFE + 1), ..good }), Ok(()));
+    assert_eq!(refusal(Standing { latest: NOW.plus(2 * LIFE + 2), ..good }), Err(Refusal::CertLifetime));
     let elsewhere = stage.renewing(NOW).ask(&[78; 32]).unwrap();
     assert_eq!(stage.answer(&elsewhere, &good, NOW), Err(Refusal::EnrolProof));
     // Nobody learns whether a node is denied who does not hold its key.
@@ -158,7 +167,8 @@ fn a_copy_is_told_by_its_generation_or_by_its_certificate() {
     let peer = verify_chain(&chain, &stage.net.domain, Role::Node, NOW, &Anyone).unwrap();
     let own = Serial::from_bytes(*peer.cert_serial());
     let judged = |used, certificate| shown(&peer, used, certificate).map_err(|refused| refused.refusal);
-    assert_eq!(judged(4, None), Ok(Shown::Again));
+    // An enrolment logged its generation, and no use of it.
+    assert_eq!(judged(4, None), Ok(Shown::First));
     assert_eq!(judged(4, Some(own)), Ok(Shown::Again));
     assert_eq!(judged(3, Some(own)), Ok(Shown::First));
     let no = Err(Refusal::CertSuperseded);

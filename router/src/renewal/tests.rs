@@ -1,0 +1,320 @@
+//! What members are given of certificates, at a router with its log.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, OnceLock};
+
+use counterfoil_audit::LogReader;
+use counterfoil_identity::enrol::Renewing;
+use counterfoil_identity::{
+    Credentials, IssuingCa, LeafRequest, SecretKey, SignFault, Signer, TlsKey, VerifyKey, certificate_serial,
+    key_file, random, verify_chain,
+};
+use counterfoil_model::Checkpoint;
+use counterfoil_session::NodeEndpoint;
+use counterfoil_session::sandbox::{Sandbox, hello, machine_clock};
+use counterfoil_spec::deny::DenyNames;
+use counterfoil_spec::entry::Role;
+use counterfoil_spec::ids::{Hash, Signature};
+use counterfoil_spec::limits::{MAX_DENIED_NODES, MAX_LEAF_CERT_LIFE_S, MAX_RENEWALS};
+use counterfoil_spec::payload::{NodeEnrolled, Payload};
+use counterfoil_spec::time::Millis;
+
+use super::*;
+use crate::admin::{AdminCommand, execute};
+use crate::fetch::tests::desk;
+
+const NOW: Seconds = Seconds(1_800_000_000);
+const EXPORTER: [u8; 32] = [7; 32];
+
+fn node(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 32])
+}
+
+#[test]
+fn certificates_are_counted_by_node_and_generation_within_a_window() {
+    let renewals = Renewals::default();
+    renewals.issue(node(1), 1, NOW);
+    renewals.issue(node(1), 1, NOW.plus(RENEWAL_WINDOW_S - 1));
+    assert_eq!(renewals.issued(&node(1), 1, NOW.plus(RENEWAL_WINDOW_S - 1)), 2);
+    assert_eq!(renewals.issued(&node(1), 1, NOW.plus(RENEWAL_WINDOW_S)), 0);
+    assert_eq!((renewals.issued(&node(1), 2, NOW), renewals.issued(&node(2), 1, NOW)), (0, 0));
+    renewals.give_back(node(1), 1, NOW.plus(1));
+    assert_eq!(renewals.issued(&node(1), 1, NOW.plus(1)), 1);
+    renewals.issue(node(1), 2, NOW);
+    assert_eq!((renewals.issued(&node(1), 2, NOW), renewals.rows().len()), (1, 1));
+}
+
+#[test]
+fn as_many_refusals_of_a_node_are_logged_as_may_be() {
+    let renewals = Renewals::default();
+    let logged = (0..2 * MAX_ENROL_REFUSALS).filter(|_| renewals.refuse(node(1), 1, NOW)).count();
+    assert_eq!(u32::try_from(logged), Ok(MAX_ENROL_REFUSALS));
+    assert!(renewals.refuse(node(2), 1, NOW) && renewals.refuse(node(1), 2, NOW));
+}
+
+/// A CA's key that does something before it signs.
+struct Held<F> {
+    key: SecretKey,
+    before: F,
+}
+
+impl<F> std::fmt::Debug for Held<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held")
+    }
+}
+
+impl<F: Fn() -> Result<(), SignFault> + Send + Sync> Signer for Held<F> {
+    fn public(&self) -> VerifyKey {
+        self.key.public()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, SignFault> {
+        (self.before)()?;
+        Ok(self.key.sign(message))
+    }
+}
+
+/// A router with one member, whose certificate nobody has shown.
+struct Scene {
+    desk: Arc<Desk>,
+    identity: Arc<SecretKey>,
+    now_s: Arc<AtomicU64>,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let now_s = Arc::new(AtomicU64::new(NOW.0));
+        let clock = Arc::clone(&now_s);
+        let folder = tempfile::tempdir().unwrap();
+        let guide = Arc::new(Checkpoint::guide().unwrap());
+        let now = Arc::new(move || Millis(clock.load(Ordering::Relaxed) * 1000));
+        let desk = Arc::new(desk(folder.path(), &guide, now));
+        let scene = Self { desk, identity: Arc::new(SecretKey::generate()), now_s, folder };
+        scene.enrol(1);
+        scene
+    }
+
+    fn id(&self) -> NodeId {
+        self.identity.public().node_id()
+    }
+
+    fn enrol(&self, generation: u64) {
+        let enrolled = NodeEnrolled {
+            node: self.id(),
+            identity_key: self.identity.public().wire(),
+            log_vkey: String::new(),
+            token_id: random::serial(),
+            generation,
+            recovery_hash: Hash::from_bytes([5; 32]),
+        };
+        aside(|| self.desk.office.append_blocking(vec![entry(enrolled)]).unwrap());
+    }
+
+    /// Moves the router's clock.
+    fn pass(&self, seconds: u64) {
+        self.now_s.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> Seconds {
+        self.desk.office.now().seconds()
+    }
+
+    /// A certificate for a day, with the peer that whoever shows it is.
+    fn certificate(&self, generation: u64) -> (Credentials, VerifiedPeer) {
+        let (home, tls) = (&self.desk.home, TlsKey::generate());
+        let facts = (generation, self.now().plus(MAX_LEAF_CERT_LIFE_S));
+        let request = LeafRequest::signed(Role::Node, &*self.identity, &tls, &home.net_id(), facts).unwrap();
+        let last = Credentials::new(home.ca().issue_leaf(&request, self.now()).unwrap(), &tls);
+        let members = crate::member::Members(Arc::clone(&self.desk.office));
+        let chain = last.chain().certificates();
+        let peer = verify_chain(&chain, home.domain(), Role::Node, self.now(), &members).unwrap();
+        (last, peer)
+    }
+
+    /// What becomes of whoever shows a certificate.
+    fn shows(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+        aside(|| presented(&self.desk, peer).map_err(|refused| refused.refusal))
+    }
+
+    /// The wish for the certificate after one of a generation.
+    fn wish(&self, after: u64) -> Renew {
+        let (last, _) = self.certificate(after);
+        let (key, home) = (Arc::clone(&self.identity), &self.desk.home);
+        let renewing = Renewing::after(&last, key, home.domain(), home.router_id(), self.now()).unwrap();
+        renewing.ask(&EXPORTER).unwrap()
+    }
+
+    fn decided(&self, asked: &Renew) -> Renewal {
+        aside(|| decide(&self.desk, self.id(), asked, &EXPORTER))
+    }
+
+    fn refused(&self, asked: &Renew) -> Option<Refusal> {
+        match self.decided(asked) {
+            Renewal::Renewed(_) => None,
+            Renewal::Refused(refusal, ..) => Some(refusal),
+        }
+    }
+
+    /// Has the CA do something before it signs.
+    fn before_it_signs(&self, before: impl Fn() -> Result<(), SignFault> + Send + Sync + 'static) {
+        let home = &self.desk.home;
+        let key = key_file::load(&self.folder.path().join("router/identity/ca.key")).unwrap();
+        let held: Arc<dyn Signer> = Arc::new(Held { key, before });
+        home.use_ca(IssuingCa::from_parts(held, home.ca().der().to_vec(), home.domain()).unwrap());
+    }
+
+    fn given(&self) -> u32 {
+        self.desk.renewals.issued(&self.id(), 1, self.now())
+    }
+
+    /// The first uses that the log has: generation and serial number.
+    fn used(&self) -> Vec<(u64, Serial)> {
+        let mut used = Vec::new();
+        let reader = LogReader::open(&self.folder.path().join("router/log")).unwrap();
+        let own = |payload: &Payload| match payload {
+            Payload::NodeRenewed(e) => Some((e.generation, e.certificate)),
+            _ => None,
+        };
+        reader.for_each(0, |_, _, body| used.extend(own(&body.payload))).unwrap();
+        used
+    }
+}
+
+/// On a thread that may wait for the log.
+fn aside<T: Send>(act: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(act).join().unwrap())
+}
+
+fn serial(peer: &VerifiedPeer) -> Serial {
+    Serial::from_bytes(*peer.cert_serial())
+}
+
+//= spec/identity.md#renewal
+//= type=test
+//# A router MUST count a certificate as given before it signs it, and where it does not give it after all, count it no more.
+#[tokio::test]
+async fn of_those_who_ask_at_one_moment_no_more_are_given_a_certificate_than_may_be() {
+    let scene = Scene::new();
+    let all = usize::try_from(MAX_RENEWALS).unwrap();
+    let wishes: Vec<Renew> = (0..2 * all).map(|_| scene.wish(1)).collect();
+    // The CA signs for nobody before as many wait for it as may have one.
+    let together = Barrier::new(all);
+    scene.before_it_signs(move || {
+        together.wait();
+        Ok(())
+    });
+    let refused: Vec<Refusal> = std::thread::scope(|scope| {
+        let asking: Vec<_> = wishes.iter().map(|asked| scope.spawn(|| scene.refused(asked))).collect();
+        asking.into_iter().filter_map(|asked| asked.join().unwrap()).collect()
+    });
+    assert_eq!(refused, vec![Refusal::EnrolRate; all]);
+    assert_eq!(scene.given(), MAX_RENEWALS);
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_ca_does_not_sign_counts_for_nothing() {
+    let scene = Scene::new();
+    let asked = scene.wish(1);
+    scene.before_it_signs(|| Err(SignFault::Unreachable { socket: String::new(), reason: String::new() }));
+    for _ in 0..=MAX_RENEWALS {
+        assert_eq!((scene.refused(&asked), scene.given()), (Some(Refusal::SessionInternal), 0));
+    }
+}
+
+//= spec/identity.md#renewal
+//= type=test
+//# A router MUST NOT give a certificate of an issuing CA whose place another took while it was signed.
+#[tokio::test]
+async fn a_ca_whose_place_another_took_while_it_signed_gives_nothing() {
+    let scene = Scene::new();
+    let (asked, before) = (scene.wish(1), scene.desk.home.ca().serial());
+    let (desk, once) = (Arc::clone(&scene.desk), OnceLock::new());
+    scene.before_it_signs(move || {
+        once.get_or_init(|| {
+            for command in [AdminCommand::CaNext {}, AdminCommand::CaActivate {}] {
+                execute(&desk.office, &desk.home, command).unwrap();
+            }
+        });
+        Ok(())
+    });
+    let Renewal::Renewed(renewed) = scene.decided(&asked) else { panic!("it is given one") };
+    let (by, now) = (certificate_serial(&renewed.ca).unwrap(), scene.desk.home.ca().serial());
+    assert_ne!(now, before);
+    assert_eq!((by, scene.given()), (now, 1));
+}
+
+//= spec/identity.md#renewal
+//= type=test
+//# It MUST have the first use of a generation in its log, as `node-renewed`, before it sends anything on that lane.
+#[tokio::test]
+async fn of_two_certificates_of_an_enrolments_generation_the_one_that_is_shown_first_is_the_nodes() {
+    let scene = Scene::new();
+    let [(_, own), (_, other)] = [scene.certificate(1), scene.certificate(1)];
+    assert_eq!((scene.shows(&own), scene.shows(&own)), (Ok(()), Ok(())));
+    assert_eq!(scene.shows(&other), Err(Refusal::CertSuperseded));
+    // One that was given and not used before the node enrolled anew is of the same generation as what it got then.
+    let (_, unused) = scene.certificate(2);
+    scene.enrol(2);
+    let (_, own_again) = scene.certificate(2);
+    assert_eq!((scene.shows(&own_again), scene.shows(&own_again)), (Ok(()), Ok(())));
+    assert_eq!(scene.shows(&unused), Err(Refusal::CertSuperseded));
+    assert_eq!(scene.used(), [(1, serial(&own)), (2, serial(&own_again))]);
+}
+
+#[tokio::test]
+async fn a_node_uses_one_generation_in_an_eighth_of_a_life_at_most() {
+    let scene = Scene::new();
+    let eighth = MAX_LEAF_CERT_LIFE_S / 8;
+    // Before the first use nothing is counted by time.
+    assert_eq!(scene.refused(&scene.wish(1)), None);
+    for generation in 1..4 {
+        let (_, peer) = scene.certificate(generation);
+        assert_eq!(scene.shows(&peer), Ok(()));
+        let refused = || scene.refused(&scene.wish(generation));
+        assert_eq!(refused(), Some(Refusal::EnrolRate));
+        scene.pass(eighth - 1);
+        assert_eq!(refused(), Some(Refusal::EnrolRate));
+        scene.pass(1);
+        assert_eq!(refused(), None);
+    }
+}
+
+/// A node that reads nothing gets no answer. It is to come back, as it waits for one.
+#[tokio::test]
+async fn a_lane_that_an_answer_finds_no_place_on_is_over() {
+    let scene = Scene::new();
+    let net = Sandbox::new(machine_clock()).unwrap();
+    let member = net.member().unwrap();
+    let endpoint = net.bind(&[&member]).unwrap();
+    let target = net.target(endpoint.local_addr().unwrap());
+    let ours = NodeEndpoint::towards(target.addr).unwrap();
+    let admitting = async { endpoint.accept().await.unwrap().admit().await };
+    let connecting = ours.connect(&target, net.tls(&member).unwrap(), hello((net.now)()));
+    let (there, here) = tokio::join!(admitting, connecting);
+    let (lane, _node) = (there.unwrap().lane, here.unwrap());
+    let asked = || {
+        let (last, home) = (&member.credentials, &scene.desk.home);
+        let key = Arc::new(member.key.clone());
+        let now = (net.now)().seconds();
+        Renewing::after(last, key, &net.domain, home.router_id(), now).unwrap().ask(&EXPORTER).unwrap()
+    };
+    on_lane(&scene.desk, &lane, asked()).await;
+    assert_eq!(lane.end(), None);
+    let nodes = (0..MAX_DENIED_NODES).map(|n| {
+        let mut id = [0; 32];
+        id[24..].copy_from_slice(&u64::try_from(n).unwrap().to_be_bytes());
+        NodeId::from_bytes(id)
+    });
+    let long = net.denying(1, DenyNames { nodes: nodes.collect(), ..DenyNames::default() });
+    while lane.deny(&long).is_ok() {}
+    // What is left of the room has none for an answer.
+    while lane.drain().is_ok() {}
+    on_lane(&scene.desk, &lane, asked()).await;
+    let refused = lane.closed().await;
+    assert!(
+        matches!(&refused, counterfoil_session::LaneEnd::RefusedHere(Refusal::SessionInternal, _)),
+        "{refused}"
+    );
+}
