@@ -205,9 +205,7 @@ impl Member {
             }
             NodeMessage::Terms(terms) => {
                 self.epoch = self.epoch.max(terms.min_epoch);
-                if let Some(shared) = &self.shared {
-                    shared.allow(terms.concurrent);
-                }
+                self.desk.registry.allowance(&node).allow(terms.concurrent);
                 self.dealer.tell(Event::Changed(node, visit, terms.wants)).await;
             }
             NodeMessage::Renew(asked) => crate::renewal::on_lane(&self.desk, &self.lane, asked).await,
@@ -288,9 +286,9 @@ impl Member {
                 let concurrent = claims.quota.concurrent;
                 let before = self.before.take();
                 let shared = self.shared.get_or_insert_with(|| {
-                    let next = before.unwrap_or_else(|| LaneState::new(concurrent));
-                    next.allow(concurrent);
-                    Arc::new(next)
+                    let allowed = self.desk.registry.allowance(&node);
+                    allowed.allow(concurrent);
+                    Arc::new(before.unwrap_or_else(|| LaneState::new(allowed)))
                 });
                 let shared = Arc::clone(shared);
                 Some(Host::new(self.lane.clone(), active, permit, shared))

@@ -10,16 +10,17 @@ use counterfoil_session::{ActiveToken, RouterLane};
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::country::Country;
 use counterfoil_spec::ids::{ManifestId, NodeId, Serial};
-use counterfoil_spec::limits::MAX_UNSETTLED_RECEIPTS;
 use counterfoil_spec::time::{Millis, Seconds};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::account::Overdue;
 use crate::latency::Latencies;
 use crate::uptime::UptimeMeter;
 
+mod allowance;
 mod quiet;
 
+pub(crate) use allowance::{Allowance, Place};
 pub(crate) use quiet::Sent;
 
 /// The weight of what is known against one new reply.
@@ -44,12 +45,8 @@ const QUIET: Duration = Duration::from_secs(1);
 pub(crate) struct LaneState {
     slot: AtomicU32,
     seq: AtomicU64,
-    /// As many permits as the node allows requests at one time, on all its lanes together.
-    pub(crate) places: Arc<Semaphore>,
-    /// That number.
-    concurrent: Arc<AtomicU32>,
-    /// As many permits as receipts that a router may owe a node, on all its lanes together.
-    pub(crate) settling: Arc<Semaphore>,
+    /// What its node allows.
+    pub(crate) allowed: Arc<Allowance>,
     /// Whether it let a request wait too long and has not answered a ping since.
     silent: AtomicBool,
     /// Guards the map alone: a host holds its own number. What is known of a node stays known on its next lane.
@@ -84,15 +81,12 @@ impl Drop for Owing {
 }
 
 impl LaneState {
-    /// A lane whose node works on so many requests at one time.
-    pub(crate) fn new(concurrent: u32) -> Self {
-        let places = usize::try_from(concurrent).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    /// A lane of a node that allows this.
+    pub(crate) fn new(allowed: Arc<Allowance>) -> Self {
         Self {
             slot: AtomicU32::new(0),
             seq: AtomicU64::new(0),
-            places: Arc::new(Semaphore::new(places)),
-            concurrent: Arc::new(AtomicU32::new(concurrent)),
-            settling: Arc::new(Semaphore::new(MAX_UNSETTLED_RECEIPTS)),
+            allowed,
             silent: AtomicBool::new(false),
             paces: Arc::default(),
             owed: AtomicU32::new(0),
@@ -102,28 +96,9 @@ impl LaneState {
         }
     }
 
-    /// The lane on which the same node goes on: what it allows and how fast it is holds for both together.
+    /// The lane on which the same node goes on: how fast it is holds for both together.
     pub(crate) fn successor(&self) -> Self {
-        Self {
-            places: Arc::clone(&self.places),
-            concurrent: Arc::clone(&self.concurrent),
-            settling: Arc::clone(&self.settling),
-            paces: Arc::clone(&self.paces),
-            ..Self::new(0)
-        }
-    }
-
-    /// The node allows another number of requests at one time. Where it is less, those that are under way end first.
-    pub(crate) fn allow(&self, concurrent: u32) {
-        let bounded = |n: u32| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let before = bounded(self.concurrent.swap(concurrent, Ordering::Relaxed));
-        let after = bounded(concurrent);
-        if after > before {
-            self.places
-                .add_permits((after - before).min(Semaphore::MAX_PERMITS - self.places.available_permits()));
-        } else {
-            let _ = self.places.forget_permits(before - after);
-        }
+        Self { paces: Arc::clone(&self.paces), ..Self::new(Arc::clone(&self.allowed)) }
     }
 
     /// A grant's slot and its place on the lane. Slots come round after four thousand million grants.
@@ -290,6 +265,8 @@ pub(crate) struct Registry {
     hosts: Mutex<BTreeMap<NodeId, Vec<Arc<Host>>>>,
     /// Guards the meter. A node is up while it has a host.
     meter: Mutex<UptimeMeter>,
+    /// What each node allows that had a lane since the start: one row for each member at most. Guards the map alone.
+    allowances: Mutex<BTreeMap<NodeId, Arc<Allowance>>>,
 }
 
 impl Registry {
@@ -362,6 +339,12 @@ impl Registry {
         self.hosts().get(node).and_then(|own| own.last()).map(Arc::clone)
     }
 
+    /// What a node allows, on whichever lanes.
+    pub(crate) fn allowance(&self, node: &NodeId) -> Arc<Allowance> {
+        let mut all = self.allowances.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(*node).or_default())
+    }
+
     /// Whether anything may be asked for on a lane.
     pub(crate) fn uses(&self, node: &NodeId, lane: &Arc<LaneState>) -> bool {
         self.hosts().get(node).is_some_and(|own| own.iter().any(|h| Arc::ptr_eq(&h.shared, lane)))
@@ -389,3 +372,6 @@ impl Registry {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,14 +18,13 @@ use counterfoil_spec::ids::{Hash, ManifestId, NodeId, Serial};
 use counterfoil_spec::receipt::{Grant, Open};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Millis;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::account::{Gone, settle_gone};
 use crate::desk::{Desk, Unplanned};
 use crate::engine::Engine;
 use crate::http::refusals::{By, What};
 use crate::placement::{Plan, Uncovered};
-use crate::registry::Host;
+use crate::registry::{Host, Place};
 
 /// How long a request may use a grant.
 const GRANT_LIFE_MS: u64 = 30 * 60 * 1000;
@@ -85,7 +84,7 @@ pub(crate) struct Party {
     /// Whether it may still be asked.
     usable: bool,
     /// Held until the node has ended the request, so that the next one finds it within its limit.
-    pub(crate) place: Option<OwnedSemaphorePermit>,
+    pub(crate) place: Option<Place>,
 }
 
 /// The work of one request.
@@ -240,6 +239,10 @@ impl Work {
             tracing::warn!(node = %party.host.node(), %why, "a node is given up for this request");
         }
         party.usable = false;
+        if party.host.lane.end().is_some() {
+            // Nothing is under way there any more. The node may be asked on another lane, also by this request.
+            party.place = None;
+        }
         self.failed = Some(party.host.node());
         if party.host.lane.end().is_some()
             && let Some(order) = party.order.take()
@@ -262,6 +265,10 @@ impl Work {
                         return Err(Unserved::Moved);
                     }
                     party.host = latest;
+                }
+                // A node that is asked in the place of another, or beside it, has its limit too.
+                if party.place.is_none() {
+                    party.place = Some(party.host.shared.allowed.free_place().ok_or(Unserved::Full)?);
                 }
                 let order = evidence(|| open(&self.desk, &self.engine, &party.host, self.bounds))?;
                 party.order.insert(order).slot
@@ -298,6 +305,8 @@ pub(crate) enum Unserved {
     Unordered(Refusal),
     #[error("it no longer hosts the expert")]
     Moved,
+    #[error("it works on as many requests as it may")]
+    Full,
     #[error(transparent)]
     Unsigned(#[from] SignFault),
     #[error("no answer in time")]
@@ -322,16 +331,14 @@ impl Unserved {
     pub(crate) const fn is_crowded(&self) -> bool {
         match self.refusal() {
             Some((_, refusal)) => matches!(refusal, Refusal::Busy | Refusal::Quota | Refusal::Unsettled),
-            None => matches!(self, Self::Lane(LaneError::Congested { .. })),
+            None => matches!(self, Self::Full | Self::Lane(LaneError::Congested { .. })),
         }
     }
 }
 
-async fn place(host: &Host) -> Result<OwnedSemaphorePermit, WorkError> {
-    match tokio::time::timeout(PLACE_TIMEOUT, Arc::clone(&host.shared.places).acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(WorkError::NoPlace),
-    }
+async fn place(host: &Host) -> Result<Place, WorkError> {
+    let place = tokio::time::timeout(PLACE_TIMEOUT, host.shared.allowed.place()).await;
+    place.ok().flatten().ok_or(WorkError::NoPlace)
 }
 
 /// Signs and sends the order for one node.

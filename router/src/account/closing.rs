@@ -57,7 +57,7 @@ pub(super) async fn close_all(desk: &Desk, request: Serial, parties: Vec<Party>,
     // are settled with it at one time. Parties are in the order of node ids, so none waits for another in a circle.
     let mut owed = Vec::with_capacity(orders.len());
     for (host, _) in &orders {
-        owed.extend(Arc::clone(&host.shared.settling).acquire_owned().await.ok());
+        owed.extend(Arc::clone(&host.shared.allowed.settling).acquire_owned().await.ok());
     }
     let used = orders.iter().map(|(_, o)| o.used).sum::<u64>() + gone.iter().map(|g| g.used).sum::<u64>();
     let closings = orders.iter().map(|(host, order)| close(desk, (request, host, order), cancelled));
