@@ -26,7 +26,7 @@ use counterfoil_identity::{
 };
 use counterfoil_session::ConnectError;
 use counterfoil_spec::ids::{IdSyntax, RouterId};
-use counterfoil_spec::time::Now;
+use counterfoil_spec::time::{Now, Seconds};
 
 use crate::log::log_origin;
 use crate::orders::write_whole;
@@ -45,6 +45,8 @@ pub struct NodeIdentity {
     pub domain: TrustDomain,
     /// The router that it works for.
     pub router: RouterId,
+    /// When the router wants the next certificate to be asked for; not known any more after a restart.
+    pub renew_after: Option<Seconds>,
 }
 
 /// Why an identity was not read or written.
@@ -115,6 +117,7 @@ impl NodeIdentity {
             credentials,
             domain: TrustDomain::new(&read("root.der")?)?,
             router: text("router")?.trim().parse()?,
+            renew_after: None,
         })
     }
 }
@@ -142,8 +145,8 @@ pub async fn enrol(
     let client = EnrolClient::new(token, Arc::clone(&key), TlsKey::from_secret(tls), recovery_hash, vkey);
     let joined = Box::pin(counterfoil_session::enrol::join(router, client, now)).await?;
     store(&folder, &joined)?;
-    let Joined { credentials, domain, router, .. } = joined;
-    Ok(NodeIdentity { key, log_key, credentials, domain, router })
+    let Joined { credentials, domain, router, renew_after, .. } = joined;
+    Ok(NodeIdentity { key, log_key, credentials, domain, router, renew_after: Some(renew_after) })
 }
 
 fn store(folder: &Path, joined: &Joined) -> Result<(), HomeError> {

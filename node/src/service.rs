@@ -127,14 +127,14 @@ impl<'a> Service<'a> {
                     }
                 };
                 if let Err(end) = step {
-                    break Left::from(end);
+                    break self.left(end);
                 }
                 if self.has_left() {
                     self.lane.shut(Refusal::SessionDrain, "the node has finished");
                     break Left::Done;
                 }
             },
-            Err(end) => Left::from(end),
+            Err(end) => self.left(end),
         };
         let left = if self.node.root_denials.denies(self.lane.router()) {
             Left::Broken("the network's root denies the router's certificate".to_owned())
@@ -170,7 +170,10 @@ impl<'a> Service<'a> {
             side = either(&mut self.lane, &mut self.rotation) => match side {
                 Side::Lane(frame) => match frame? {
                     RouterFrame::Dispatch(asked) => self.dispatched(&asked).await,
-                    RouterFrame::Message(message) => self.told(*message),
+                    RouterFrame::Message(message) => {
+                        self.miss_elder()?;
+                        self.told(*message)
+                    }
                 },
                 Side::Rotation(turn) => self.turned(turn).await,
             },
@@ -203,6 +206,17 @@ impl<'a> Service<'a> {
             () = until(drained), if drained.is_some() => {
                 Err(self.lane.shut(Refusal::SessionDrain, "the node does not wait any longer"))
             }
+        }
+    }
+
+    /// How a lane that ended so was left. One whose certificate was denied, or the CA of that, says nothing of a newer
+    /// certificate, with which the node comes back.
+    fn left(&self, end: LaneEnd) -> Left {
+        match Left::from(end) {
+            Left::Denied(words) if self.rotation.has_newer(self.node) && !self.is_denied() => {
+                Left::Broken(words)
+            }
+            left => left,
         }
     }
 

@@ -41,14 +41,10 @@ impl Service<'_> {
 
     /// Nothing is served any more that the list names.
     fn heed(&mut self) -> Step {
-        let Some(names) = self.node.denials.names() else { return Ok(()) };
-        let identity = &self.node.config.identity;
-        let chain = identity.credentials.chain();
-        let denies = |der| certificate_serial(der).is_ok_and(|serial| names.denies_serial(serial.as_bytes()));
-        let node = identity.key.public().node_id();
-        if names.denies_node(&node) || denies(&chain.leaf) || denies(&chain.ca) {
+        if self.is_denied() {
             return Err(self.lane.shut(Refusal::CertDenied, "the router's deny list names this node"));
         }
+        let Some(names) = self.node.denials.names() else { return Ok(()) };
         let held = self.held().filter(|hosted| !hosted.withdrawn).map(|hosted| hosted.permit.claims());
         let void: Vec<Serial> = held.filter(|claims| names.voids(claims)).map(|claims| claims.cti).collect();
         for cti in &void {
@@ -56,5 +52,14 @@ impl Service<'_> {
             self.revoke(cti)?;
         }
         Ok(())
+    }
+
+    /// Whether the list names this node, or its newest certificate, or the CA of that.
+    pub(super) fn is_denied(&self) -> bool {
+        let Some(names) = self.node.denials.names() else { return false };
+        let identity = &self.node.config.identity;
+        let chain = identity.credentials.chain();
+        let denies = |der| certificate_serial(der).is_ok_and(|serial| names.denies_serial(serial.as_bytes()));
+        names.denies_node(&identity.key.public().node_id()) || denies(&chain.leaf) || denies(&chain.ca)
     }
 }

@@ -2,20 +2,19 @@
 //! disk, shown on a second connection. From then on that lane is the node's; on the one before it what was begun is
 //! finished, until the router says that nothing is ordered there any more and everything is settled.
 
+mod asking;
+
 use std::time::Duration;
 
-use counterfoil_identity::certificate_validity;
-use counterfoil_identity::enrol::Renewing;
-use counterfoil_identity::random;
+use counterfoil_identity::certificate_serial;
 use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, NodeLane, RouterFrame};
 use counterfoil_spec::ids::Serial;
-use counterfoil_spec::limits::NOT_BEFORE_MARGIN_S;
-use counterfoil_spec::message::{NodeMessage, Renewal, RouterMessage};
+use counterfoil_spec::message::RouterMessage;
 use counterfoil_spec::refusal::Refusal;
-use counterfoil_spec::time::{Millis, Seconds};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::asking::{Asked, ask_at};
 use super::heads::Heads;
 use super::{Service, Step, carriers, until};
 use crate::backoff::Backoff;
@@ -32,8 +31,7 @@ pub(crate) struct Rotation {
     endpoint: NodeEndpoint,
     /// When to ask for the next certificate.
     ask_at: Option<Instant>,
-    /// What was asked for and not answered yet.
-    asked: Option<Renewing>,
+    asked: Asked,
     /// When to open the lane with a certificate that is on disk.
     connect_at: Option<Instant>,
     coming: JoinSet<Result<NodeLane, ConnectError>>,
@@ -41,6 +39,8 @@ pub(crate) struct Rotation {
     elder: Option<Elder>,
     /// Whether the certificate of this lane was not shown before.
     fresh: bool,
+    /// Its serial number.
+    shown: Option<Serial>,
 }
 
 /// The lane of the certificate before.
@@ -50,6 +50,8 @@ struct Elder {
     open: OpenWork,
     /// Whether the router orders nothing more there.
     leaving: bool,
+    /// What was asked for there.
+    asked: Asked,
 }
 
 /// What a rotation brings next.
@@ -69,12 +71,13 @@ impl Rotation {
         Self {
             endpoint,
             ask_at: Some(ask_at(node, lane)),
-            asked: None,
+            asked: Asked::default(),
             connect_at: None,
             coming: JoinSet::new(),
             backoff: Backoff::default(),
             elder: None,
             fresh: true,
+            shown: newest(node),
         }
     }
 
@@ -82,7 +85,7 @@ impl Rotation {
     pub(super) async fn turn(&mut self) -> Turn {
         // A node has two connections at most.
         let is_free = self.elder.is_none() && self.coming.is_empty();
-        let ask = self.ask_at.filter(|_| is_free && self.asked.is_none() && self.connect_at.is_none());
+        let ask = self.ask_at.filter(|_| is_free && self.connect_at.is_none());
         let connect = self.connect_at.filter(|_| is_free);
         tokio::select! {
             frame = elder_frame(&mut self.elder) => Turn::Elder(frame),
@@ -92,6 +95,11 @@ impl Rotation {
             () = until(ask), if ask.is_some() => Turn::Ask,
             () = until(connect), if connect.is_some() => Turn::Connect,
         }
+    }
+
+    /// Whether the node has a newer certificate than that of this lane.
+    pub(super) fn has_newer(&self, node: &Node) -> bool {
+        newest(node) != self.shown
     }
 
     /// Whether nothing is open on an earlier lane.
@@ -150,111 +158,6 @@ impl Service<'_> {
         }
     }
 
-    //= spec/session.md#renewal
-    //# A node SHOULD ask for its next certificate when the half of the last one's life is over, one sixteenth earlier or later by chance.
-    fn ask_for_the_next(&mut self) -> Step {
-        self.rotation.ask_at = None;
-        // Loading goes on over the lane on which it was begun, so it is waited for as long as there is time.
-        let busy = !self.loading.is_empty() || !self.pending.is_empty() || !self.arriving.is_empty();
-        let (identity, now) = (&self.node.config.identity, (self.node.config.now)());
-        let end = certificate_validity(&identity.credentials.chain().leaf).map(|(_, end)| end.millis());
-        let left = Duration::from_millis(end.unwrap_or(now).0.saturating_sub(now.0));
-        if busy && left > Duration::from_secs(3) && !self.is_pressing(left) {
-            self.rotation.ask_at = Some(Instant::now() + AGAIN.min(left / 16));
-            return Ok(());
-        }
-        let renewing = Renewing::after(
-            &identity.credentials,
-            std::sync::Arc::clone(&identity.key),
-            &identity.domain,
-            identity.router,
-            now.seconds(),
-        );
-        match renewing {
-            Ok(renewing) => self.ask_with(renewing),
-            Err(error) => {
-                tracing::error!(%error, "this node's own certificate cannot be followed by another");
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether three quarters of the certificate's life are over.
-    fn is_pressing(&self, left: Duration) -> bool {
-        let leaf = &self.node.config.identity.credentials.chain().leaf;
-        let life = certificate_validity(leaf)
-            .map_or(0, |(begin, end)| end.0.saturating_sub(begin.plus(NOT_BEFORE_MARGIN_S).0));
-        left < Duration::from_secs(life) / 4
-    }
-
-    fn ask_with(&mut self, renewing: Renewing) -> Step {
-        let exporter = self.lane.renewal_exporter()?;
-        match renewing.ask(&exporter) {
-            Ok(asked) => {
-                self.rotation.asked = Some(renewing);
-                self.lane.send(&NodeMessage::Renew(asked))
-            }
-            Err(error) => {
-                tracing::error!(%error, "the next certificate cannot be asked for; trying again");
-                self.ask_later();
-                Ok(())
-            }
-        }
-    }
-
-    fn ask_later(&mut self) {
-        let leaf = &self.node.config.identity.credentials.chain().leaf;
-        let end = certificate_validity(leaf).map_or(Seconds(0), |(_, end)| end).millis();
-        let left = end.0.saturating_sub((self.node.config.now)().0);
-        self.rotation.ask_at = Some(Instant::now() + (Duration::from_millis(left) / 8).max(AGAIN));
-    }
-
-    /// The router's answer.
-    pub(super) fn renewed(&mut self, renewal: Renewal) -> Step {
-        let Some(renewing) = self.rotation.asked.take() else {
-            return Err(self.lane.shut(Refusal::SessionOrder, "a renewal that nobody asked for"));
-        };
-        let renewed = match renewal {
-            Renewal::Renewed(renewed) => renewed,
-            Renewal::Refused(Refusal::CertLifetime, detail, latest) => {
-                if let Some(shorter) = renewing.ending(latest) {
-                    return self.ask_with(shorter);
-                }
-                return self.not_renewed(Refusal::CertLifetime, detail);
-            }
-            Renewal::Refused(refusal, detail, _) => return self.not_renewed(refusal, detail),
-        };
-        let config = &mut self.node.config;
-        let credentials = match renewing.on_renewed(&renewed, (config.now)().seconds()) {
-            Ok(credentials) => credentials,
-            Err(refused) => return Err(self.lane.shut(refused.refusal, &refused.detail)),
-        };
-        let kept = (renewing.tls_key(), credentials.chain());
-        //= spec/session.md#renewal
-        //# A node MUST have a certificate and its TLS key on its disk before it shows the certificate.
-        if let Err(error) = pair::keep_next(&config.home.join("identity"), &config.keys, kept) {
-            tracing::error!(%error, "the next certificate cannot be kept; trying again");
-            self.ask_later();
-            return Ok(());
-        }
-        config.identity.credentials = credentials;
-        self.rotation.backoff.reset();
-        self.connect_again()
-    }
-
-    fn not_renewed(&mut self, refusal: Refusal, detail: String) -> Step {
-        tracing::error!(%refusal, detail, "the router gives no further certificate");
-        let words = format!("{refusal}: {detail}");
-        self.node.status.send_modify(|status| status.refused = Some(words));
-        if refusal == Refusal::EnrolGeneration {
-            // Somebody else has used the generation that was to come next.
-            self.lane.shut(Refusal::SessionDrain, "another has this node's keys");
-            return Err(LaneEnd::RefusedByPeer(Refusal::CertSuperseded, detail));
-        }
-        self.ask_later();
-        Ok(())
-    }
-
     fn connect_again(&mut self) -> Step {
         self.rotation.connect_at = None;
         let connecting = self.node.connecting(&self.rotation.endpoint);
@@ -266,12 +169,12 @@ impl Service<'_> {
     fn go_on_with(&mut self, lane: NodeLane) -> Step {
         let (courier, sharing) = carriers(self.node, &lane);
         let next = Rotation::new(self.rotation.endpoint.clone(), self.node, &lane);
-        self.rotation = next;
+        let asked = std::mem::replace(&mut self.rotation, next).asked;
         let lane = std::mem::replace(&mut self.lane, lane);
         let hosted = std::mem::take(&mut self.hosted);
         // What was not ready there is proposed anew, and loads over the new lane.
         hosted.iter().filter(|h| h.bank.is_none()).for_each(|h| h.loading.abort());
-        let mut elder = Elder { lane, hosted, open: OpenWork::default(), leaving: false };
+        let mut elder = Elder { lane, hosted, open: OpenWork::default(), leaving: false, asked };
         self.node.work.change_lanes(&mut elder.open);
         (self.courier, self.sharing) = (courier, sharing);
         self.pending.clear();
@@ -314,6 +217,12 @@ impl Service<'_> {
                 RouterMessage::Deny(list) => self.deny(list),
                 // The next one on the lane that takes its place covers the same.
                 RouterMessage::Head(_) => Ok(()),
+                // What was asked for there more than once is answered there more than once.
+                RouterMessage::Renewal(_)
+                    if self.rotation.elder.as_mut().is_some_and(|elder| elder.asked.pass_over()) =>
+                {
+                    Ok(())
+                }
                 other => self.told(other),
             },
         };
@@ -345,6 +254,15 @@ impl Service<'_> {
         self.node.work.change_lanes(&mut elder.open);
     }
 
+    /// What an end of the earlier lane has freed is free before an order on this one is judged.
+    pub(super) fn miss_elder(&mut self) -> Step {
+        if !self.rotation.elder.as_ref().is_some_and(|elder| elder.lane.is_over()) {
+            return Ok(());
+        }
+        self.bury();
+        self.resend()
+    }
+
     /// The earlier lane is gone: what was done there is signed and kept.
     pub(super) fn bury(&mut self) {
         let Some(mut elder) = self.rotation.elder.take() else { return };
@@ -357,33 +275,14 @@ impl Service<'_> {
     }
 }
 
+/// The serial number of the certificate that a node shows next.
+fn newest(node: &Node) -> Option<Serial> {
+    certificate_serial(&node.config.identity.credentials.chain().leaf).ok()
+}
+
 async fn elder_frame(elder: &mut Option<Elder>) -> Result<RouterFrame, LaneEnd> {
     match elder {
         Some(elder) => elder.lane.next().await,
         None => std::future::pending().await,
     }
 }
-
-/// When to ask for the certificate after the one that is shown on a lane.
-fn ask_at(node: &Node, lane: &NodeLane) -> Instant {
-    let now = (node.config.now)();
-    let [chance] = random::bytes::<1>();
-    let leaf = &node.config.identity.credentials.chain().leaf;
-    let at = certificate_validity(leaf).map_or(now, |(begin, end)| {
-        let shown = (begin.plus(NOT_BEFORE_MARGIN_S).millis(), end.millis());
-        due(shown, lane.router().not_after().millis(), now, chance)
-    });
-    Instant::now() + Duration::from_millis(at.0.saturating_sub(now.0))
-}
-
-/// The half of a certificate's life, by chance one sixteenth of it earlier or later; and before the certificate that the
-/// router has shown on this lane ends, because the lane ends with that as well.
-fn due((begin, end): (Millis, Millis), router_ends: Millis, now: Millis, chance: u8) -> Millis {
-    let life = end.0.saturating_sub(begin.0);
-    let half = begin.plus(life / 16 * 7 + life / 8 * u64::from(chance) / 255);
-    let left = router_ends.0.saturating_sub(now.0);
-    half.min(now.plus(left / 4 * 3))
-}
-
-#[cfg(test)]
-mod tests;

@@ -16,6 +16,7 @@ mod heads;
 mod orders;
 mod placing;
 mod receipts;
+mod renewing;
 mod taking_back;
 
 use counterfoil_consent::check_node_half;
