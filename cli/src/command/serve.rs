@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_consent::Policy;
-use counterfoil_identity::certificate_end;
 use counterfoil_identity::enrol::JoinToken;
+use counterfoil_identity::{TrustDomain, certificate_end};
 use counterfoil_model::Checkpoint;
 use counterfoil_node::{
     EnrolError, FetchStatus, HomeError, HubConfig, Node, NodeConfig, NodeError, NodeHandle, NodeIdentity,
@@ -53,7 +53,7 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
         () = &mut stop => return Ok(()),
         hashed = hashing::describe(manifests, &models, Watcher::of(args.supervised)) => hashed?,
     }
-    let identity = identity(home, &args).await?;
+    let identity = identity(home, &args, json).await?;
     let node_id = identity.key.public().node_id();
     let config = NodeConfig {
         home: home.to_owned(),
@@ -121,7 +121,7 @@ pub(crate) fn needs_enrolment(home: &Path) -> bool {
 
 /// Enrols a home with a join token.
 pub(crate) async fn join(home: &Path, token: &str, at: SocketAddr) -> Result<NodeIdentity, Failure> {
-    let token: JoinToken = token.parse().map_err(|e| Failure::wrong_use(format!("the join token: {e}")))?;
+    let token = token_for(home, token)?;
     enrol(home, &keyring()?, token, at, &clock::system()).await.map_err(|e| match &e {
         EnrolError::Connect(ConnectError::Refused(_) | ConnectError::RefusedByPeer { .. }) => {
             Failure::refused(e)
@@ -130,7 +130,22 @@ pub(crate) async fn join(home: &Path, token: &str, at: SocketAddr) -> Result<Nod
     })
 }
 
-async fn identity(home: &Path, args: &ServeArgs) -> Result<NodeIdentity, Failure> {
+/// A join token that a home may use: one of the network that it belongs to, or any while it belongs to none.
+fn token_for(home: &Path, token: &str) -> Result<JoinToken, Failure> {
+    let token: JoinToken = token.parse().map_err(|e| Failure::wrong_use(format!("the join token: {e}")))?;
+    let root = std::fs::read(home.join("identity/root.der")).ok();
+    let own = root.and_then(|der| TrustDomain::new(&der).ok()).map(|domain| domain.net_id());
+    match own {
+        Some(own) if own != token.net_id() => Err(Failure::wrong_use(format!(
+            "the join token is of the network {}, and {} belongs to the network {own}: use another --home for that one, or leave the token out",
+            token.net_id(),
+            home.display()
+        ))),
+        _ => Ok(token),
+    }
+}
+
+async fn identity(home: &Path, args: &ServeArgs, json: bool) -> Result<NodeIdentity, Failure> {
     match (&args.join_token, args.enrol) {
         (Some(token), Some(at)) if needs_enrolment(home) => return join(home, token, at).await,
         (Some(_), None) => {
@@ -138,10 +153,15 @@ async fn identity(home: &Path, args: &ServeArgs) -> Result<NodeIdentity, Failure
                 "a join token is used at the router's enrolment address: add --enrol HOST:PORT",
             ));
         }
-        (Some(_), Some(_)) => {
-            tracing::warn!(
-                "this home has a certificate, so the join token is not used; `counterfoil identity enroll` uses it all the same"
-            );
+        // Whoever starts a node by a service file starts it with the same words again.
+        (Some(token), Some(_)) => {
+            token_for(home, token)?;
+            let words = "this home has a certificate of the join token's network already, and the token is not used (`counterfoil identity enroll` uses it)";
+            if json {
+                tracing::info!(words);
+            } else {
+                output::line(words);
+            }
         }
         (None, _) => {}
     }

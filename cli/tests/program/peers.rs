@@ -51,6 +51,37 @@ fn a_join_token_of_another_network_is_refused() {
 }
 
 #[test]
+fn a_join_token_beside_a_certificate_is_not_used_and_one_of_another_network_is_refused() {
+    let (home, other) = (Home::new(), Home::new());
+    let (router, stranger) = (home.router(), other.router());
+    let folder = home.beside("node");
+    let (first, second) = (join_token(&home), join_token(&home));
+    assert_eq!(enroll(&folder, &first, &router).code, 0);
+    let (nodes, enrol) = (router.said("nodes"), router.said("enrol"));
+    let with =
+        |token: &str| [&serve(&nodes)[..], &["--enrol", &enrol, "--join-token", token]].concat().join(" ");
+    let foreign = with(&join_token(&other));
+    let mut words: Vec<&str> = foreign.split(' ').collect();
+    let (path, net_id) = (folder.display().to_string(), text(&home.json(&["identity", "show"])["net_id"]));
+    words.extend(["--home", &path]);
+    let refused = ask(&words);
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{refused:?}");
+    assert!(refused.err.contains(&format!("belongs to the network {net_id}")), "{refused:?}");
+    let refused = enroll(&folder, &join_token(&other), &stranger);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    // One of its own network changes nothing, whether it was used or not.
+    for token in [&first, &second] {
+        let own = with(token);
+        let node = Program::start(&folder, &own.split(' ').collect::<Vec<_>>());
+        assert_eq!(node.ready["ready"], "node");
+        node.stop();
+    }
+    assert_eq!(enroll(&home.beside("another"), &second, &router).code, 0);
+    stranger.stop();
+    router.stop();
+}
+
+#[test]
 fn a_certificate_of_another_network_is_refused() {
     let (home, other) = (Home::new(), Home::new());
     let (router, own) = (home.router(), other.router());
