@@ -239,10 +239,6 @@ impl Work {
             tracing::warn!(node = %party.host.node(), %why, "a node is given up for this request");
         }
         party.usable = false;
-        if party.host.lane.end().is_some() {
-            // Nothing is under way there any more. The node may be asked on another lane, also by this request.
-            party.place = None;
-        }
         self.failed = Some(party.host.node());
         if party.host.lane.end().is_some()
             && let Some(order) = party.order.take()
@@ -251,9 +247,25 @@ impl Work {
         }
     }
 
+    /// A node that is asked in the place of another, or beside it, has its limit too. A request that comes back to a node keeps
+    /// the place that it had there on a lane which is over.
+    fn take_place(&mut self, at: usize) -> Result<(), Unserved> {
+        let Some(Party { host, place: None, .. }) = self.parties.get(at) else { return Ok(()) };
+        let host = Arc::clone(host);
+        let left =
+            |p: &&mut Party| p.host.node() == host.node() && p.host.lane.end().is_some() && p.place.is_some();
+        let left = self.parties.iter_mut().find(left).and_then(|p| p.place.take());
+        let place = left.or_else(|| host.shared.allowed.free_place()).ok_or(Unserved::Full)?;
+        if let Some(party) = self.parties.get_mut(at) {
+            party.place = Some(place);
+        }
+        Ok(())
+    }
+
     /// Where a part is to be sent; the order at its node is opened where it is the first.
     pub(crate) fn address(&mut self, layer: u32, dealt: &Dealt) -> Result<Address, Unserved> {
         let replaceable = self.replaceable(layer, dealt);
+        self.take_place(dealt.party)?;
         let party = self.parties.get_mut(dealt.party).ok_or(Unserved::Late)?;
         let slot = match &party.order {
             Some(order) => order.slot,
@@ -265,10 +277,6 @@ impl Work {
                         return Err(Unserved::Moved);
                     }
                     party.host = latest;
-                }
-                // A node that is asked in the place of another, or beside it, has its limit too.
-                if party.place.is_none() {
-                    party.place = Some(party.host.shared.allowed.free_place().ok_or(Unserved::Full)?);
                 }
                 let order = evidence(|| open(&self.desk, &self.engine, &party.host, self.bounds))?;
                 party.order.insert(order).slot
