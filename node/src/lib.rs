@@ -33,6 +33,7 @@ mod work;
 pub use config::{NodeConfig, NodeError, SyncFile, fdatasync};
 pub use home::{EnrolError, HomeError, NodeIdentity, enrol};
 pub use hub::{HUB_ENDPOINT, HubConfig, HubError};
+pub use late::{NotRenewed, renew};
 pub use log::log_origin;
 pub use node::{Node, NodeHandle, serve};
 pub use orders::{OperatorOrder, asked, give_order, words};

@@ -19,6 +19,10 @@ use crate::orders::{self, OperatorOrder};
 pub(crate) struct Obeyed {
     /// Consent tokens that do not hold any more.
     pub(crate) withdrawn: Vec<Serial>,
+    /// Whether what the operator allows may be another now.
+    pub(crate) terms: bool,
+    /// Whether the next certificate is to be asked for now.
+    pub(crate) renew: bool,
     /// The orders, to be removed once the router was told.
     pub(crate) files: Vec<PathBuf>,
 }
@@ -38,6 +42,7 @@ impl Node {
         let now = (self.config.now)().seconds();
         for (file, order) in waiting {
             tracing::info!(?order, "the operator asks");
+            obeyed.terms |= order != OperatorOrder::Renew;
             match order {
                 OperatorOrder::Revoke(cti) => match given.get(&cti) {
                     Some(token) => {
@@ -64,6 +69,7 @@ impl Node {
                     self.withheld.allow(manifest).map_err(kept)?;
                     orders::answered(&home, &manifest);
                 }
+                OperatorOrder::Renew => obeyed.renew = true,
             }
             obeyed.files.push(file);
         }

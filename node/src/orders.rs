@@ -1,7 +1,7 @@
 //! What a node's operator asks of it by commands, whether it runs or not.
 //!
 //! ```text
-//! orders/<serial>    canonical CBOR of [kind, [fields…]]: 1 revoke [consent id], 2 revoke all [], 3 allow [manifest]
+//! orders/<serial>    canonical CBOR of [kind, [fields…]]: 1 revoke [consent id], 2 revoke all [], 3 allow [manifest], 4 renew []
 //! withheld           what was said of models, a line each: a manifest id for which nothing is signed, or `yes` and one
 //!                    that is allowed; `all`, where nothing is signed for any other
 //! notices/<hash>     the words that a consent token was signed with, by the hash that it carries of them
@@ -48,6 +48,9 @@ pub enum OperatorOrder {
     /// Sign again for a model, if the policy allows it.
     #[n(3)]
     Allow(#[n(0)] ManifestId),
+    /// Ask for the next certificate now.
+    #[n(4)]
+    Renew,
 }
 
 /// Writes an order into a node's home; it is done once the file that is named is gone.

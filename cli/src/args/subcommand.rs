@@ -53,6 +53,15 @@ pub(crate) enum IdentityCommand {
         #[arg(long, env = "COUNTERFOIL_JOIN_TOKEN", hide_env_values = true)]
         join_token: String,
     },
+    /// Get this node's next certificate now
+    #[command(
+        after_help = "A node renews its certificate by itself at half of its life. This is for when it should be sooner, or for a node that does not run: then --enrol says where the router gives it, and the node's identity key is all that it takes, up to 30 days after the end of the last one. A node that runs asks on its own connection and goes on with what it is given; no request notices. A router gives none before an eighth of the use of the last one is over (`E_RATE`).\n\n  counterfoil --home NODE identity renew --enrol 192.0.2.7:9401     while the node does not run\n  counterfoil --home NODE identity renew                            while it runs"
+    )]
+    Renew {
+        /// The router's address for enrolment, where the node does not run
+        #[arg(long, env = "COUNTERFOIL_ENROL", value_name = "HOST:PORT")]
+        enrol: Option<SocketAddr>,
+    },
     /// The router's issuing CA: what follows it, and when
     #[command(
         subcommand,

@@ -2,6 +2,7 @@
 
 mod ca;
 mod keys;
+mod renew;
 mod revoke;
 mod root_deny;
 
@@ -65,6 +66,11 @@ pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Ou
             let identity = Box::pin(join(home, &join_token, enrol)).await?;
             let value = node(&identity);
             print(&value, json);
+            Ok(())
+        }
+        IdentityCommand::Renew { enrol } => {
+            let identity = Box::pin(renew::run(home, enrol)).await?;
+            print(&node(&identity), json);
             Ok(())
         }
         IdentityCommand::Ca(command) => ca::run(home, command, json).await,

@@ -36,6 +36,7 @@ mod peers;
 mod privacy;
 mod proofs;
 mod record;
+mod renewals;
 mod root_denials;
 mod settlement;
 mod witnesses;

@@ -167,7 +167,12 @@ impl Service<'_> {
         for cti in &obeyed.withdrawn {
             self.stop_serving(cti);
         }
-        self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
+        if obeyed.terms {
+            self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
+        }
+        if obeyed.renew {
+            self.rotation.hasten();
+        }
         for cti in &obeyed.withdrawn {
             self.lane.send(&NodeMessage::Revoke(*cti))?;
         }

@@ -97,6 +97,11 @@ impl Rotation {
         }
     }
 
+    /// The operator wants the next certificate now.
+    pub(super) fn hasten(&mut self) {
+        self.ask_at = Some(Instant::now());
+    }
+
     /// Whether the node has a newer certificate than that of this lane.
     pub(super) fn has_newer(&self, node: &Node) -> bool {
         newest(node) != self.shown
