@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use counterfoil_audit::halves::{Compared, Evidence, Half, NoEvidence, compare};
+use counterfoil_audit::halves::{Compared, Evidence, Half, NoEvidence, Parting, compare};
+use counterfoil_audit::proof::prove_consistency;
 use counterfoil_audit::{LogConfig, LogWriter, NewEntry, NoteSigner};
 use counterfoil_spec::encode::to_canonical;
 use counterfoil_spec::entry::Role;
@@ -282,12 +283,17 @@ fn log_that_was_written_anew_without_a_receipt_has_forked() {
         change(&mut changed);
         changed.check(signer().verifier())
     };
-    let honest = pair.router.0.checkpoint();
+    let honest = pair.router.0.publish().unwrap();
     let is_no = |proven| matches!(proven, Err(NoEvidence::NoContradiction(_)));
     assert!(is_no(no(&|e| e.shown = honest.clone())));
     assert!(is_no(no(&|e| e.fork.as_mut().unwrap().root = Hash::from_bytes([7; 32]))));
     assert!(is_no(no(&|e| e.fork.as_mut().unwrap().path.clear())));
     assert!(is_no(no(&|e| e.fork = None)));
+    // A log that went on proves as well that it had what was kept.
+    let kept = evidence.check(signer().verifier()).unwrap().kept;
+    let path = prove_consistency(&pair.dir("router"), kept.size, pair.router.0.head().size).unwrap();
+    let goes_on = Parting { root: kept.root, path };
+    assert!(is_no(no(&|e| (e.shown, e.fork) = (honest.clone(), Some(goes_on.clone())))));
 
     let node = pair.rewritten("node", |n| n != 0);
     let compared = pair.compared(&pair.dir("router"), &node);
