@@ -9,6 +9,7 @@ use super::tree::{Finding, Tree};
 
 const REGISTRY: &str = "spec/registry.json";
 const REFUSALS: &str = "spec/refusals.json";
+const CDDL: &str = "spec/counterfoil.cddl";
 /// What every context of `derive_key` begins with.
 const CONTEXT: &str = "counterfoil v1 ";
 
@@ -172,6 +173,19 @@ fn domains(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The numbers that the CDDL gives to refusals are those of the table.
+fn refusals_in_cddl(tree: &Tree) -> Vec<Finding> {
+    let said = block(tree.text(CDDL), "\nrefusal = ", "  ;");
+    let numbers = said.split(" / ").flat_map(|part| {
+        let (from, to) = part.split_once("..").unwrap_or((part, part));
+        let (from, to): (i64, i64) = (from.parse().unwrap_or(0), to.parse().unwrap_or(-1));
+        (from..=to).map(|n| (n, "a refusal".to_owned()))
+    });
+    let table = json_rows(tree, REFUSALS, "refusals", "number", &[]);
+    let table = table.into_keys().map(|n| (n, "a refusal".to_owned())).collect();
+    differences(CDDL, "number", &table, &numbers.collect())
 }
 
 /// Every refusal code that a document names exists.

@@ -111,6 +111,25 @@ fn other_refusal_is_found() {
 }
 
 #[test]
+fn refusals_in_cddl_agree() {
+    assert_clean(&refusals_in_cddl(&Tree::read()));
+}
+
+#[test]
+fn other_numbers_in_cddl_are_found() {
+    let row = |n: u32| format!(r#"{{"number": {n}}}"#);
+    let table = format!(r#"{{"refusals": [{}, {}, {}]}}"#, row(1), row(2), row(5));
+    let tree = Tree::of(&[(CDDL, "\nrefusal = 1 / 4..5  ; spec/refusals.json\n"), (REFUSALS, &table)]);
+    assert_eq!(
+        lines(&refusals_in_cddl(&tree)),
+        [
+            "spec/counterfoil.cddl:0: number 2 is \"a refusal\" in the table and nothing in the code",
+            "spec/counterfoil.cddl:0: number 4 is nothing in the table and \"a refusal\" in the code",
+        ]
+    );
+}
+
+#[test]
 fn purposes_and_ways_of_serving_agree() {
     let tree = Tree::read();
     assert_clean(&bits(&tree, "Purposes", "purposes"));
