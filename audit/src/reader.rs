@@ -219,7 +219,15 @@ fn extend(part: &mut Indexed, head: &mut Head) -> Result<(), LogError> {
                 *head = found;
             }
             _ => {
+                let is_cut = matches!(frame, Frame::Short);
                 let next = scan::find_commit(&part.file, offset + 1).map_err(store)?;
+                // A group that was being written when its frame was read is whole once its commit is there.
+                if is_cut && next.is_some() {
+                    frames.seek(offset);
+                    if frames.continues().map_err(store)? {
+                        continue;
+                    }
+                }
                 return match next {
                     Some(_) => {
                         Err(LogError::corrupt(&part.segment.name, offset, "damage before a commit frame"))
@@ -231,3 +239,6 @@ fn extend(part: &mut Indexed, head: &mut Head) -> Result<(), LogError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
