@@ -42,7 +42,11 @@ fn group_that_is_being_written_is_no_damage() {
     }
     writing.join().unwrap();
     let mut leaves = Vec::new();
-    reader.stream(0, ENTRIES, |_, leaf| Ok::<_, LogError>(leaves.push(leaf.to_vec()))).unwrap();
+    let mut keep = |_, leaf: &[u8]| {
+        leaves.push(leaf.to_vec());
+        Ok::<_, LogError>(())
+    };
+    reader.stream(0, ENTRIES, &mut keep).unwrap();
     assert_eq!(leaves, (0..ENTRIES).map(|index| index.to_be_bytes().to_vec()).collect::<Vec<_>>());
 }
 
