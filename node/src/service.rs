@@ -136,11 +136,6 @@ impl<'a> Service<'a> {
             },
             Err(end) => self.left(end),
         };
-        let left = if self.node.root_denials.denies(self.lane.router()) {
-            Left::Broken("the network's root denies the router's certificate".to_owned())
-        } else {
-            left
-        };
         let draining = self.draining.is_some();
         self.bury();
         self.abandon();
@@ -210,8 +205,12 @@ impl<'a> Service<'a> {
     }
 
     /// How a lane that ended so was left. One whose certificate was denied, or the CA of that, says nothing of a newer
-    /// certificate, with which the node comes back.
+    /// certificate, with which the node comes back; nor does one to a router whose certificate the root denies, which may
+    /// come back with another.
     fn left(&self, end: LaneEnd) -> Left {
+        if self.node.root_denials.denies(self.lane.router()) {
+            return Left::Broken("the network's root denies the router's certificate".to_owned());
+        }
         match Left::from(end) {
             Left::Denied(words) if self.rotation.has_newer(self.node) && !self.is_denied() => {
                 Left::Broken(words)

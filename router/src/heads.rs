@@ -56,6 +56,50 @@ impl Correspondence {
         let mut owing = self.owing.subscribe();
         let _ = tokio::time::timeout(LAST, owing.wait_for(BTreeSet::is_empty)).await;
     }
+
+    fn no_longer_asked(&self, node: NodeId) {
+        self.asked.send_if_modified(|asked| asked.remove(&node));
+    }
+}
+
+/// Up to which of a lane's acknowledgements heads go.
+#[derive(Debug, Default)]
+struct Cover {
+    /// Those that the last answered head covers.
+    answered: u64,
+    /// Those that the head covers which was sent and is not answered.
+    sent: Option<u64>,
+    /// When the first came that no head covers.
+    since: Option<Instant>,
+}
+
+impl Cover {
+    /// With `acks` so far: since when one of them is not covered by a head.
+    fn owed(&mut self, acks: u64) -> Option<Instant> {
+        let owed = acks > self.sent.unwrap_or(self.answered);
+        self.since = owed.then(|| self.since.unwrap_or_else(Instant::now));
+        self.since
+    }
+
+    const fn send(&mut self, acks: u64) {
+        (self.sent, self.since) = (Some(acks), None);
+    }
+
+    const fn is_sent(&self) -> bool {
+        self.sent.is_some()
+    }
+
+    /// Whether a head was waited for.
+    fn answered(&mut self) -> bool {
+        let sent = self.sent.take();
+        self.answered = sent.unwrap_or(self.answered);
+        sent.is_some()
+    }
+
+    /// No head could be sent: what it would have covered is owed again.
+    const fn fell_through(&mut self) {
+        self.sent = None;
+    }
 }
 
 /// One lane's part in it.
@@ -67,12 +111,7 @@ pub(crate) struct Heads {
     acks: watch::Receiver<u64>,
     leaving: watch::Receiver<bool>,
     asked: watch::Receiver<BTreeSet<NodeId>>,
-    /// Acknowledgements that were there when the last head was sent.
-    covered: u64,
-    /// When the first came that no head covers.
-    since: Option<Instant>,
-    /// A head was sent and not answered.
-    waits: bool,
+    cover: Cover,
     /// The node leaves.
     hurries: bool,
 }
@@ -88,9 +127,7 @@ impl Heads {
             acks: lane.acks(),
             leaving: all.leaving.subscribe(),
             asked: all.asked.subscribe(),
-            covered: 0,
-            since: None,
-            waits: false,
+            cover: Cover::default(),
             hurries: false,
         }
     }
@@ -103,15 +140,15 @@ impl Heads {
     /// Waits until a head is to be sent. May be dropped and called again.
     pub(crate) async fn due(&mut self) {
         loop {
-            let owed = *self.acks.borrow_and_update() > self.covered;
-            self.owe(owed || self.waits);
-            if owed && self.since.is_none() {
-                self.since = Some(Instant::now());
+            let busy = self.asked.borrow_and_update().contains(&self.node);
+            if !busy {
+                self.cover.fell_through();
             }
+            let since = self.cover.owed(*self.acks.borrow_and_update());
+            self.owe(since.is_some() || self.cover.is_sent());
             let leaving = self.hurries || *self.leaving.borrow_and_update();
-            let busy = self.waits || self.asked.borrow_and_update().contains(&self.node);
             let wait = if leaving { Duration::ZERO } else { self.patience() };
-            let at = self.since.filter(|_| owed && !busy).map(|since| since + wait);
+            let at = since.filter(|_| !busy).map(|since| since + wait);
             if at.is_some_and(|at| at <= Instant::now()) {
                 return;
             }
@@ -126,23 +163,26 @@ impl Heads {
 
     /// Has the newest head published and sent.
     pub(crate) fn send(&mut self, lane: &RouterLane) {
-        self.covered = *self.acks.borrow_and_update();
-        (self.since, self.waits) = (None, true);
+        self.cover.send(*self.acks.borrow_and_update());
         self.desk.heads.asked.send_if_modified(|asked| asked.insert(self.node));
-        let (office, lane) = (Arc::clone(&self.desk.office), lane.clone());
+        let (desk, lane) = (Arc::clone(&self.desk), lane.clone());
         tokio::spawn(async move {
+            let office = Arc::clone(&desk.office);
             let vkey = office.log_vkey().to_owned();
             let published = tokio::task::spawn_blocking(move || office.publish()).await;
             match published.map_err(|e| e.to_string()).and_then(|note| note.map_err(|e| e.to_string())) {
                 Ok(note) => drop(lane.head(LogHead { note, vkey })),
-                Err(error) => tracing::error!(error, "no head could be given to a node"),
+                Err(error) => {
+                    tracing::error!(error, "no head could be given to a node");
+                    desk.heads.no_longer_asked(lane.node());
+                }
             }
         });
     }
 
     /// Keeps what the node answers, or ends the lane.
     pub(crate) async fn answered(&mut self, lane: &RouterLane, head: LogHead) {
-        if !self.waits {
+        if !self.cover.is_sent() {
             return lane.shut(Refusal::SessionOrder, "a head that nobody asked for");
         }
         let took = take(&self.desk, self.node, head.note).await;
@@ -155,8 +195,8 @@ impl Heads {
     }
 
     fn done(&mut self) {
-        if std::mem::take(&mut self.waits) {
-            self.desk.heads.asked.send_if_modified(|asked| asked.remove(&self.node));
+        if self.cover.answered() {
+            self.desk.heads.no_longer_asked(self.node);
         }
     }
 
@@ -208,5 +248,35 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_are_owed_until_a_head_covers_them() {
+        let mut cover = Cover::default();
+        assert_eq!(cover.owed(0), None);
+        let since = cover.owed(2).unwrap();
+        assert_eq!(cover.owed(3), Some(since));
+        cover.send(3);
+        assert_eq!((cover.owed(3), cover.is_sent()), (None, true));
+        assert!(cover.owed(4).is_some());
+        assert!(cover.answered());
+        assert!(cover.owed(4).is_some());
+        cover.send(4);
+        assert!(cover.answered());
+        assert_eq!((cover.owed(4), cover.answered()), (None, false));
+    }
+
+    #[test]
+    fn what_a_head_would_have_covered_that_was_never_sent_is_owed_again() {
+        let mut cover = Cover::default();
+        cover.send(3);
+        cover.fell_through();
+        assert!(cover.owed(3).is_some());
+        assert!(!cover.answered());
     }
 }
