@@ -102,6 +102,11 @@ pub enum NodeError {
         "the network's root denies the router {0}, which this node works for; it has withdrawn its consent and stops. Another router of the network takes it after `counterfoil identity enroll` from an empty home"
     )]
     RouterDenied(RouterId),
+    /// Its router showed it two logs.
+    #[error(
+        "the log of its router contradicts a head that it signed before: {0}; this node has withdrawn its consent and stops. Its own log keeps both heads: `counterfoil audit show` prints them, and `counterfoil audit verify --against` makes evidence of them. Started again it works for that router until the next such head"
+    )]
+    RouterContradicts(String),
     /// A copy of its keys is in use.
     #[error(
         "the router takes this node's certificate for that of a copy: {0}; it stops. If no other machine of yours has this node's folder, somebody else has: have the node denied with its recovery key, and enrol a new one. A folder that was brought back from an older copy goes on after `counterfoil identity enroll` with a join token"

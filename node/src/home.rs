@@ -21,8 +21,7 @@ use counterfoil_audit::note::NoteError;
 use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined, recovery_hash};
 use counterfoil_identity::key_file::{KeyFileFault, Keyring};
 use counterfoil_identity::{
-    CaFault, Credentials, HomeFormatFault, Refused, Signer, TlsKey, TrustDomain, check_home_format,
-    keep_home_format,
+    CaFault, Credentials, HomeFormatFault, Refused, Signer, TrustDomain, check_home_format, keep_home_format,
 };
 use counterfoil_session::ConnectError;
 use counterfoil_spec::ids::{IdSyntax, RouterId};
@@ -139,10 +138,10 @@ pub async fn enrol(
     let keep = |name: &str| keys.load_or_create(&folder.join(name)).map_err(HomeError::from);
     let signer = |name: &str| keys.signer_or_create(&folder.join(name)).map_err(HomeError::from);
     let (key, log_key, recovery) = (signer("node.key")?, signer("log.key")?, keep("recovery.key")?);
-    let tls = keep(pair::KEY)?;
+    let tls = pair::for_enrolment(&folder, keys)?;
     let vkey = NoteSigner::new(&log_origin(&key.public().node_id()), Arc::clone(&log_key))?.vkey();
     let recovery_hash = recovery_hash(&recovery.public());
-    let client = EnrolClient::new(token, Arc::clone(&key), TlsKey::from_secret(tls), recovery_hash, vkey);
+    let client = EnrolClient::new(token, Arc::clone(&key), tls, recovery_hash, vkey);
     let joined = Box::pin(counterfoil_session::enrol::join(router, client, now)).await?;
     store(&folder, &joined)?;
     let Joined { credentials, domain, router, renew_after, .. } = joined;
@@ -156,7 +155,6 @@ fn store(folder: &Path, joined: &Joined) -> Result<(), HomeError> {
     };
     write("root.der", joined.domain.root_der())?;
     write("router", format!("{}\n", joined.router).as_bytes())?;
-    pair::forget_next(folder)?;
     // Last, because a node without it is not enrolled.
-    pair::keep_chain(folder, joined.credentials.chain())
+    pair::keep_enrolled(folder, joined.credentials.chain())
 }

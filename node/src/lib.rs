@@ -37,5 +37,5 @@ pub use late::{NotRenewed, renew};
 pub use log::log_origin;
 pub use node::{Node, NodeHandle, serve};
 pub use orders::{OperatorOrder, asked, give_order, words};
-pub use root_denials::{RootListFault, take_root_deny_list};
+pub use root_denials::{RootListFault, root_deny_list, take_root_deny_list};
 pub use status::{ConsentStatus, FetchStatus, Stage, Status};

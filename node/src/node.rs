@@ -22,7 +22,7 @@ use crate::log::{self, OwnLog};
 use crate::orders::{self, Withheld};
 use crate::outstanding::Outstanding;
 use crate::root_denials::KeptRootDenials;
-use crate::service::{Left, Service};
+use crate::service::{LOOK, Left, Service};
 use crate::status::{Stage, Status};
 use crate::store::Store;
 use crate::unsettled::Unsettled;
@@ -199,6 +199,10 @@ impl Node {
                 Left::Superseded(reason) => {
                     return self.give_up(&endpoint, NodeError::Superseded(reason)).await;
                 }
+                Left::Contradicted(fault) => {
+                    self.withdraw_all()?;
+                    return self.give_up(&endpoint, NodeError::RouterContradicts(fault)).await;
+                }
             };
             let wait = backoff.next();
             tracing::warn!(reason, wait_ms = wait.as_millis(), "not connected; trying again");
@@ -225,6 +229,12 @@ impl Node {
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 Ok(()) = self.policy.changed() => self.follow()?,
                 Some(cti) = self.revoked.recv() => drop(self.log_withdrawals(vec![cti])?),
+                () = tokio::time::sleep(LOOK) => {
+                    self.follow_root();
+                    if self.root_denials.denies_router(&self.config.identity.router) {
+                        return Ok(());
+                    }
+                }
             }
         }
     }

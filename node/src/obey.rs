@@ -106,9 +106,14 @@ impl Node {
         if !self.root_denials.denies_router(&router) {
             return Ok(None);
         }
-        let all = self.outstanding.not(|_| false);
-        self.log_withdrawals(all)?;
+        self.withdraw_all()?;
         Ok(Some(NodeError::RouterDenied(router)))
+    }
+
+    /// Withdraws in the node's own log all that it signed and that is not over. Blocks while the log is written.
+    pub(crate) fn withdraw_all(&mut self) -> Result<(), NodeError> {
+        let all = self.outstanding.not(|_| false);
+        self.log_withdrawals(all).map(drop)
     }
 
     /// Takes up what the operator was told by the root.

@@ -85,11 +85,35 @@ pub(crate) fn settle(folder: &Path) -> Result<(), HomeError> {
     Ok(())
 }
 
-/// Another certificate was given by enrolment: what was to follow the one before it is not used.
+//= spec/identity.md#keys
+//# A TLS key MUST be made anew for each certificate
+/// The key for a certificate that enrolment is to give: the same while no certificate was kept, so that an enrolment can be
+/// repeated. Where there is a certificate already, its key is another's, who may have been copied.
 ///
 /// # Errors
 /// [`HomeError`].
-pub(crate) fn forget_next(folder: &Path) -> Result<(), HomeError> {
+pub(crate) fn for_enrolment(folder: &Path, keys: &Keyring) -> Result<TlsKey, HomeError> {
+    let enrolled = [CHAIN, NEXT_CHAIN].iter().any(|name| folder.join(name).exists());
+    if enrolled {
+        settle(folder)?;
+    }
+    let name = if enrolled { NEXT_KEY } else { KEY };
+    Ok(TlsKey::from_secret(keys.load_or_create(&folder.join(name))?))
+}
+
+/// Keeps the certificate that enrolment gave [that key](for_enrolment).
+///
+/// # Errors
+/// [`HomeError`].
+pub(crate) fn keep_enrolled(folder: &Path, chain: &Chain) -> Result<(), HomeError> {
+    if !folder.join(CHAIN).exists() {
+        return write(folder, CHAIN, chain);
+    }
+    write(folder, NEXT_CHAIN, chain)?;
+    settle(folder)
+}
+
+fn forget_next(folder: &Path) -> Result<(), HomeError> {
     for name in [NEXT_CHAIN, NEXT_KEY] {
         match fs::remove_file(folder.join(name)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -97,14 +121,6 @@ pub(crate) fn forget_next(folder: &Path) -> Result<(), HomeError> {
         }
     }
     sync(folder)
-}
-
-/// Writes the current chain.
-///
-/// # Errors
-/// [`HomeError`].
-pub(crate) fn keep_chain(folder: &Path, chain: &Chain) -> Result<(), HomeError> {
-    write(folder, CHAIN, chain)
 }
 
 fn write(folder: &Path, name: &str, chain: &Chain) -> Result<(), HomeError> {
@@ -117,7 +133,7 @@ fn sync(folder: &Path) -> Result<(), HomeError> {
     synced.map_err(|source| HomeError::Io { path: folder.to_owned(), source })
 }
 
-pub(crate) const KEY: &str = "tls.key";
+const KEY: &str = "tls.key";
 const CHAIN: &str = "chain.pem";
 const NEXT_KEY: &str = "next.key";
 const NEXT_CHAIN: &str = "next.pem";

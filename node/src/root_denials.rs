@@ -67,6 +67,14 @@ pub fn take_root_deny_list(
     Ok(taken)
 }
 
+/// The list that was taken last into a home.
+///
+/// # Errors
+/// [`RootListFault`] where the file cannot be read, or is none.
+pub fn root_deny_list(home: &Path) -> Result<Option<SignedRootDenyList>, RootListFault> {
+    Ok(read(&home.join(FILE))?.and_then(|known| known.last().cloned()))
+}
+
 /// What is known, and where it is kept.
 #[derive(Debug)]
 pub(crate) struct KeptRootDenials {
@@ -74,6 +82,8 @@ pub(crate) struct KeptRootDenials {
     known: RootDenials,
     /// The file that was looked at last, by its time and size.
     seen: Option<(SystemTime, u64)>,
+    /// Whether it could not be read when it was looked at last.
+    unread: bool,
 }
 
 impl KeptRootDenials {
@@ -84,7 +94,7 @@ impl KeptRootDenials {
     pub(crate) fn open(home: &Path) -> Result<Self, RootListFault> {
         let path = home.join(FILE);
         let (seen, known) = (stamp(&path), read(&path)?.unwrap_or_default());
-        Ok(Self { path, known, seen })
+        Ok(Self { path, known, seen, unread: false })
     }
 
     /// Takes up what the operator's command has written meanwhile. A file that is no such list changes nothing.
@@ -93,9 +103,18 @@ impl KeptRootDenials {
         if seen == self.seen {
             return;
         }
-        self.seen = seen;
-        let read = fs::read(&self.path).map_err(|e| e.to_string());
-        let list = read.and_then(|bytes| decode(&bytes).map_err(|e| e.to_string()));
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            // It is looked at again until it can be read.
+            Err(error) => {
+                if !std::mem::replace(&mut self.unread, true) {
+                    tracing::warn!(file = %self.path.display(), %error, "not read; what was known before holds");
+                }
+                return;
+            }
+        };
+        (self.seen, self.unread) = (seen, false);
+        let list = decode(&bytes).map_err(|e| e.to_string());
         match list.and_then(|signed| self.known.take(signed, root, now).map_err(|e| e.to_string())) {
             Ok(_) => tracing::info!(file = %self.path.display(), "the root's deny list has changed"),
             Err(error) => {

@@ -34,7 +34,7 @@ use rotation::{Rotation, Turn};
 const DRAIN_MS: u64 = 10_000;
 
 /// How often a node looks for orders of its operator.
-const LOOK: Duration = Duration::from_millis(200);
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
 /// How long after a lane's beginning shards that no token covers are kept all the same, in milliseconds: the router
 /// proposes again what it proposed before, and nothing should be fetched twice for that.
@@ -51,6 +51,8 @@ pub(crate) enum Left {
     Denied(String),
     /// A copy of this node's keys has taken its place; it does not come back.
     Superseded(String),
+    /// The router's log contradicts itself; nothing that this node signed for it stands, and it does not come back.
+    Contradicted(String),
 }
 
 /// A lane and what is going on on it.
@@ -139,7 +141,11 @@ impl<'a> Service<'a> {
         let draining = self.draining.is_some();
         self.bury();
         self.abandon();
-        Ok(if draining { Left::Done } else { left })
+        Ok(match left {
+            left @ Left::Contradicted(_) => left,
+            _ if draining => Left::Done,
+            left => left,
+        })
     }
 
     /// Waits for whatever comes first and deals with it.
@@ -208,6 +214,9 @@ impl<'a> Service<'a> {
     /// certificate, with which the node comes back; nor does one to a router whose certificate the root denies, which may
     /// come back with another.
     fn left(&self, end: LaneEnd) -> Left {
+        if let Some(fault) = self.heads.contradiction() {
+            return Left::Contradicted(fault.to_owned());
+        }
         if self.node.root_denials.denies(self.lane.router()) {
             return Left::Broken("the network's root denies the router's certificate".to_owned());
         }

@@ -9,6 +9,7 @@ pub mod admin;
 mod admit;
 mod authority;
 mod batch;
+mod certificate;
 pub mod clock;
 mod dealer;
 mod deny;

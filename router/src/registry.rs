@@ -248,6 +248,12 @@ impl Host {
         experts.iter().all(|e| ranges.iter().any(|r| r.contains(manifest, layer, u32::from(*e))))
     }
 
+    /// Whether this one still answers, and for the same experts of a model as a later host of its node does.
+    pub(crate) fn goes_on_as(&self, later: &Self, manifest: &ManifestId) -> bool {
+        let is_same = self.node() == later.node() && self.ranges(manifest) == later.ranges(manifest);
+        is_same && self.lane.end().is_none()
+    }
+
     /// Whether it consented to callers from there, or from nobody knows where.
     pub(crate) fn serves(&self, country: Option<Country>) -> bool {
         self.permit.claims().callers.allow(country)

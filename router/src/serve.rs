@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use counterfoil_identity::{ALPN, enrol_server_config, server_config};
 use counterfoil_model::{Checkpoint, LoadError};
 use counterfoil_session::enrol::EnrolEndpoint;
 use counterfoil_session::{Admission, EndpointError, Limits, RouterEndpoint};
@@ -20,8 +19,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{AdminCommand, AdminError, execute, key_hash, local_account};
-use crate::authority::own_credentials;
 use crate::batch::{Batch, Hedging};
+use crate::certificate::{keep_certificate, tls};
 use crate::dealer::Dealing;
 use crate::deny::Herald;
 use crate::desk::{Desk, MAX_RUNNING};
@@ -40,8 +39,6 @@ use crate::trial::{Prompt, Trial};
 use crate::vault::{Vault, VaultError};
 use crate::witnesses::{Following, Witnessing};
 
-/// How often the router makes itself a certificate: at half the life that leaves may have.
-const CERTIFICATE_EVERY: Duration = Duration::from_secs(MAX_LEAF_CERT_LIFE_S / 2);
 /// How long running requests may go on after the router was told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -340,16 +337,6 @@ pub(crate) fn open(
     Ok(desk)
 }
 
-/// The TLS configurations of both endpoints, under a fresh certificate.
-fn tls(desk: &Desk) -> Result<(rustls::ServerConfig, rustls::ServerConfig), StartError> {
-    let credentials = own_credentials(desk)?;
-    let domain = desk.home.domain();
-    let fault = |e: counterfoil_identity::TlsFault| StartError::Certificate(e.to_string());
-    let directory = Arc::new(Members(Arc::clone(&desk.office)));
-    let nodes = server_config(&credentials, domain, directory, desk.office.clock(), ALPN).map_err(fault)?;
-    Ok((nodes, enrol_server_config(&credentials, domain).map_err(fault)?))
-}
-
 fn bind(desk: &Desk, config: &RouterConfig) -> Result<(RouterEndpoint, EnrolEndpoint), StartError> {
     let (nodes, enrol) = tls(desk)?;
     let admission = Admission {
@@ -363,21 +350,6 @@ fn bind(desk: &Desk, config: &RouterConfig) -> Result<(RouterEndpoint, EnrolEndp
         .map_err(|source| StartError::Endpoint { addr: config.enrol, source })?;
     desk.metrics.refusals.watch(nodes.turned_away(), enrol.turned_away());
     Ok((nodes, enrol))
-}
-
-/// Shows a new certificate well before the old one ends, and as soon as another CA issues them.
-async fn keep_certificate(desk: Arc<Desk>, nodes: RouterEndpoint, enrol: EnrolEndpoint) {
-    let mut ca = desk.home.ca_in_use();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(CERTIFICATE_EVERY) => {}
-            Ok(()) = ca.changed() => {}
-        }
-        let shown = |(n, e)| nodes.renew(n).and_then(|()| enrol.renew(e)).map_err(|e| e.to_string());
-        if let Err(error) = tls(&desk).map_err(|e| e.to_string()).and_then(shown) {
-            tracing::error!(error, "the router's certificate was not renewed");
-        }
-    }
 }
 
 async fn serve_http(

@@ -186,7 +186,7 @@ impl Work {
         let mut plan = Plan::clone(&plan);
         let mut places = Vec::with_capacity(hosts.len());
         for host in hosts {
-            let known = self.parties.iter().position(|p| Arc::ptr_eq(&p.host, &host));
+            let known = self.known(&host);
             places.push(known.unwrap_or(self.parties.len()));
             if known.is_none() {
                 self.parties.push(Party { host, order: None, gone: None, usable: true, place: None });
@@ -195,6 +195,14 @@ impl Work {
         plan.rename(|host| places.get(usize::from(host)).and_then(|at| u16::try_from(*at).ok()));
         self.plan = Arc::new(plan);
         Ok(())
+    }
+
+    /// The party of a host: a node that goes on on another lane, or under its next consent, is asked under its open order.
+    fn known(&self, host: &Arc<Host>) -> Option<usize> {
+        let is = |p: &Party| Arc::ptr_eq(&p.host, host);
+        let model = self.engine.manifest();
+        let goes_on = |p: &Party| p.usable && p.order.is_some() && p.host.goes_on_as(host, &model);
+        self.parties.iter().position(is).or_else(|| self.parties.iter().position(goes_on))
     }
 
     /// The party that answers for an expert now: the first that owes no late answer, or the first.

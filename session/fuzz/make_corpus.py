@@ -64,8 +64,8 @@ def certificates():
         yield test["tcId"], b"\2" + bytes.fromhex(test["root"])
 
 
-def deny_lists():
-    for test in tests("denials", "DenyList"):
+def deny_lists(kind):
+    for test in tests("denials", kind):
         for number, signed in enumerate(test["lists"]):
             yield f"{test['tcId']}-{number}", bytes.fromhex(signed)
 
@@ -93,7 +93,7 @@ def head(kind, number):
 TARGETS = {
     "consent_token": consent_tokens(), "join_token": join_tokens(), "enrolment": enrolments(),
     "frames_to_node": frames("node"), "frames_to_router": frames("router"), "certificate": certificates(),
-    "deny_list": deny_lists(),
+    "deny_list": deny_lists("DenyList"), "root_deny_list": deny_lists("RootDenyList"),
 }
 
 

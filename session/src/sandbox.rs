@@ -135,15 +135,28 @@ impl Sandbox {
         self.bind_within(members, Limits::default())
     }
 
+    /// Another CA issues certificates from here on, and this endpoint of the router's shows one of it.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    pub fn roll_over(&mut self, endpoint: &RouterEndpoint, members: &[&Member]) -> Result<(), SandboxError> {
+        let at = (self.now)().seconds();
+        self.ca = self.root.issue_ca(SecretKey::generate(), at)?;
+        self.router = credentials(&self.ca, (Role::Router, 1), &self.router_key, at)?;
+        Ok(endpoint.renew(self.shown_to(known(members))?)?)
+    }
+
+    fn shown_to(&self, directory: Arc<dyn Directory>) -> Result<rustls::ServerConfig, TlsFault> {
+        server_config(&self.router, &self.domain, directory, Arc::clone(&self.now), ALPN)
+    }
+
     /// The same within other limits.
     ///
     /// # Errors
     /// [`SandboxError`].
     pub fn bind_within(&self, members: &[&Member], limits: Limits) -> Result<RouterEndpoint, SandboxError> {
-        let known = members.iter().map(|m| m.key.public().node_id()).collect();
-        let directory: Arc<dyn Directory> = Arc::new(Known(known));
-        let tls =
-            server_config(&self.router, &self.domain, Arc::clone(&directory), Arc::clone(&self.now), ALPN)?;
+        let directory = known(members);
+        let tls = self.shown_to(Arc::clone(&directory))?;
         let admission = Admission { domain: self.domain.clone(), directory, now: Arc::clone(&self.now) };
         Ok(RouterEndpoint::bind(LOOPBACK, tls, admission, limits)?)
     }
@@ -300,6 +313,11 @@ impl Sandbox {
         #[expect(clippy::expect_used, reason = "the key is in memory")]
         sign_open(open, grant, &self.router_key, &self.domain.net_id()).expect("a key in memory signs")
     }
+}
+
+/// These nodes, and nobody else.
+fn known(members: &[&Member]) -> Arc<dyn Directory> {
+    Arc::new(Known(members.iter().map(|m| m.key.public().node_id()).collect()))
 }
 
 /// A policy that consents to one model without limits.

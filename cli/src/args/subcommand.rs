@@ -71,7 +71,7 @@ pub(crate) enum IdentityCommand {
     /// The root's deny list: routers and issuing CAs that the network trusts no more
     #[command(
         subcommand,
-        after_help = "It reaches nodes as a file, not by the router, which may be the one that it names:\n\n  counterfoil --home ROOT identity root-deny sign --router ID --list deny.pem    where the root's key is\n  counterfoil --home NODE identity root-deny take --list deny.pem                at each node\n\nA node that runs follows within a second: it ends its lane, and where its own router is named it withdraws its consent and stops."
+        after_help = "It reaches nodes as a file, not by the router, which may be the one that it names:\n\n  counterfoil --home ROOT identity root-deny sign --router ID --list deny.pem    where the root's key is\n  counterfoil --home NODE identity root-deny take --list deny.pem                at each node\n\nA node that runs ends its lane within a second, and where its own router is named it withdraws its consent and stops; one that is connecting does so once that attempt is over."
     )]
     RootDeny(RootDenyCommand),
     /// Have this node denied by its recovery key, for when its other keys were stolen
@@ -95,7 +95,7 @@ pub(crate) enum IdentityCommand {
 pub(crate) enum RootDenyCommand {
     /// Sign a list, in a home with identity/root.key and root.der
     Sign {
-        /// The list before this one: its names are taken over
+        /// The list before this one, whose names are taken over [default: the one that this home signed last]
         #[arg(long, value_name = "FILE")]
         after: Option<PathBuf>,
         /// A router to deny, by its id; may be given again

@@ -90,6 +90,7 @@ pub(crate) async fn run(home: &Path, args: ServeArgs, json: bool) -> Outcome {
     ran.map_err(|e| match e {
         NodeError::Denied(_)
         | NodeError::RouterDenied(_)
+        | NodeError::RouterContradicts(_)
         | NodeError::Superseded(_)
         | NodeError::Ended(_) => Failure::refused(e),
         e => Failure::store(e),

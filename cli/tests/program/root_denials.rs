@@ -101,7 +101,9 @@ fn list_that_the_root_did_not_sign_or_that_goes_back_is_refused() {
     let (router, first, second) = scene(&home);
     let nobody = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     let one = sign(&home, "one.pem", &["--router", nobody]);
-    let two = sign(&home, "two.pem", &["--after", &one, "--ca", &"ab".repeat(16)]);
+    let two = sign(&home, "two.pem", &["--ca", &"ab".repeat(16)]);
+    let fork = home.ask(&["identity", "root-deny", "sign", "--after", &one, "--ca", &"cd".repeat(16)]);
+    assert_eq!((fork.code, fork.err.contains("another of epoch 2 since")), (2, true), "{fork:?}");
     let shown = home.json(&["identity", "root-deny", "show", "--list", &two]);
     assert_eq!(
         json!([shown["epoch"], shown["routers"], shown["authorities"]]),
@@ -120,7 +122,10 @@ fn list_that_the_root_did_not_sign_or_that_goes_back_is_refused() {
     assert_eq!((refused.code, refused.err.contains("C_DENY_LIST")), (REFUSED, true), "{refused:?}");
     let router_home = home.ask(&["identity", "root-deny", "take", "--list", &one]);
     assert_eq!((router_home.code, router_home.err.contains("no node's home")), (2, true), "{router_home:?}");
-    assert_eq!(home.ask(&["identity", "root-deny", "sign"]).code, 2);
+    assert_eq!(other.ask(&["identity", "root-deny", "show", "--list", &two]).code, REFUSED);
+    let bare = Home::new();
+    assert_eq!(bare.ask(&["identity", "init"]).code, 0);
+    assert_eq!(bare.ask(&["identity", "root-deny", "sign"]).code, 2);
     // All that changes nothing for a node whose router is not named.
     assert_eq!(consents(&router).len(), 2);
     first.stop();

@@ -24,7 +24,7 @@ impl Stage {
         let pairs = [(); 3].map(|()| pair(&net.member().unwrap()));
         let stage = Self { home, keys, pairs };
         stage.keys.store(&stage.folder().join(KEY), stage.pairs[0].0.secret()).unwrap();
-        keep_chain(&stage.folder(), &stage.pairs[0].1).unwrap();
+        write(&stage.folder(), CHAIN, &stage.pairs[0].1).unwrap();
         stage
     }
 
@@ -82,19 +82,32 @@ fn a_pair_that_was_moved_half_way_is_not_lost_to_the_one_after_it() {
 }
 
 #[test]
-fn what_was_to_follow_is_forgotten_with_an_enrolment() {
-    let stage = Stage::new();
+fn an_enrolment_of_an_enrolled_node_has_a_key_of_its_own_which_a_repetition_finds_again() {
+    let mut stage = Stage::new();
+    let folder = stage.folder();
     stage.next(1);
-    forget_next(&stage.folder()).unwrap();
-    assert_eq!(stage.held(), 0);
-    forget_next(&stage.folder()).unwrap();
-    assert_eq!(stage.held(), 0);
+    let key = for_enrolment(&folder, &stage.keys).unwrap();
+    assert!(stage.pairs.iter().all(|(known, _)| known.public() != key.public()));
+    // It is broken off: the newest certificate holds, and the key is there for the next attempt.
+    assert_eq!(stage.held(), 1);
+    let again = for_enrolment(&folder, &stage.keys).unwrap();
+    assert_eq!(again.public(), key.public());
+    // The answer comes; whoever has the folder as it was has not got this key.
+    fs::remove_file(folder.join(NEXT_KEY)).unwrap();
+    stage.keys.store(&folder.join(NEXT_KEY), stage.pairs[2].0.secret()).unwrap();
+    keep_enrolled(&folder, &stage.pairs[2].1).unwrap();
+    assert_eq!((stage.held(), has_next(&folder)), (2, false));
+    // A first enrolment has the current key's place.
+    stage = Stage { home: tempfile::tempdir().unwrap(), ..stage };
+    let first = for_enrolment(&stage.folder(), &stage.keys).unwrap();
+    assert_eq!(for_enrolment(&stage.folder(), &stage.keys).unwrap().public(), first.public());
+    assert_eq!(stage.keys.load(&stage.folder().join(KEY)).unwrap().public(), first.public());
 }
 
 #[test]
 fn a_chain_without_its_key_is_no_pair() {
     let stage = Stage::new();
-    keep_chain(&stage.folder(), &stage.pairs[2].1).unwrap();
+    write(&stage.folder(), CHAIN, &stage.pairs[2].1).unwrap();
     let fault = load(&stage.folder(), &stage.keys).map(drop).map_err(|e| e.to_string());
     let path = stage.folder().join(CHAIN);
     assert_eq!(fault, Err(format!("{}: not the certificate of identity/tls.key", path.display())));

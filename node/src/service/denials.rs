@@ -36,7 +36,7 @@ impl Service<'_> {
         if self.node.root_denials.denies(self.lane.router()) {
             return Err(self.lane.shut(Refusal::CertDenied, "the network's root denies this router"));
         }
-        Ok(())
+        self.heed_root_on_elder()
     }
 
     /// Nothing is served any more that the list names.

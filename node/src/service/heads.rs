@@ -28,6 +28,8 @@ pub(super) struct Heads {
     owed: bool,
     /// Until when a node that leaves waits.
     leaves: Option<Instant>,
+    /// In words, what in a head that the router's key signed contradicts one before it.
+    contradiction: Option<String>,
 }
 
 impl Heads {
@@ -45,6 +47,11 @@ impl Heads {
     pub(super) fn are_over(&self) -> bool {
         let waits = self.leaves.is_none_or(|until| Instant::now() < until);
         !waits || (self.answers.is_empty() && !self.owed)
+    }
+
+    /// In words, how the router's log contradicts itself.
+    pub(super) fn contradiction(&self) -> Option<&str> {
+        self.contradiction.as_deref()
     }
 
     /// Waits for a head that can be answered now. May be dropped and called again.
@@ -83,8 +90,15 @@ impl Service<'_> {
             Ok(_) => self.node.router_log = Some(router_log),
             Err(fault) => {
                 tracing::error!(%fault, "the router's log is not what it was");
-                if fault.is_signed() && log.append(entry).is_err() {
-                    return Err(self.lane.shut(Refusal::SessionInternal, "the node cannot write its log"));
+                if fault.is_signed() {
+                    if log.append(entry).is_err() {
+                        return Err(self
+                            .lane
+                            .shut(Refusal::SessionInternal, "the node cannot write its log"));
+                    }
+                    //= spec/session.md#heads
+                    //# A node whose router contradicts a head of its own MUST withdraw its consent tokens and stop.
+                    self.heads.contradiction = Some(fault.to_string());
                 }
                 return Err(no(&mut self.lane, &fault));
             }

@@ -268,6 +268,15 @@ impl Service<'_> {
         self.resend()
     }
 
+    /// Ends the earlier lane where the root denies the certificate that its router showed there.
+    pub(super) fn heed_root_on_elder(&mut self) -> Step {
+        let denies = |elder: &&Elder| self.node.root_denials.denies(elder.lane.router());
+        let Some(elder) = self.rotation.elder.as_ref().filter(denies) else { return Ok(()) };
+        elder.lane.shut(Refusal::CertDenied, "the network's root denies this router's earlier certificate");
+        self.bury();
+        self.resend()
+    }
+
     /// The earlier lane is gone: what was done there is signed and kept.
     pub(super) fn bury(&mut self) {
         let Some(mut elder) = self.rotation.elder.take() else { return };

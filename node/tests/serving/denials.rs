@@ -2,7 +2,7 @@ use std::sync::atomic::Ordering;
 
 use super::fixture::{Lane, Scene};
 use super::refused;
-use counterfoil_identity::SecretKey;
+use counterfoil_identity::{SecretKey, certificate_serial};
 use counterfoil_node::NodeError;
 use counterfoil_session::LaneEnd;
 use counterfoil_session::frame::{Form, Outcome, Served};
@@ -160,6 +160,27 @@ async fn a_token_that_was_welcomed_after_the_list_came_is_over_too() {
     assert_eq!(lane.event().await, NodeMessage::DenyTaken(1));
     lane.lane.welcome(&permit, 0, Seconds(u64::MAX)).unwrap();
     assert_eq!(lane.event().await, NodeMessage::Revoke(cti));
+}
+
+//= spec/identity.md#the-roots-deny-list
+//= type=test
+//# A node MUST NOT open a lane to a router that the list names, by its id or by the CA of its certificate, and MUST end such a lane
+//# within a second of taking the list (`C_DENIED`).
+#[tokio::test]
+async fn a_lane_ends_where_the_root_denies_the_ca_of_its_router_and_stands_with_another_ca() {
+    let mut scene = Scene::new();
+    let lane = scene.lane().await;
+    let ca = certificate_serial(&scene.net.router.chain().ca).unwrap();
+    scene.deny_by_root(1, vec![], vec![ca]);
+    let end = lane.lane.closed().await;
+    assert!(matches!(end, LaneEnd::RefusedByPeer(Refusal::CertDenied, _)), "{end}");
+    scene.net.roll_over(&scene.endpoint, &[&scene.member]).unwrap();
+    let lane = scene.lane().await;
+    assert!(lane.lane.ping().await.is_ok());
+    scene.deny_by_root(2, vec![scene.net.router_key.public().router_id()], vec![]);
+    let end = lane.lane.closed().await;
+    assert!(matches!(end, LaneEnd::RefusedByPeer(Refusal::CertDenied, _)), "{end}");
+    assert!(matches!(scene.gave_up().await, NodeError::RouterDenied(_)));
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 use std::path::Path;
 
-use counterfoil_identity::Refused;
 use counterfoil_identity::enrol::{JoinToken, MemoryTokens};
 use counterfoil_identity::key_file::Keyring;
+use counterfoil_identity::{Refused, certificate_key};
 use counterfoil_node::{EnrolError, HomeError, NodeIdentity, enrol};
 use counterfoil_session::ConnectError;
 use counterfoil_session::sandbox::{Sandbox, machine_clock};
@@ -53,6 +53,21 @@ async fn an_enrolled_node_finds_its_identity_again() {
     assert_eq!(loaded.credentials.chain(), joined.credentials.chain());
     assert_eq!(loaded.domain.net_id(), office.net.domain.net_id());
     assert_eq!(loaded.router, office.net.router_key.public().router_id());
+}
+
+//= spec/identity.md#keys
+//= type=test
+//# A TLS key MUST be made anew for each certificate.
+#[tokio::test]
+async fn a_node_that_enrols_again_is_certified_with_another_tls_key() {
+    let (office, home) = (Office::new(), tempfile::tempdir().unwrap());
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        office.enrol(home.path(), office.token()).await.1.unwrap();
+        let loaded = NodeIdentity::load(home.path(), &Keyring::default()).unwrap();
+        keys.push(certificate_key(&loaded.credentials.chain().leaf).unwrap());
+    }
+    assert_ne!(keys[0], keys[1]);
 }
 
 #[cfg(unix)]

@@ -5,7 +5,10 @@ use counterfoil_audit::checkpoint::Checkpoint;
 use counterfoil_audit::merkle::leaf_hash;
 use counterfoil_audit::{Head, LogReader, NoteSigner, NoteVerifier};
 use counterfoil_identity::SecretKey;
+use counterfoil_node::NodeError;
 use counterfoil_session::LaneEnd;
+use counterfoil_spec::entry::Body;
+use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{LogHead, NodeMessage};
 use counterfoil_spec::payload::{Payload, PeerAnchor};
 use counterfoil_spec::refusal::Refusal;
@@ -33,6 +36,17 @@ fn kept(scene: &Scene) -> Vec<(u64, PeerAnchor)> {
     })
     .unwrap();
     kept
+}
+
+fn withdrawn(scene: &Scene) -> Vec<Serial> {
+    let mut withdrawn = Vec::new();
+    let log = LogReader::open(&scene.home.path().join("log")).unwrap();
+    let of = |body: &Body| match &body.payload {
+        Payload::ConsentRevoked(revoked) => Some(revoked.cti),
+        _ => None,
+    };
+    log.for_each(0, |_, _, body| withdrawn.extend(of(body))).unwrap();
+    withdrawn
 }
 
 async fn ended_by(lane: &Lane, head: LogHead) -> Refusal {
@@ -87,21 +101,30 @@ async fn a_head_before_the_last_one_was_answered_is_out_of_order() {
 //= type=test
 //# So is a head of fewer entries than one that was logged before, or of as many with another root; whoever got it MUST log it first, so
 //# that both notes are kept.
+//= spec/session.md#heads
+//= type=test
+//# A node whose router contradicts a head of its own MUST withdraw its consent tokens and stop.
 #[tokio::test]
 async fn a_router_that_contradicts_a_head_of_its_own_is_refused_after_a_restart_too() {
     let mut scene = Scene::new();
     let mut lane = scene.lane().await;
+    let consent = scene.serving(&mut lane, &scene.proposal()).await.0.cti();
     answered(&mut lane, head(&signer(3), 5, 0)).await;
     assert_eq!(ended_by(&lane, head(&signer(3), 5, 1)).await, Refusal::SessionHead);
-    scene.lane().await;
-    scene.crash().await;
+    let two_roots = "router.example/log: two roots for size 5";
+    assert!(matches!(scene.gave_up().await, NodeError::RouterContradicts(fault) if fault == two_roots));
+    assert_eq!(withdrawn(&scene), [consent]);
     scene.start();
     let lane = scene.lane().await;
     assert_eq!(ended_by(&lane, head(&signer(3), 4, 0)).await, Refusal::SessionHead);
+    let fewer = "router.example/log: have 4, want 5";
+    assert!(matches!(scene.gave_up().await, NodeError::RouterContradicts(fault) if fault == fewer));
     let notes: Vec<String> = kept(&scene).into_iter().map(|(_, anchor)| anchor.note).collect();
     assert_eq!(notes, [(5, 0), (5, 1), (4, 0)].map(|(size, root)| head(&signer(3), size, root).note));
     // What does not contradict the first is taken as before.
+    scene.start();
     let mut lane = scene.lane().await;
+    assert_eq!(lane.event().await, NodeMessage::Revoke(consent));
     answered(&mut lane, head(&signer(3), 5, 0)).await;
 }
 

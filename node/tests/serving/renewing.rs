@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::fixture::{Lane, MAX_LOOKS, Scene};
-use counterfoil_identity::key_file;
+use counterfoil_identity::{certificate_serial, key_file};
 use counterfoil_node::NodeError;
 use counterfoil_session::frame::{Form, Outcome, Served};
 use counterfoil_session::{LaneEnd, RouterLane};
@@ -77,6 +77,28 @@ async fn an_answer_that_is_late_by_a_lane_leaves_what_runs_there_alone() {
     give(&scene, &lane.lane, &second);
     let end = lane.lane.closed().await;
     assert!(matches!(end, LaneEnd::RefusedByPeer(Refusal::SessionOrder, _)), "{end}");
+    assert!(next.lane.ping().await.is_ok());
+}
+
+//= spec/identity.md#the-roots-deny-list
+//= type=test
+//# A node MUST NOT open a lane to a router that the list names, by its id or by the CA of its certificate, and MUST end such a lane
+//# within a second of taking the list (`C_DENIED`).
+#[tokio::test]
+async fn the_lane_before_a_renewal_ends_where_the_root_denies_the_ca_that_the_router_showed_there() {
+    let mut scene = ending_in(32);
+    let mut lane = scene.lane().await;
+    let first = asked(&mut lane).await;
+    let (_, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    lane.lane.open(order).unwrap();
+    let ca = certificate_serial(&scene.net.router.chain().ca).unwrap();
+    scene.net.roll_over(&scene.endpoint, &[&scene.member]).unwrap();
+    give(&scene, &lane.lane, &first);
+    let next = scene.bare_lane().await;
+    assert_eq!((next.lane.peer().generation(), lane.lane.end()), (2, None));
+    scene.deny_by_root(1, vec![], vec![ca]);
+    let end = lane.lane.closed().await;
+    assert!(matches!(end, LaneEnd::RefusedByPeer(Refusal::CertDenied, _)), "{end}");
     assert!(next.lane.ping().await.is_ok());
 }
 

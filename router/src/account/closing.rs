@@ -1,5 +1,6 @@
 //! Orders closed at their nodes, and the receipts that come of them.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +9,15 @@ use counterfoil_audit::NewEntry;
 use counterfoil_audit::cost::evidence;
 use counterfoil_consent::{ReceiptFault, check_node_half, countersign};
 use counterfoil_session::{LaneError, RouterLane};
-use counterfoil_spec::ids::Serial;
-use counterfoil_spec::limits::RECEIPT_INCLUDE_MS;
+use counterfoil_spec::ids::{NodeId, Serial};
+use counterfoil_spec::limits::{MAX_UNSETTLED_RECEIPTS, RECEIPT_INCLUDE_MS};
 use counterfoil_spec::message::{CloseSlot, NodeReceipt, ReceiptAck};
 use counterfoil_spec::payload::Work as WorkEntry;
 use counterfoil_spec::receipt::{Receipt, ReceiptBody};
 use counterfoil_spec::refusal::Refusal;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Gone;
 use super::overdue::Awaited;
@@ -53,18 +54,30 @@ pub(super) async fn close_all(desk: &Desk, request: Serial, parties: Vec<Party>,
         gone.extend(party.gone);
         orders.extend(party.order.map(|order| (party.host, order)));
     }
-    // A node gives no more work to a router that owes it too many countersignatures, so no more requests than that
-    // are settled with it at one time. Parties are in the order of node ids, so none waits for another in a circle.
-    let mut owed = Vec::with_capacity(orders.len());
-    for (host, _) in &orders {
-        owed.extend(Arc::clone(&host.shared.allowed.settling).acquire_owned().await.ok());
-    }
+    let owed = may_owe(orders.iter().map(|(host, _)| (host.node(), &host.shared.allowed.settling))).await;
     let used = orders.iter().map(|(_, o)| o.used).sum::<u64>() + gone.iter().map(|g| g.used).sum::<u64>();
     let closings = orders.iter().map(|(host, order)| close(desk, (request, host, order), cancelled));
     let mut settled: Vec<Settled> = join_all(closings).await.into_iter().flatten().collect();
     drop(places);
     settled.sort_by_key(|s| s.body.node);
     Closed { settled, gone, used, owed }
+}
+
+/// Waits until the router may owe one more countersignature for each order. A node gives no more work to a router that owes
+/// it too many, so no more orders than that are settled with it at one time.
+async fn may_owe(orders: impl Iterator<Item = (NodeId, &Arc<Semaphore>)>) -> Vec<OwnedSemaphorePermit> {
+    // In the order of node ids and all of a node's at once, so that no request waits for another in a circle.
+    let mut wanted = BTreeMap::new();
+    for (node, settling) in orders {
+        wanted.entry(node).or_insert((settling, 0)).1 += 1;
+    }
+    let mut owed = Vec::with_capacity(wanted.len());
+    for (settling, orders) in wanted.into_values() {
+        let all = orders.min(MAX_UNSETTLED_RECEIPTS);
+        let permits = u32::try_from(all).unwrap_or(u32::MAX);
+        owed.extend(Arc::clone(settling).acquire_many_owned(permits).await.ok());
+    }
+    owed
 }
 
 /// One entry for each receipt.
@@ -265,3 +278,57 @@ const SILENT_TIMEOUT: Duration = Duration::from_millis(200);
 const INCLUDE_MARGIN_MS: u64 = 10_000;
 /// How long a node may take to hand in its receipt.
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node, and what may be owed to it.
+    type Owed = (NodeId, Arc<Semaphore>);
+
+    /// Two nodes, and all that may be owed to them, taken.
+    fn taken(each: usize) -> ([Owed; 2], [Vec<OwnedSemaphorePermit>; 2]) {
+        let nodes = [1, 2].map(|n| (NodeId::from_bytes([n; 32]), Arc::new(Semaphore::new(each))));
+        let all = |(_, s): &Owed| std::iter::from_fn(|| Arc::clone(s).try_acquire_owned().ok()).collect();
+        let held = [all(&nodes[0]), all(&nodes[1])];
+        (nodes, held)
+    }
+
+    fn at<'a>(nodes: &'a [Owed], order: &'a [usize]) -> impl Iterator<Item = (NodeId, &'a Arc<Semaphore>)> {
+        order.iter().map(|n| &nodes[*n]).map(|(node, settling)| (*node, settling))
+    }
+
+    #[test]
+    fn requests_with_orders_in_any_sequence_do_not_wait_for_each_other_in_a_circle() {
+        let (nodes, held) = taken(1);
+        let mut one = Box::pin(may_owe(at(&nodes, &[0, 1])));
+        let mut other = Box::pin(may_owe(at(&nodes, &[1, 0])));
+        assert!(one.as_mut().now_or_never().is_none());
+        assert!(other.as_mut().now_or_never().is_none());
+        drop(held);
+        assert_eq!(one.as_mut().now_or_never().map(|owed| owed.len()), Some(2));
+        assert_eq!(other.as_mut().now_or_never().map(|owed| owed.len()), Some(2));
+    }
+
+    #[test]
+    fn requests_with_two_orders_at_one_node_do_not_wait_for_each_other() {
+        let (nodes, held) = taken(2);
+        let mut one = Box::pin(may_owe(at(&nodes, &[0, 0])));
+        let mut other = Box::pin(may_owe(at(&nodes, &[0, 0])));
+        assert!(one.as_mut().now_or_never().is_none());
+        assert!(other.as_mut().now_or_never().is_none());
+        drop(held);
+        let owed =
+            one.as_mut().now_or_never().map(|owed| owed.iter().map(OwnedSemaphorePermit::num_permits).sum());
+        assert_eq!(owed, Some(2));
+        assert!(other.as_mut().now_or_never().is_some());
+    }
+
+    #[test]
+    fn more_orders_at_a_node_than_it_may_be_owed_for_take_all_there_is() {
+        let settling = Arc::new(Semaphore::new(MAX_UNSETTLED_RECEIPTS));
+        let many = std::iter::repeat_n((NodeId::from_bytes([1; 32]), &settling), MAX_UNSETTLED_RECEIPTS + 1);
+        let owed = may_owe(many).now_or_never().unwrap();
+        assert_eq!((owed.len(), settling.available_permits()), (1, 0));
+    }
+}

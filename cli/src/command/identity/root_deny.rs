@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use counterfoil_identity::{Root, RootDenials, Taken, TrustDomain, pem, sign_root_deny_list};
-use counterfoil_node::{RootListFault, take_root_deny_list};
+use counterfoil_node::{RootListFault, root_deny_list, take_root_deny_list};
 use counterfoil_router::clock;
 use counterfoil_spec::deny::root::{RootDenyList, SignedRootDenyList};
 use counterfoil_spec::encode::{from_canonical, to_canonical};
@@ -44,8 +44,7 @@ fn sign(
     let key = keyring()?.signer(&home.join("identity/root.key")).map_err(Failure::store)?;
     let root = Root::from_parts(key, domain.root_der().to_vec()).map_err(Failure::store)?;
     let mut epoch = 1;
-    if let Some(after) = after {
-        let last = checked(&domain, after)?.list;
+    if let Some(last) = last(home, &domain, after)? {
         epoch = last.epoch.saturating_add(1);
         routers.extend(last.routers);
         authorities.extend(last.authorities);
@@ -62,7 +61,10 @@ fn sign(
         return Err(Failure::wrong_use(fault));
     }
     let signed = sign_root_deny_list(list, (&**root.key(), &domain.net_id())).map_err(Failure::store)?;
-    let text = pem::encode(LABEL, &to_canonical(&signed));
+    let bytes = to_canonical(&signed);
+    // Kept before it is given away: two lists of one epoch would divide the network by which one a node took.
+    take_root_deny_list(home, &domain, &bytes, clock::now().seconds()).map_err(Failure::store)?;
+    let text = pem::encode(LABEL, &bytes);
     if let Some(path) = &to {
         std::fs::write(path, text.as_bytes())?;
     }
@@ -85,8 +87,24 @@ fn sign(
         "Bring {} to every node: counterfoil identity root-deny take --list FILE",
         path.display()
     ));
-    output::line("Keep it: the next list begins with --after and this file.");
+    output::line("The next list that is signed in this home goes on from it.");
     Ok(())
+}
+
+/// The list that the next one goes on from: the one that this home signed last, or a later one that is given.
+fn last(home: &Path, domain: &TrustDomain, after: Option<&Path>) -> Result<Option<RootDenyList>, Failure> {
+    let kept = root_deny_list(home).map_err(Failure::store)?.map(|signed| signed.list);
+    let Some(path) = after else { return Ok(kept) };
+    let given = checked(domain, path)?.list;
+    let Some(kept) = kept.filter(|kept| *kept != given && kept.epoch >= given.epoch) else {
+        return Ok(Some(given));
+    };
+    Err(Failure::wrong_use(format!(
+        "{} is a list of epoch {}, and this home has signed another of epoch {} since; leave --after out to go on from that",
+        path.display(),
+        given.epoch,
+        kept.epoch,
+    )))
 }
 
 fn take(home: &Path, list: &Path, json: bool) -> Outcome {
