@@ -1,6 +1,6 @@
 //! Every command and flag of the program. Each flag is also a `COUNTERFOIL_…` variable and a key of `config.toml`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -199,11 +199,11 @@ pub(crate) struct RouterArgs {
 #[derive(Debug, Args, Clone)]
 pub(crate) struct ServeArgs {
     /// The router's address for nodes
-    #[arg(long, env = "COUNTERFOIL_ROUTER", value_name = "HOST:PORT")]
+    #[arg(long, env = "COUNTERFOIL_ROUTER", value_name = "HOST:PORT", value_parser = address)]
     pub(crate) router: Option<SocketAddr>,
     /// The router's address for enrolment: needed together with --join-token, and later where the certificate has ended
     /// while this machine was off or asleep
-    #[arg(long, env = "COUNTERFOIL_ENROL", value_name = "HOST:PORT")]
+    #[arg(long, env = "COUNTERFOIL_ENROL", value_name = "HOST:PORT", value_parser = address)]
     pub(crate) enrol: Option<SocketAddr>,
     /// The join token that the router's operator gave you
     #[arg(long, env = "COUNTERFOIL_JOIN_TOKEN", hide_env_values = true)]
@@ -308,4 +308,26 @@ pub(crate) struct ChatArgs {
     /// The most tokens of an answer
     #[arg(long)]
     pub(crate) max_tokens: Option<u64>,
+}
+
+/// Reads the address of a router: of a host, by its name or number, and a port. Of several addresses the first is taken.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map(|mut found| found.next());
+    found
+        .map_err(|e| format!("{e}; write HOST:PORT, such as router.example:9400 or 192.0.2.7:9400"))?
+        .ok_or_else(|| "this name has no address".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_is_named_or_numbered_and_has_a_port() {
+        assert_eq!(address("192.0.2.7:9400"), Ok(SocketAddr::from(([192, 0, 2, 7], 9400))));
+        assert!(address("localhost:9400").is_ok_and(|at| at.ip().is_loopback() && at.port() == 9400));
+        for wrong in ["192.0.2.7", "localhost", "192.0.2.7:", "192.0.2.7:65536", ""] {
+            assert!(address(wrong).is_err_and(|e| e.contains("write HOST:PORT")), "{wrong}");
+        }
+    }
 }

@@ -29,8 +29,8 @@ pub(crate) struct Flags {
 struct Keys {
     accept_notice: Option<bool>,
     models: Option<Models>,
-    parts: Vec<Part>,
-    hours: Vec<String>,
+    parts: Option<Vec<Part>>,
+    hours: Option<Vec<String>>,
     utc_offset: Option<String>,
     tokens_per_day: Option<u64>,
     tokens_per_request: Option<u64>,
@@ -74,10 +74,11 @@ pub(crate) fn parse(text: &str, flags: &Flags) -> Result<Policy, String> {
         let line = text.lines().position(|line| line.trim_start().starts_with(key)).map_or(1, |at| at + 1);
         format!("line {line}, {key}: {what}")
     };
+    let is_given = keys.parts.is_some();
     let mut policy = Policy {
-        accepted_notice: keys.accept_notice.unwrap_or(false) || flags.accept_notice,
+        accepted_notice: keys.accept_notice.unwrap_or(flags.accept_notice),
         models: flags.models.clone(),
-        parts: keys.parts,
+        parts: keys.parts.unwrap_or_default(),
         ..Policy::default()
     };
     match keys.models {
@@ -88,11 +89,21 @@ pub(crate) fn parse(text: &str, flags: &Flags) -> Result<Policy, String> {
             return Err(at("models", format!("{word:?} is no list; write [{word:?}], or \"any\"")));
         }
     }
+    // Whoever writes an empty list does not mean "all".
+    let empty = [
+        ("hours", keys.hours.as_ref().is_some_and(Vec::is_empty)),
+        ("parts", is_given && policy.parts.is_empty()),
+        ("callers", keys.callers.as_ref().is_some_and(Vec::is_empty)),
+    ];
+    if let Some((key, _)) = empty.iter().find(|(_, empty)| *empty) {
+        return Err(at(key, "an empty list allows nothing; leave the key out to allow all".to_owned()));
+    }
+    let hours = keys.hours.unwrap_or_default();
     let offset = keys.utc_offset.as_deref();
-    if !keys.hours.is_empty() && offset.is_none() {
+    if !hours.is_empty() && offset.is_none() {
         return Err(at("hours", "say which hours these are: utc_offset = \"+01:00\", or \"UTC\"".to_owned()));
     }
-    policy.hours = Hours::parse(&keys.hours, offset.unwrap_or("UTC")).map_err(|e| {
+    policy.hours = Hours::parse(&hours, offset.unwrap_or("UTC")).map_err(|e| {
         let offset = matches!(e, counterfoil_consent::HoursFault::Offset(_));
         at(if offset { "utc_offset" } else { "hours" }, e.to_string())
     })?;
@@ -104,6 +115,9 @@ pub(crate) fn parse(text: &str, flags: &Flags) -> Result<Policy, String> {
     }
     if policy.parts.iter().any(|p| p.layers.0 > p.layers.1 || p.experts.0 > p.experts.1) {
         return Err(at("parts", "a range begins with its lower end, such as layers = [0, 11]".to_owned()));
+    }
+    if let Some((one, other)) = overlapping(&policy.parts) {
+        return Err(at("parts", format!("{one} and {other} overlap; an expert belongs to one part")));
     }
     let life_s = keys.life_hours.unwrap_or(24).saturating_mul(3600);
     if life_s == 0 || life_s > counterfoil_spec::limits::MAX_CONSENT_LIFE_S {
@@ -153,6 +167,19 @@ impl Followed {
     }
 }
 
+/// Two parts that have an expert in common, in words.
+fn overlapping(parts: &[Part]) -> Option<(String, String)> {
+    let meet = |a: (u32, u32), b: (u32, u32)| a.0 <= b.1 && b.0 <= a.1;
+    let words = |p: &Part| {
+        format!("layers {}-{} with experts {}-{}", p.layers.0, p.layers.1, p.experts.0, p.experts.1)
+    };
+    parts.iter().enumerate().find_map(|(at, one)| {
+        let mut before = parts.iter().take(at);
+        let other = before.find(|p| meet(p.layers, one.layers) && meet(p.experts, one.experts))?;
+        Some((words(other), words(one)))
+    })
+}
+
 fn purposes(names: &[String]) -> Result<Purposes, String> {
     let known = (0..u32::BITS).filter_map(|bit| Purposes::from_bits(1 << bit));
     let known: Vec<(Purposes, &str)> =
@@ -179,96 +206,4 @@ fn callers(mut countries: Vec<String>) -> Result<Vec<String>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn flags() -> Flags {
-        Flags { accept_notice: false, models: vec!["guide".to_owned()], concurrent: 2 }
-    }
-
-    #[test]
-    fn the_commented_default_is_the_policy_of_no_file() {
-        let plain = parse("", &flags()).unwrap();
-        assert_eq!(parse(COMMENTED, &flags()).unwrap(), plain);
-        let want = Policy { models: vec!["guide".to_owned()], ..Policy::default() };
-        assert_eq!(plain, want);
-    }
-
-    #[test]
-    fn every_key_of_the_commented_default_can_be_switched_on() {
-        let on = |line: &str| match line.strip_prefix('#') {
-            Some(rest) if rest.contains(" = ") && !rest.starts_with(' ') => rest.to_owned(),
-            _ => line.to_owned(),
-        };
-        let text: Vec<String> = COMMENTED.lines().map(on).collect();
-        let policy = parse(&text.join("\n"), &flags()).unwrap();
-        assert!(policy.accepted_notice && policy.ask);
-        assert_eq!(policy.parts, [Part { layers: (0, 11), experts: (0, 63) }]);
-        assert_eq!(policy.hours, Hours::parse(&["22:00-06:30".to_owned()], "+01:00").unwrap());
-        assert_eq!((policy.countries, policy.retention_s), (vec!["DE".to_owned(), "FR".to_owned()], 0));
-        let quota = policy.quota;
-        assert_eq!((quota.tokens_per_day.0, quota.tokens_per_request.0), (2_000_000, 8192));
-        assert_eq!((quota.concurrent, quota.requests_per_s, quota.bytes_per_s), (2, 5, 10_000_000));
-        assert_eq!(policy.purposes.names(), ["chat", "code", "verification"]);
-    }
-
-    #[test]
-    fn what_is_half_written_or_gone_is_not_taken_up() {
-        let missing = || Err(std::io::Error::from(std::io::ErrorKind::NotFound));
-        let read = |text: &str| Ok(text.to_owned());
-        let mut file = Followed::new(flags(), String::new());
-        assert_eq!(file.look(missing()), None);
-        assert_eq!(file.look(read("ask = tr")), None);
-        assert_eq!(file.look(read("ask = true")), None);
-        let asking = Policy { ask: true, ..parse("", &flags()).unwrap() };
-        assert_eq!(file.look(read("ask = true")), Some(Ok(asking)));
-        assert_eq!(file.look(read("ask = true")), None);
-        // Some programs empty a file before they write it, or put another in its place.
-        for half in [read(""), missing(), read("as")] {
-            assert_eq!(file.look(half), None);
-            assert_eq!(file.look(read("ask = true")), None);
-        }
-        assert_eq!(file.look(missing()), None);
-        assert_eq!(file.look(missing()), None);
-        assert_eq!(file.look(read("ask = 3")), None);
-        assert!(matches!(file.look(read("ask = 3")), Some(Err(_))));
-        assert_eq!(file.look(read("ask = 3")), None, "it is said once");
-    }
-
-    #[test]
-    fn any_model_or_named_ones() {
-        assert!(parse("models = \"any\"", &flags()).unwrap().any_model);
-        let named = parse("models = [\"a\", \"b\"]", &flags()).unwrap();
-        assert_eq!((named.models, named.any_model), (vec!["a".to_owned(), "b".to_owned()], false));
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_with_its_line_and_what_to_write() {
-        let said = |text: &str| parse(text, &flags()).unwrap_err();
-        assert_eq!(
-            said("\nmodels = \"all\""),
-            "line 2, models: \"all\" is no list; write [\"all\"], or \"any\""
-        );
-        assert_eq!(
-            said("ask = true\npurposes = [\"talk\"]"),
-            "line 2, purposes: there is no purpose \"talk\"; write any of chat, code, embedding, evaluation, verification"
-        );
-        assert_eq!(
-            said("callers = [\"de\"]"),
-            "line 1, callers: \"de\" is no country; write two capital letters, such as \"DE\""
-        );
-        assert_eq!(
-            said("hours = [\"22-6\"]\nutc_offset = \"UTC\""),
-            "line 1, hours: \"22-6\" is no window of hours; write one as \"22:00-06:30\""
-        );
-        assert_eq!(
-            said("hours = [\"22:00-06:00\"]"),
-            "line 1, hours: say which hours these are: utc_offset = \"+01:00\", or \"UTC\""
-        );
-        assert_eq!(said("life_hours = 721"), "line 1, life_hours: a consent token lives from 1 to 720 hours");
-        let unknown = said("ask = true\nconcurent = 3");
-        assert!(
-            unknown.contains("line 2") && unknown.contains("concurent") && unknown.contains("concurrent")
-        );
-    }
-}
+mod tests;

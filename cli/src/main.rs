@@ -1,5 +1,6 @@
 //! The one program, `counterfoil`.
 
+mod alone;
 mod args;
 mod catalogue;
 mod client;

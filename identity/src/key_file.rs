@@ -149,6 +149,9 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyFileFault> {
     Ok(text)
 }
 
+/// How the extension of a file begins that is not whole yet.
+const PART: &str = "part-";
+
 /// Whether the file at a path takes the place of another or must be the first there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Placing {
@@ -159,7 +162,7 @@ enum Placing {
 /// Writes a file whole or not at all; nothing is left at `path` after an error but what was there.
 fn place(path: &Path, text: &str, placing: Placing) -> Result<(), KeyFileFault> {
     let folder = prepare(path)?;
-    let part = path.with_extension(format!("part-{}", crate::random::serial()));
+    let part = path.with_extension(format!("{PART}{}", crate::random::serial()));
     write_new(&part, text.as_bytes()).map_err(|e| io_fault(&part, e))?;
     if placing == Placing::Instead {
         fs::rename(&part, path).map_err(|e| io_fault(path, e))?;
@@ -174,6 +177,25 @@ fn place(path: &Path, text: &str, placing: Placing) -> Result<(), KeyFileFault> 
     linked?;
     removed?;
     sync_folder(&folder).map_err(|e| io_fault(&folder, e))
+}
+
+/// Removes what a write of a key left that was broken off: it may be a key that was to be nowhere any more. Only whoever works
+/// alone on a folder may do so.
+///
+/// # Errors
+/// [`KeyFileFault::Io`].
+pub fn sweep(folder: &Path) -> Result<(), KeyFileFault> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|e| io_fault(folder, e))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(|e| io_fault(folder, e))?.path();
+        if path.extension().is_some_and(|ext| ext.to_string_lossy().starts_with(PART)) {
+            fs::remove_file(&path).map_err(|e| io_fault(&path, e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a key file, or its folder, that others may read, without reading it.

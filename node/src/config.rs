@@ -115,6 +115,9 @@ pub enum NodeError {
     /// Its certificate has ended and is not renewed.
     #[error("this node's certificate has ended and was not renewed: {0}")]
     Ended(String),
+    /// What a broken-off write of a key left cannot be removed.
+    #[error("the node's keys: {0}")]
+    Keys(String),
     /// Its folder cannot be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use counterfoil_audit::peer::PeerLog;
 use counterfoil_consent::{Policy, Usage};
-use counterfoil_identity::{PinnedRouter, TrustedRouter, client_config};
+use counterfoil_identity::{PinnedRouter, TrustedRouter, client_config, key_file};
 use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, NodeLane, Target};
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{NodeHello, SESSION_VERSION};
@@ -104,9 +104,11 @@ impl Node {
         let epoch = orders::epoch(&config.home).map_err(kept)?;
         let denials = KeptDenials::open(&config.home)
             .map_err(|source| NodeError::Io { path: config.home.join("deny"), source })?;
-        let root_denials = KeptRootDenials::open(&config.home)?;
+        let root_denials = KeptRootDenials::open(&config.home, config.identity.domain.root_key())?;
         config.epoch = config.epoch.max(epoch);
         let log = log::open(&config)?;
+        // Whoever has the log's lock works alone here.
+        key_file::sweep(&config.home.join("identity")).map_err(|e| NodeError::Keys(e.to_string()))?;
         let mut unsettled = Unsettled::open(&config.home)?;
         for serial in log::logged_work(&config.home, &unsettled.serials())? {
             if let Some(file) = unsettled.settle(&serial) {
@@ -229,12 +231,9 @@ impl Node {
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 Ok(()) = self.policy.changed() => self.follow()?,
                 Some(cti) = self.revoked.recv() => drop(self.log_withdrawals(vec![cti])?),
-                () = tokio::time::sleep(LOOK) => {
-                    self.follow_root();
-                    if self.root_denials.denies_router(&self.config.identity.router) {
-                        return Ok(());
-                    }
-                }
+                () = tokio::time::sleep(LOOK) => if self.heed_alone()? {
+                    return Ok(());
+                },
             }
         }
     }
@@ -251,7 +250,22 @@ impl Node {
         if let Err(left) = self.renew_late().await? {
             return Ok(Err(left));
         }
-        Ok(self.connecting(endpoint)?.await.map_err(Left::from))
+        let mut connecting = Box::pin(self.connecting(endpoint)?);
+        loop {
+            tokio::select! {
+                connected = &mut connecting => return Ok(connected.map_err(Left::from)),
+                () = tokio::time::sleep(LOOK) => if self.heed_alone()? {
+                    return Ok(Err(Left::Broken("the network's root denies the router".to_owned())));
+                },
+            }
+        }
+    }
+
+    /// Heeds the operator and the root's list while there is no lane; whether that denies the router.
+    fn heed_alone(&mut self) -> Result<bool, NodeError> {
+        self.obey_alone()?;
+        self.follow_root();
+        Ok(self.root_denials.denies_router(&self.config.identity.router))
     }
 
     /// Opens a lane with the newest certificate.

@@ -76,6 +76,19 @@ impl Node {
         Ok(obeyed)
     }
 
+    /// Carries out at once, while there is no lane, what waits; the next lane begins with telling what was withdrawn. What
+    /// only a lane can bring goes on waiting.
+    pub(crate) fn obey_alone(&mut self) -> Result<(), NodeError> {
+        let mut waiting = orders::waiting(&self.config.home);
+        waiting.retain(|(_, order)| *order != OperatorOrder::Renew);
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        self.obey()?;
+        waiting.iter().for_each(|(file, _)| orders::done(file));
+        Ok(())
+    }
+
     /// Puts the policy into force that the operator has by now, while there is no lane; the router hears of what that
     /// withdraws when it is there.
     pub(crate) fn follow(&mut self) -> Result<(), NodeError> {

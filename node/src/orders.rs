@@ -151,6 +151,13 @@ impl Withheld {
     }
 }
 
+/// The models for which nothing is signed in a home because their consent was taken back.
+#[must_use]
+pub fn withheld(home: &Path) -> Vec<ManifestId> {
+    let withheld = Withheld::open(home).map(|withheld| withheld.models).unwrap_or_default();
+    withheld.into_iter().filter(|(_, yes)| !yes).map(|(model, _)| model).collect()
+}
+
 /// The words that a consent token was signed with here, by the hash that it carries of them.
 #[must_use]
 pub fn words(home: &Path, notice: &Hash) -> Option<String> {

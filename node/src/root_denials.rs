@@ -59,7 +59,7 @@ pub fn take_root_deny_list(
     now: Seconds,
 ) -> Result<Taken, RootListFault> {
     let path = home.join(FILE);
-    let mut known = read(&path)?.unwrap_or_default();
+    let mut known = read(&path, domain.root_key())?.unwrap_or_default();
     let taken = known.take(decode(signed)?, domain.root_key(), now)?;
     if let Some(last) = known.last().filter(|_| taken == Taken::Changed) {
         write_whole(&path, &to_canonical(last)).map_err(|source| RootListFault::Io { path, source })?;
@@ -71,8 +71,8 @@ pub fn take_root_deny_list(
 ///
 /// # Errors
 /// [`RootListFault`] where the file cannot be read, or is none.
-pub fn root_deny_list(home: &Path) -> Result<Option<SignedRootDenyList>, RootListFault> {
-    Ok(read(&home.join(FILE))?.and_then(|known| known.last().cloned()))
+pub fn root_deny_list(home: &Path, root: &VerifyKey) -> Result<Option<SignedRootDenyList>, RootListFault> {
+    Ok(read(&home.join(FILE), root)?.and_then(|known| known.last().cloned()))
 }
 
 /// What is known, and where it is kept.
@@ -91,9 +91,9 @@ impl KeptRootDenials {
     ///
     /// # Errors
     /// Where the file cannot be read, or is none: without it a router could be trusted that the root denies.
-    pub(crate) fn open(home: &Path) -> Result<Self, RootListFault> {
+    pub(crate) fn open(home: &Path, root: &VerifyKey) -> Result<Self, RootListFault> {
         let path = home.join(FILE);
-        let (seen, known) = (stamp(&path), read(&path)?.unwrap_or_default());
+        let (seen, known) = (stamp(&path), read(&path, root)?.unwrap_or_default());
         Ok(Self { path, known, seen, unread: false })
     }
 
@@ -139,11 +139,18 @@ impl KeptRootDenials {
     }
 }
 
-fn read(path: &Path) -> Result<Option<RootDenials>, RootListFault> {
+/// What was kept is checked again: who can write the file is not thereby the root.
+fn read(path: &Path, root: &VerifyKey) -> Result<Option<RootDenials>, RootListFault> {
+    let damaged = |reason| RootListFault::Damaged { path: path.to_owned(), reason };
     match fs::read(path) {
-        Ok(bytes) => decode(&bytes)
-            .map(|signed| Some(RootDenials::known(signed)))
-            .map_err(|e| RootListFault::Damaged { path: path.to_owned(), reason: e.to_string() }),
+        Ok(bytes) => {
+            let signed = decode(&bytes).map_err(|e| damaged(e.to_string()))?;
+            let mut known = RootDenials::default();
+            // It was no list of the future when it was taken.
+            let issued = signed.list.issued;
+            known.take(signed, root, issued).map_err(|e| damaged(e.to_string()))?;
+            Ok(Some(known))
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(RootListFault::Io { path: path.to_owned(), source }),
     }
@@ -178,7 +185,7 @@ mod tests {
         let router = RouterId::from_bytes([5; 32]);
         let list = RootDenyList { epoch: 1, issued: NOW, routers: vec![router], authorities: Vec::new() };
         let signed = to_canonical(&sign_root_deny_list(list, (&key, &domain.net_id())).unwrap());
-        let mut running = KeptRootDenials::open(home.path()).unwrap();
+        let mut running = KeptRootDenials::open(home.path(), domain.root_key()).unwrap();
         assert!(!running.denies_router(&router));
         let take = |bytes: &[u8]| take_root_deny_list(home.path(), &domain, bytes, NOW);
         assert!(matches!(take(b"no list"), Err(RootListFault::Shape(_))));
@@ -190,11 +197,18 @@ mod tests {
         fs::write(&file, b"damaged").unwrap();
         running.follow(domain.root_key(), NOW);
         assert!(running.denies_router(&router));
-        let next = KeptRootDenials::open(home.path()).map(drop);
+        let next = KeptRootDenials::open(home.path(), domain.root_key()).map(drop);
         let says = |fault: RootListFault| fault.to_string().contains(&file.display().to_string());
         assert!(next.is_err_and(says) && take(&signed).is_err_and(says));
         fs::remove_file(&file).unwrap();
         assert!(matches!(take(&signed), Ok(Taken::Changed)));
-        assert!(KeptRootDenials::open(home.path()).unwrap().denies_router(&router));
+        let open = || KeptRootDenials::open(home.path(), domain.root_key());
+        assert!(open().unwrap().denies_router(&router));
+        // Another root's list, put there by hand, is none.
+        let other = SecretKey::from_seed([2; 32]);
+        let list = RootDenyList { epoch: 9, issued: NOW, routers: vec![router], authorities: Vec::new() };
+        let forged = sign_root_deny_list(list, (&other, &domain.net_id())).unwrap();
+        fs::write(&file, to_canonical(&forged)).unwrap();
+        assert!(open().map(drop).is_err_and(says) && take(&signed).is_err_and(says));
     }
 }

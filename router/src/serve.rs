@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
+use counterfoil_identity::key_file;
 use counterfoil_model::{Checkpoint, LoadError};
 use counterfoil_session::enrol::EnrolEndpoint;
 use counterfoil_session::{Admission, EndpointError, Limits, RouterEndpoint};
@@ -293,6 +294,8 @@ pub(crate) fn open(
     config: &RouterConfig,
 ) -> Result<Desk, StartError> {
     let office = Arc::new(Office::open(&home, crate::CURRENCY, Arc::clone(&config.now))?);
+    // Whoever has the log's lock works alone here.
+    key_file::sweep(&home.path().join("identity")).map_err(HomeError::from)?;
     crate::keep::tell_torn_tail(&office);
     crate::authority::begin(&office, &home).map_err(StartError::Certificate)?;
     let (engines, fresh) = load_all(&office, checkpoints, config.rows_as)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use counterfoil_spec::country::Country;
 
-use super::{ProveArgs, RecountArgs, VerifyArgs, VerifyProofArgs, WitnessArgs};
+use super::{ProveArgs, RecountArgs, VerifyArgs, VerifyProofArgs, WitnessArgs, address};
 use crate::export::{FormatName, Place};
 
 #[derive(Debug, Subcommand)]
@@ -47,7 +47,7 @@ pub(crate) enum IdentityCommand {
     /// Enrol this home as a node, without starting it
     Enroll {
         /// The router's address for enrolment
-        #[arg(long, value_name = "HOST:PORT")]
+        #[arg(long, value_name = "HOST:PORT", value_parser = address)]
         enrol: SocketAddr,
         /// The join token
         #[arg(long, env = "COUNTERFOIL_JOIN_TOKEN", hide_env_values = true)]
@@ -59,7 +59,7 @@ pub(crate) enum IdentityCommand {
     )]
     Renew {
         /// The router's address for enrolment, where the node does not run
-        #[arg(long, env = "COUNTERFOIL_ENROL", value_name = "HOST:PORT")]
+        #[arg(long, env = "COUNTERFOIL_ENROL", value_name = "HOST:PORT", value_parser = address)]
         enrol: Option<SocketAddr>,
     },
     /// The router's issuing CA: what follows it, and when
@@ -77,7 +77,7 @@ pub(crate) enum IdentityCommand {
     /// Have this node denied by its recovery key, for when its other keys were stolen
     Revoke {
         /// The router's address for enrolment
-        #[arg(long, env = "COUNTERFOIL_ENROL", value_name = "HOST:PORT")]
+        #[arg(long, env = "COUNTERFOIL_ENROL", value_name = "HOST:PORT", value_parser = address)]
         enrol: SocketAddr,
         /// Where the recovery key lies [default: `identity/recovery.key` in the home]
         #[arg(long, value_name = "FILE")]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use counterfoil_audit::LogReader;
-use counterfoil_identity::certificate_end;
+use counterfoil_identity::{certificate_end, key_file};
 use counterfoil_node::NodeIdentity;
 use counterfoil_router::clock;
 use counterfoil_router::home::{NextCa, RouterHome};
@@ -43,11 +43,11 @@ struct Finding {
 /// Runs all checks; fails where one of them did.
 pub(crate) async fn run(home: &Path, json: bool) -> Outcome {
     let mut findings = vec![clock_check(), disk_check(home)];
-    if home.join("identity/router.key").exists() {
+    if key_file::is_there(&home.join("identity/router.key")) {
         findings.push(router_identity(home));
         findings.push(log_check(&home.join("log")));
         findings.extend(running_check(home).await);
-    } else if home.join("identity/node.key").exists() {
+    } else if key_file::is_there(&home.join("identity/node.key")) {
         findings.push(node_identity(home));
         findings.push(log_check(&home.join("log")));
         findings.push(consent_check(home));

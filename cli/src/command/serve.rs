@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use counterfoil_consent::Policy;
 use counterfoil_identity::enrol::JoinToken;
-use counterfoil_identity::{TrustDomain, certificate_end};
+use counterfoil_identity::{TrustDomain, certificate_end, key_file};
 use counterfoil_model::Checkpoint;
 use counterfoil_node::{
     EnrolError, FetchStatus, HomeError, HubConfig, Node, NodeConfig, NodeError, NodeHandle, NodeIdentity,
@@ -123,6 +123,12 @@ pub(crate) fn needs_enrolment(home: &Path) -> bool {
 /// Enrols a home with a join token.
 pub(crate) async fn join(home: &Path, token: &str, at: SocketAddr) -> Result<NodeIdentity, Failure> {
     let token = token_for(home, token)?;
+    if key_file::is_there(&home.join("identity/router.key")) {
+        return Err(Failure::wrong_use(format!(
+            "{} is a router's home, and no key of a router's may be a node's; give the node a folder of its own with --home",
+            home.display()
+        )));
+    }
     enrol(home, &keyring()?, token, at, &clock::system()).await.map_err(|e| match &e {
         EnrolError::Connect(ConnectError::Refused(_) | ConnectError::RefusedByPeer { .. }) => {
             Failure::refused(e)

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use crate::harness::{Home, command};
+use crate::harness::{Home, ask, command};
 
 fn write_tight(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
@@ -75,6 +75,66 @@ fn keys_under_a_passphrase_open_with_it_alone_and_come_out_again() {
     let loose = home.ask(&["identity", "protect", "--new-passphrase-file", &other.display().to_string()]);
     assert_eq!(loose.code, 4);
     assert!(loose.err.contains("chmod 600"), "{}", loose.err);
+}
+
+#[test]
+fn a_change_of_passphrase_that_was_broken_off_is_finished_by_the_same_command() {
+    let home = Home::new();
+    let passphrase = protected(&home);
+    let log_key = home.path().join("identity/log.key");
+    let before = fs::read(&log_key).unwrap();
+    let shown = home.json(&["identity", "show", "--passphrase-file", &passphrase]);
+    let next = home.beside("next");
+    write_tight(&next, "battery staple\n");
+    let next = next.display().to_string();
+    let change = ["identity", "protect", "--passphrase-file", &passphrase, "--new-passphrase-file", &next];
+    home.json(&change);
+    // One was not written yet, and a file of the writing was left.
+    fs::write(&log_key, before).unwrap();
+    let part = home.path().join("identity/log.part-aaaa");
+    write_tight(&part, "half");
+    assert_eq!(home.ask(&["identity", "show", "--passphrase-file", &next]).code, 4);
+    home.json(&change);
+    assert_eq!(home.json(&["identity", "show", "--passphrase-file", &next]), shown);
+    assert!(!part.exists());
+}
+
+#[test]
+fn keys_are_not_sealed_under_the_feet_of_who_works_with_them() {
+    let home = Home::new();
+    let program = home.run(&[]);
+    let passphrase = home.beside("passphrase");
+    write_tight(&passphrase, "correct horse\n");
+    let passphrase = passphrase.display().to_string();
+    let busy = home.ask(&["identity", "protect", "--new-passphrase-file", &passphrase]);
+    let says = format!("a router or a node works on {}", home.path().display());
+    assert_eq!((busy.code, busy.err.contains(&says)), (2, true), "{}", busy.err);
+    program.stop();
+    home.json(&["identity", "protect", "--new-passphrase-file", &passphrase]);
+}
+
+#[test]
+fn a_node_whose_key_an_agent_holds_takes_its_operators_orders_and_a_router_is_no_node() {
+    let home = Home::new();
+    home.run(&[]).stop();
+    let node = home.path().join("nodes/1");
+    let own = node.display().to_string();
+    let (held, there) = (home.beside("held"), home.beside("sock"));
+    tight_folder(&held);
+    tight_folder(&there);
+    fs::copy(node.join("identity/node.key"), held.join("node.key")).unwrap();
+    let socket = there.join("agent");
+    let _agent = Agent::start(&held, &socket);
+    let socket = socket.display().to_string();
+    assert_eq!(ask(&["identity", "use-agent", "--socket", &socket, "--home", &own]).code, 0);
+    fs::remove_file(node.join("identity/node.key")).unwrap();
+    let revoked = ask(&["consent", "revoke", "--all", "--json", "--home", &own]);
+    assert_eq!((revoked.code, revoked.out.trim()), (0, r#"{"done":false,"waits":true}"#), "{}", revoked.err);
+    let doctor = ask(&["doctor", "--json", "--home", &own]);
+    assert!(!doctor.out.contains("holds no identity yet"), "{}", doctor.out);
+    let token = home.json(&["identity", "join-token"])["join_token"].as_str().unwrap().to_owned();
+    let enrol = home.ask(&["identity", "enroll", "--join-token", &token, "--enrol", "127.0.0.1:1"]);
+    assert_eq!((enrol.code, enrol.err.contains("is a router's home")), (2, true), "{}", enrol.err);
 }
 
 #[test]

@@ -59,6 +59,21 @@ fn loose_modes_are_refused() {
     assert!(matches!(create(&folder.join("other.pem")), Err(KeyFileFault::Loose { mode: 0o750, .. })));
 }
 
+#[test]
+fn what_a_write_left_that_was_broken_off_goes_and_keys_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = home(&dir);
+    sweep(&folder.join("none")).unwrap();
+    let key = create(&folder.join("node.key")).unwrap();
+    fs::write(folder.join("node.part-aaaa"), "half a key").unwrap();
+    sweep(&folder).unwrap();
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(
+        (left, load(&folder.join("node.key")).unwrap().public()),
+        (vec!["node.key".into()], key.public())
+    );
+}
+
 #[cfg(unix)]
 fn write_tight(path: &Path, text: &str) {
     write_new(path, text.as_bytes()).unwrap();

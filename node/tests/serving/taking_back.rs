@@ -43,6 +43,24 @@ async fn what_the_operator_takes_back_ends_at_once_and_waits_for_a_yes() {
     assert!(matches!(lane.event().await, NodeMessage::Consent(_)));
 }
 
+//= spec/consent.md#withdrawal
+//= type=test
+//# A node MUST tell the router at the beginning of each lane what it has withdrawn of tokens that are not over:
+#[tokio::test]
+async fn what_is_taken_back_while_no_router_is_there_is_logged_then_and_told_later() {
+    let scene = Scene::new();
+    let mut lane = scene.lane().await;
+    let (_, order) = scene.serving(&mut lane, &scene.proposal()).await;
+    lane.lane.shut(Refusal::SessionDrain, "the router goes");
+    lane.lane.closed().await;
+    // Nobody lets the node in meanwhile.
+    let file = give_order(scene.home.path(), OperatorOrder::Revoke(order.grant.cti)).unwrap();
+    scene.has_logged("consent-revoked").await;
+    let mut lane = scene.lane().await;
+    assert_eq!(lane.event().await, NodeMessage::Revoke(order.grant.cti));
+    assert!(!file.exists());
+}
+
 #[tokio::test]
 async fn taking_all_back_while_the_node_is_down_is_told_before_anything_else() {
     let mut scene = Scene::new();

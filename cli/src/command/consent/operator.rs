@@ -1,11 +1,13 @@
 //! What a node's operator does with consent: write the policy down, say yes, take back.
 
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use counterfoil_audit::LogReader;
-use counterfoil_node::{OperatorOrder, asked, give_order};
+use counterfoil_identity::key_file;
+use counterfoil_node::{OperatorOrder, asked, give_order, withheld};
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::payload::Payload;
@@ -23,7 +25,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Writes the commented default.
 pub(super) fn init(home: &Path, json: bool) -> Outcome {
     let path = home.join(consent_file::NAME);
-    std::fs::create_dir_all(home).map_err(Failure::store)?;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
+    made.map_err(|e| Failure::store(anyhow::anyhow!("cannot make {}: {e}", home.display())))?;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
     match file {
         Ok(mut file) => file.write_all(consent_file::COMMENTED.as_bytes()).map_err(Failure::store)?,
@@ -83,8 +86,13 @@ pub(super) fn issue(home: &Path, manifest: &str, json: bool) -> Outcome {
     let waiting = asked(home);
     let named = waiting.iter().find(|p| p.name == manifest).map(|p| p.manifest);
     let Some(manifest) = named.or_else(|| manifest.parse::<ManifestId>().ok()) else {
+        let taken_back: Vec<String> = withheld(home).iter().map(ToString::to_string).collect();
+        let more = match taken_back.as_slice() {
+            [] => String::new(),
+            ids => format!("; taken back before, and issued again by these ids: {}", ids.join(", ")),
+        };
         return Err(Failure::wrong_use(format!(
-            "{manifest:?} is neither a model that waits nor the id of a manifest; `consent list --pending` prints what waits"
+            "{manifest:?} is neither a model that waits nor the id of a manifest; `consent list --pending` prints what waits{more}"
         )));
     };
     give(home, OperatorOrder::Allow(manifest), json)
@@ -114,7 +122,7 @@ pub(super) fn revoke(home: &Path, cti: Option<&Serial>, json: bool) -> Outcome {
 }
 
 fn node_only(home: &Path) -> Outcome {
-    if home.join("identity/node.key").exists() {
+    if key_file::is_there(&home.join("identity/node.key")) {
         return Ok(());
     }
     Err(Failure::wrong_use(format!(
@@ -136,9 +144,9 @@ fn give(home: &Path, order: OperatorOrder, json: bool) -> Outcome {
         return Ok(());
     }
     output::line(if done {
-        "Done: the node has carried it out, logged it, and told the router."
+        "Done: the node has carried it out and logged it; the router is told at once, or as soon as it can be reached."
     } else {
-        "The node does not run, or has no connection: it carries this out before anything else, and tells the router as soon as it reaches it."
+        "The node does not run: it carries this out before anything else once it starts, and tells the router as soon as it reaches it."
     });
     Ok(())
 }

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use counterfoil_identity::key_file::{Keyring, Passphrase, store_agent};
+use counterfoil_identity::key_file::{Keyring, Passphrase, store_agent, sweep};
 use counterfoil_identity::{SecretKey, agent};
 use serde_json::json;
 
+use crate::alone;
 use crate::exit::{Failure, Outcome};
 use crate::keys::keyring;
 use crate::output;
@@ -22,12 +23,18 @@ const LONG_LIVED: [&str; 7] = ["root", "next-root", "ca", "next-ca", "router", "
 /// Connections that an agent serves at one time.
 const MAX_CLIENTS: usize = 64;
 
+/// A home, and those of the local nodes of `run`.
+fn homes(home: &Path) -> Vec<PathBuf> {
+    let mut homes = vec![home.to_owned()];
+    if let Ok(nodes) = std::fs::read_dir(home.join("nodes")) {
+        homes.extend(nodes.flatten().map(|node| node.path()));
+    }
+    homes
+}
+
 /// The key files of a home, those of the local nodes of `run` included.
 fn key_files(home: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut folders = vec![home.join("identity")];
-    if let Ok(nodes) = std::fs::read_dir(home.join("nodes")) {
-        folders.extend(nodes.flatten().map(|node| node.path().join("identity")));
-    }
+    let folders: Vec<PathBuf> = homes(home).iter().map(|home| home.join("identity")).collect();
     let mut found = Vec::new();
     for folder in folders.iter().filter(|folder| folder.exists()) {
         for entry in std::fs::read_dir(folder)? {
@@ -45,19 +52,38 @@ fn key_files(home: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// Writes every key of a home again: under a new passphrase, or under none. Every key is opened before one is written.
+/// Writes every key of a home again: under a new passphrase, or under none. Every key is opened before one is written: where
+/// an earlier command was broken off, some with what it was to write. Nobody works on the home meanwhile, who would write
+/// keys of his own under what held before.
 pub(super) fn seal(home: &Path, fresh: Option<&Path>, json: bool) -> Outcome {
     let new = match fresh {
         Some(file) => Keyring::with(Passphrase::read(file).map_err(Failure::store)?),
         None => Keyring::default(),
     };
     let old = keyring()?;
+    let mut held = Vec::new();
+    for home in homes(home) {
+        match alone::take(&home)? {
+            alone::Home::Busy => {
+                return Err(Failure::wrong_use(format!(
+                    "a router or a node works on {}; end it first, and start it with the passphrase that holds then",
+                    home.display()
+                )));
+            }
+            alone => held.push(alone),
+        }
+        sweep(&home.join("identity")).map_err(Failure::store)?;
+    }
     let files = key_files(home)?;
-    let open = |path: &PathBuf| old.load(path).map(|key| (path.clone(), key)).map_err(Failure::store);
+    let open = |path: &PathBuf| {
+        let key = old.load(path).or_else(|fault| new.load(path).map_err(|_| fault));
+        key.map(|key| (path.clone(), key)).map_err(Failure::store)
+    };
     let opened: Vec<(PathBuf, SecretKey)> = files.iter().map(open).collect::<Result<_, _>>()?;
     for (path, key) in &opened {
         new.seal_again(path, key).map_err(Failure::store)?;
     }
+    drop(held);
     if json {
         output::json(&json!({ "keys": files, "under_passphrase": fresh.is_some() }));
         return Ok(());

@@ -66,7 +66,8 @@ fn sign(
     take_root_deny_list(home, &domain, &bytes, clock::now().seconds()).map_err(Failure::store)?;
     let text = pem::encode(LABEL, &bytes);
     if let Some(path) = &to {
-        std::fs::write(path, text.as_bytes())?;
+        let fail = |e| Failure::store(anyhow::anyhow!("cannot write {}: {e}", path.display()));
+        std::fs::write(path, text.as_bytes()).map_err(fail)?;
     }
     if json {
         let mut said = described(&signed.list);
@@ -93,7 +94,7 @@ fn sign(
 
 /// The list that the next one goes on from: the one that this home signed last, or a later one that is given.
 fn last(home: &Path, domain: &TrustDomain, after: Option<&Path>) -> Result<Option<RootDenyList>, Failure> {
-    let kept = root_deny_list(home).map_err(Failure::store)?.map(|signed| signed.list);
+    let kept = root_deny_list(home, domain.root_key()).map_err(Failure::store)?.map(|signed| signed.list);
     let Some(path) = after else { return Ok(kept) };
     let given = checked(domain, path)?.list;
     let Some(kept) = kept.filter(|kept| *kept != given && kept.epoch >= given.epoch) else {
