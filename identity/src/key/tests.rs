@@ -81,6 +81,18 @@ fn first_example_of_rfc_8032_is_reproduced() {
 }
 
 #[test]
+fn signatures_are_those_of_another_implementation() {
+    use ed25519_dalek::Signer as _;
+    for n in 0..=255u8 {
+        let theirs = SigningKey::from_bytes(&[n; 32]);
+        let message: Vec<u8> = (0..n).map(|at| at.wrapping_mul(n)).collect();
+        let ours = SecretKey::from_seed([n; 32]);
+        assert_eq!(*ours.clone().sign(&message).as_bytes(), theirs.sign(&message).to_bytes(), "seed {n}");
+        assert_eq!(ours.sign(&message), ours.clone().sign(&message));
+    }
+}
+
+#[test]
 fn signature_of_another_message_is_refused() {
     let key = SecretKey::from_seed([1; 32]);
     let sig = key.sign(b"one");
