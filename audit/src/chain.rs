@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use counterfoil_identity::{SignFault, Signer};
-use counterfoil_spec::encode::to_canonical;
-use counterfoil_spec::entry::{Anchor, Body, ENTRY_VERSION, EntrySignature, Leaf, Role, entry_signing_input};
+use counterfoil_spec::encode::append_canonical;
+use counterfoil_spec::entry::{
+    Anchor, Body, ENTRY_VERSION, EntrySignature, Role, append_leaf, entry_signing_input,
+};
 use counterfoil_spec::ids::{Hash, Kid, NetId, Serial};
 use counterfoil_spec::limits::{MAX_LEAF_BYTES, MAX_LEAF_SIGNATURES};
 use counterfoil_spec::payload::Payload;
@@ -13,9 +15,11 @@ use counterfoil_spec::time::Millis;
 use crate::error::LogError;
 use crate::glance::chain_hash;
 use crate::kinds::may_author;
+use crate::merkle::leaf_hash;
+use crate::segment;
 
-/// Signatures from which on more than one thread signs.
-const PARALLEL_SIGNATURES: usize = 48;
+/// Entries from which on more than one thread signs.
+const PARALLEL_SIGNATURES: usize = 16;
 
 /// What an author wants logged.
 #[derive(Clone)]
@@ -62,31 +66,99 @@ pub(crate) struct Author {
     pub(crate) role: Role,
     pub(crate) origin: String,
     pub(crate) net_id: NetId,
+    /// How many may sign side by side. Asking the system takes as long as a signature, so it is asked once.
+    pub(crate) threads: usize,
 }
 
-/// A body in its place in the chain, not yet signed.
-pub(crate) struct Draft {
-    body: Vec<u8>,
-    signers: Vec<(Role, Arc<dyn Signer>)>,
+/// Bodies in their places in the chain, one behind the other, not yet signed.
+#[derive(Default)]
+pub(crate) struct Drafts {
+    bodies: Vec<u8>,
+    each: Vec<Draft>,
+    leaf_bytes: usize,
 }
 
-impl Draft {
-    /// How long its leaf will be.
-    pub(crate) fn leaf_bytes(&self) -> usize {
-        let head = match self.body.len() {
-            0..=23 => 1,
-            24..=0xff => 2,
-            0x100..=0xffff => 3,
-            _ => 5,
-        };
-        // One array head around body and signatures, one around the signatures; 77 bytes for each of those.
-        2 + head + self.body.len() + 77 * self.signers.len()
+struct Draft {
+    /// Where its body ends.
+    end: usize,
+    co_signers: Vec<(Role, Arc<dyn Signer>)>,
+}
+
+/// How much was drafted at some point.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    bodies: usize,
+    each: usize,
+    leaf_bytes: usize,
+}
+
+impl Drafts {
+    pub(crate) fn len(&self) -> usize {
+        self.each.len()
+    }
+
+    /// How long their leaves will be.
+    pub(crate) const fn leaf_bytes(&self) -> usize {
+        self.leaf_bytes
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { bodies: self.bodies.len(), each: self.each.len(), leaf_bytes: self.leaf_bytes }
+    }
+
+    /// Forgets what was drafted since.
+    pub(crate) fn back_to(&mut self, mark: Mark) {
+        self.bodies.truncate(mark.bodies);
+        self.each.truncate(mark.each);
+        self.leaf_bytes = mark.leaf_bytes;
+    }
+
+    /// Forgets all of them and keeps the memory for the next, unless that is more than `kept_bytes`.
+    pub(crate) fn clear(&mut self, kept_bytes: usize) {
+        self.back_to(Mark { bodies: 0, each: 0, leaf_bytes: 0 });
+        self.bodies.shrink_to(kept_bytes);
+        self.each.shrink_to(kept_bytes / size_of::<Draft>());
+    }
+}
+
+/// How long the leaf of a body is.
+const fn leaf_bytes(body: usize, signatures: usize) -> usize {
+    let head = match body {
+        0..=23 => 1,
+        24..=0xff => 2,
+        0x100..=0xffff => 3,
+        _ => 5,
+    };
+    // One array head around body and signatures, one around the signatures; 77 bytes for each of those.
+    2 + head + body + 77 * signatures
+}
+
+/// The frames of a group's entries, and the hashes of its leaves.
+#[derive(Default)]
+pub(crate) struct Framed {
+    pub(crate) frames: Vec<u8>,
+    pub(crate) leaves: Vec<Hash>,
+}
+
+impl Framed {
+    /// As [`Drafts::clear`].
+    pub(crate) fn clear(&mut self, kept_bytes: usize) {
+        self.frames.clear();
+        self.leaves.clear();
+        self.frames.shrink_to(kept_bytes);
+        self.leaves.shrink_to(kept_bytes / size_of::<Hash>());
     }
 }
 
 impl Author {
-    /// Gives an entry its place behind `tip`, which moves on.
-    pub(crate) fn draft(&self, tip: &mut ChainTip, entry: NewEntry, now: Millis) -> Result<Draft, LogError> {
+    /// Gives an entry its place behind `tip`, which moves on. After an error `drafts` may have a part of it.
+    pub(crate) fn draft(
+        &self,
+        tip: &mut ChainTip,
+        entry: NewEntry,
+        now: Millis,
+        drafts: &mut Drafts,
+    ) -> Result<(), LogError> {
         let count = 1 + entry.co_signers.len();
         if count > MAX_LEAF_SIGNATURES {
             return Err(LogError::TooManySigners { count, limit: MAX_LEAF_SIGNATURES });
@@ -98,7 +170,7 @@ impl Author {
         //= spec/audit-log.md#entries
         //# A writer whose clock went back MUST repeat the time of the last entry.
         let time = now.max(tip.time);
-        let body = to_canonical(&Body {
+        let body = Body {
             version: ENTRY_VERSION,
             author: self.kid,
             seq: tip.seq,
@@ -107,116 +179,83 @@ impl Author {
             serial: entry.serial,
             payload: entry.payload,
             anchor: entry.anchor,
-        });
-        let mut signers = vec![(self.role, self.key.clone())];
-        signers.extend(entry.co_signers);
-        let draft = Draft { body, signers };
-        let len = draft.leaf_bytes();
+        };
+        let start = drafts.bodies.len();
+        append_canonical(&body, &mut drafts.bodies);
+        let body = drafts.bodies.get(start..).unwrap_or_default();
+        let len = leaf_bytes(body.len(), count);
         if len > MAX_LEAF_BYTES {
             return Err(LogError::LeafTooLong { len, limit: MAX_LEAF_BYTES });
         }
-        *tip = ChainTip { seq: tip.seq + 1, prev: chain_hash(&draft.body), time };
-        Ok(draft)
+        *tip = ChainTip { seq: tip.seq + 1, prev: chain_hash(body), time };
+        drafts.leaf_bytes += len;
+        drafts.each.push(Draft { end: drafts.bodies.len(), co_signers: entry.co_signers });
+        Ok(())
     }
 
-    fn sign_one(&self, draft: Draft) -> Result<Vec<u8>, SignFault> {
-        let sign = |(role, key): &(Role, Arc<dyn Signer>)| {
-            let kid = if Arc::ptr_eq(key, &self.key) { self.kid } else { key.public().kid() };
-            let input = entry_signing_input(&self.net_id, &self.origin, *role, &kid, &draft.body);
-            Ok(EntrySignature { role: *role, kid, sig: key.sign(&input)? })
-        };
-        let signatures = draft.signers.iter().map(sign).collect::<Result<_, SignFault>>()?;
-        Ok(to_canonical(&Leaf { body: draft.body, signatures }))
-    }
-
-    /// Signs drafts and gives their leaves in the same order.
-    pub(crate) fn sign(&self, drafts: Vec<Draft>) -> Result<Vec<Vec<u8>>, SignFault> {
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        if threads == 1 || drafts.len() < PARALLEL_SIGNATURES {
-            return drafts.into_iter().map(|d| self.sign_one(d)).collect();
+    /// Signs drafts and appends their frames and the hashes of their leaves, in the same order.
+    pub(crate) fn frame(&self, drafts: &Drafts, out: &mut Framed) -> Result<(), SignFault> {
+        let all = drafts.each.as_slice();
+        if self.threads < 2 || all.len() < PARALLEL_SIGNATURES {
+            return self.frame_share(drafts, 0, all, out);
         }
-        let share = drafts.len().div_ceil(threads);
-        let mut rest = drafts.into_iter();
+        let share = all.len().div_ceil(self.threads);
+        let (own, others) = all.split_at(share);
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads)
-                .map(|_| rest.by_ref().take(share).collect::<Vec<_>>())
-                .map(|part| {
-                    scope.spawn(move || {
-                        part.into_iter().map(|d| self.sign_one(d)).collect::<Result<Vec<_>, _>>()
-                    })
-                })
-                .collect();
-            #[expect(clippy::expect_used, reason = "signing does not panic")]
-            let parts = workers.into_iter().map(|w| w.join().expect("a signing thread ended"));
-            Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
+            let mut start = own.last().map_or(0, |draft| draft.end);
+            let mut workers = Vec::new();
+            for part in others.chunks(share) {
+                let from = start;
+                workers.push(scope.spawn(move || {
+                    let mut framed = Framed::default();
+                    self.frame_share(drafts, from, part, &mut framed).map(|()| framed)
+                }));
+                start = part.last().map_or(start, |draft| draft.end);
+            }
+            let mut done = self.frame_share(drafts, 0, own, out);
+            for worker in workers {
+                #[expect(clippy::expect_used, reason = "signing does not panic")]
+                let part = worker.join().expect("a signing thread ended");
+                done = done.and(part.map(|part| {
+                    out.frames.extend_from_slice(&part.frames);
+                    out.leaves.extend_from_slice(&part.leaves);
+                }));
+            }
+            done
         })
+    }
+
+    /// The same for some drafts that follow each other; the body of the first begins at `start`.
+    fn frame_share(
+        &self,
+        drafts: &Drafts,
+        mut start: usize,
+        share: &[Draft],
+        out: &mut Framed,
+    ) -> Result<(), SignFault> {
+        let (mut signatures, mut leaf) = (Vec::with_capacity(MAX_LEAF_SIGNATURES), Vec::new());
+        for draft in share {
+            let body = drafts.bodies.get(start..draft.end).unwrap_or_default();
+            start = draft.end;
+            signatures.clear();
+            signatures.push(self.signature(self.role, &self.key, body)?);
+            for (role, key) in &draft.co_signers {
+                signatures.push(self.signature(*role, key, body)?);
+            }
+            leaf.clear();
+            append_leaf(body, &signatures, &mut leaf);
+            segment::push_entry(&mut out.frames, &leaf);
+            out.leaves.push(leaf_hash(&leaf));
+        }
+        Ok(())
+    }
+
+    fn signature(&self, role: Role, key: &Arc<dyn Signer>, body: &[u8]) -> Result<EntrySignature, SignFault> {
+        let kid = if Arc::ptr_eq(key, &self.key) { self.kid } else { key.public().kid() };
+        let input = entry_signing_input(&self.net_id, &self.origin, role, &kid, body);
+        Ok(EntrySignature { role, kid, sig: key.sign(&input)? })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::glance::glance;
-    use counterfoil_spec::payload::KeyRevoked;
-
-    fn author() -> Author {
-        let key: Arc<dyn Signer> = counterfoil_identity::SecretKey::from_seed([1; 32]).into();
-        let public = key.public();
-        let origin = "a.example/log".to_owned();
-        Author { kid: public.kid(), net_id: public.net_id(), key, role: Role::Router, origin }
-    }
-
-    fn entry(n: u8) -> NewEntry {
-        let serial = Serial::from_bytes([n; 16]);
-        NewEntry::new(serial, KeyRevoked { key_id: serial })
-    }
-
-    #[test]
-    fn leaf_length_is_known_before_signing() {
-        let author = author();
-        let mut tip = ChainTip::new();
-        for signers in 0..4 {
-            let mut new = entry(1);
-            new.co_signers = vec![(Role::Root, author.key.clone()); signers];
-            let draft = author.draft(&mut tip, new, Millis(5)).unwrap();
-            let want = draft.leaf_bytes();
-            assert_eq!(author.sign(vec![draft]).unwrap().pop().unwrap().len(), want);
-        }
-    }
-
-    #[test]
-    fn fifth_signer_is_refused() {
-        let author = author();
-        let mut new = entry(1);
-        new.co_signers = vec![(Role::Root, author.key.clone()); 4];
-        let refused = author.draft(&mut ChainTip::new(), new, Millis(5)).err();
-        assert!(matches!(refused, Some(LogError::TooManySigners { count: 5, limit: 4 })));
-    }
-
-    #[test]
-    fn chain_and_time_only_go_forward() {
-        let author = author();
-        let mut tip = ChainTip::new();
-        let first = author.draft(&mut tip, entry(1), Millis(50)).unwrap();
-        let second = author.draft(&mut tip, entry(2), Millis(40)).unwrap();
-        let leaves = author.sign(vec![first, second]).unwrap();
-        let (_, first_body) = Leaf::read(&leaves[0]).unwrap();
-        let (leaf, body) = Leaf::read(&leaves[1]).unwrap();
-        assert_eq!(first_body.prev, Hash::from_bytes([0; 32]));
-        assert_eq!((body.seq, body.time), (1, Millis(50)));
-        assert_eq!(body.prev, chain_hash(&Leaf::read(&leaves[0]).unwrap().0.body));
-        let glance = glance(&leaves[1]).unwrap();
-        assert_eq!((glance.author, glance.seq, glance.time), (author.kid, 1, Millis(50)));
-        assert_eq!(glance.body, leaf.body);
-    }
-
-    #[test]
-    fn many_threads_keep_the_order() {
-        let author = author();
-        let mut tip = ChainTip::new();
-        let drafts: Vec<_> = (0..200).map(|n| author.draft(&mut tip, entry(n), Millis(1)).unwrap()).collect();
-        let leaves = author.sign(drafts).unwrap();
-        let seqs: Vec<_> = leaves.iter().map(|l| glance(l).unwrap().seq).collect();
-        assert_eq!(seqs, (0..200).collect::<Vec<_>>());
-    }
-}
+mod tests;

@@ -1,14 +1,18 @@
-//! The owner thread: takes what waits, gives it its place, signs it, writes it as one group, and answers.
+//! The end of the log and who may move it: takes what waits, gives it its place, signs it, writes it as one group, and
+//! answers. A thread of its own does so for those who do not wait; a caller who waits anyway does it itself where nobody
+//! else does, and so spares two changes of threads.
 
-use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use counterfoil_spec::time::Now;
 
-use crate::chain::{Author, ChainTip, Draft, NewEntry};
+use crate::chain::{Author, ChainTip, Drafts, Framed, NewEntry};
 use crate::cost::evidence;
 use crate::error::LogError;
-use crate::merkle::{Frontier, Head, leaf_hash};
+use crate::merkle::{Frontier, Head};
 use crate::publish::Shared;
 use crate::scan::wide;
 use crate::segment;
@@ -23,6 +27,8 @@ pub const MAX_APPEND_BYTES: usize = 64 << 20;
 const GROUP_ENTRIES: usize = 4096;
 /// Bytes of leaves after which no further append joins a group.
 const GROUP_BYTES: usize = 16 << 20;
+/// Bytes of memory that each buffer keeps from one group to the next.
+const KEPT_BYTES: usize = 4 << 20;
 
 /// Called once with where the entries are, or why they are nowhere.
 pub(crate) type Reply = Box<dyn FnOnce(Result<Appended, LogError>) + Send>;
@@ -40,7 +46,7 @@ pub(crate) enum Command {
     Close,
 }
 
-/// Everything that only the owner thread touches.
+/// Everything that one thread at a time touches.
 pub(crate) struct Owner {
     pub(crate) author: Author,
     pub(crate) tip: ChainTip,
@@ -48,82 +54,62 @@ pub(crate) struct Owner {
     pub(crate) segments: SegmentWriter,
     pub(crate) now: Now,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) buffers: Buffers,
 }
 
-/// Appends on their way into one group.
+/// What is written anew for each group.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    drafts: Drafts,
+    framed: Framed,
+}
+
+/// Appends on their way into one group, beside their drafts.
 struct Group {
     tip: ChainTip,
-    drafts: Vec<Draft>,
-    bytes: usize,
     replies: Vec<(usize, Reply)>,
 }
 
 impl Owner {
-    /// Works until told to stop or until nobody can send any more.
-    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
-        while let Ok(Command::Append { entries, reply }) = commands.recv() {
-            let mut group = Group { tip: self.tip, drafts: Vec::new(), bytes: 0, replies: Vec::new() };
-            let mut close = false;
-            evidence(|| self.join(&mut group, entries, reply));
-            while group.drafts.len() < GROUP_ENTRIES && group.bytes < GROUP_BYTES {
-                match commands.try_recv() {
-                    Ok(Command::Append { entries, reply }) => {
-                        evidence(|| self.join(&mut group, entries, reply));
-                    }
-                    Ok(Command::Close) => {
-                        close = true;
-                        break;
-                    }
-                    Err(_) => break,
-                }
-            }
-            evidence(|| self.settle(group));
-            if close {
-                return;
-            }
-        }
-    }
-
     /// Adds one append to a group, or answers why it cannot be.
-    fn join(&self, group: &mut Group, entries: Vec<NewEntry>, reply: Reply) {
+    fn join(&mut self, group: &mut Group, entries: Vec<NewEntry>, reply: Reply) {
+        let count = entries.len();
         match self.draft(group.tip, entries) {
-            Ok((tip, drafts, bytes)) => {
+            Ok(tip) => {
                 group.tip = tip;
-                group.bytes += bytes;
-                group.replies.push((drafts.len(), reply));
-                group.drafts.extend(drafts);
+                group.replies.push((count, reply));
             }
             Err(e) => reply(Err(e)),
         }
     }
 
-    fn draft(
-        &self,
-        mut tip: ChainTip,
-        entries: Vec<NewEntry>,
-    ) -> Result<(ChainTip, Vec<Draft>, usize), LogError> {
+    /// Drafts entries behind those that are drafted, all or none.
+    fn draft(&mut self, mut tip: ChainTip, entries: Vec<NewEntry>) -> Result<ChainTip, LogError> {
         let count = entries.len();
         if count > MAX_APPEND_ENTRIES {
             return Err(LogError::GroupTooLarge { entries: count, bytes: 0 });
         }
         let now = (self.now)();
-        let mut bytes = 0;
-        let mut drafts = Vec::with_capacity(count);
+        let drafts = &mut self.buffers.drafts;
+        let (mark, before) = (drafts.mark(), drafts.leaf_bytes());
         for entry in entries {
-            let draft = self.author.draft(&mut tip, entry, now)?;
-            bytes += draft.leaf_bytes();
-            if bytes > MAX_APPEND_BYTES {
-                return Err(LogError::GroupTooLarge { entries: count, bytes });
+            let mut drafted = self.author.draft(&mut tip, entry, now, drafts);
+            let bytes = drafts.leaf_bytes() - before;
+            if drafted.is_ok() && bytes > MAX_APPEND_BYTES {
+                drafted = Err(LogError::GroupTooLarge { entries: count, bytes });
             }
-            drafts.push(draft);
+            if let Err(e) = drafted {
+                drafts.back_to(mark);
+                return Err(e);
+            }
         }
-        Ok((tip, drafts, bytes))
+        Ok(tip)
     }
 
     /// Writes a group and answers everybody in it.
     fn settle(&mut self, group: Group) {
         let mut first = self.tree.size();
-        let outcome = self.commit(group.tip, group.drafts);
+        let outcome = self.commit(group.tip);
         for (count, reply) in group.replies {
             let appended = Appended { first, count: wide(count) };
             first += appended.count;
@@ -131,39 +117,162 @@ impl Owner {
         }
     }
 
-    fn commit(&mut self, tip: ChainTip, drafts: Vec<Draft>) -> Result<(), LogError> {
+    /// Commits what is drafted, and forgets the drafts whatever comes of it.
+    fn commit(&mut self, tip: ChainTip) -> Result<(), LogError> {
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let outcome = self.commit_from(&mut buffers, tip);
+        buffers.drafts.clear(KEPT_BYTES);
+        buffers.framed.clear(KEPT_BYTES);
+        self.buffers = buffers;
+        outcome
+    }
+
+    fn commit_from(&mut self, buffers: &mut Buffers, tip: ChainTip) -> Result<(), LogError> {
         //= spec/audit-log.md#recovery
         //# After an error of `fdatasync` a writer MUST append and sign nothing more (`DurabilityLost`).
         if let Some(lost) = self.shared.lock().lost.clone() {
             return Err(lost);
         }
-        if drafts.is_empty() {
+        let Buffers { drafts, framed } = buffers;
+        if drafts.len() == 0 {
             return Ok(());
         }
+        self.author.frame(drafts, framed)?;
         let mut tree = self.tree.clone();
-        let mut frames = Vec::new();
-        for leaf in self.author.sign(drafts)? {
-            segment::push_entry(&mut frames, &leaf);
-            tree.push(leaf_hash(&leaf), |_, _, _| {});
+        for leaf in &framed.leaves {
+            tree.push(*leaf, |_, _, _| {});
         }
         let head = Head { size: tree.size(), root: tree.root() };
-        frames.extend_from_slice(&segment::commit(&head));
+        framed.frames.extend_from_slice(&segment::commit(&head));
         //= spec/audit-log.md#segments
         //# A writer MUST make a group and its commit frame durable before it acknowledges any entry of the group.
-        let written = self.segments.append(self.tree.size(), &frames);
+        let written = self.segments.append(self.tree.size(), &framed.frames);
         if let Err(e @ LogError::DurabilityLost { .. }) = &written {
             self.shared.change(|board| board.lost = Some(e.clone()));
         }
         written?;
         self.tree = tree;
         self.tip = tip;
-        self.shared.change(|board| board.head = head);
+        self.shared.commit(head);
         Ok(())
     }
 
-    /// Appends before the thread runs.
-    pub(crate) fn append_now(&mut self, entries: Vec<NewEntry>) -> Result<(), LogError> {
-        let (tip, drafts, _) = self.draft(self.tip, entries)?;
-        self.commit(tip, drafts)
+    /// Appends one group.
+    pub(crate) fn append_now(&mut self, entries: Vec<NewEntry>) -> Result<Appended, LogError> {
+        let (first, count) = (self.tree.size(), wide(entries.len()));
+        let tip = self.draft(self.tip, entries)?;
+        self.commit(tip)?;
+        Ok(Appended { first, count })
     }
+}
+
+/// The owner, and the way to it.
+pub(crate) struct Desk {
+    /// Guards the end of the log: whoever holds it commits a group, also while the disk makes that durable. Empty once
+    /// the log is closed.
+    owner: Mutex<Option<Owner>>,
+    /// Appends that were sent to the thread and are not in a group yet: what is sent later must not overtake them.
+    waiting: AtomicUsize,
+}
+
+impl Desk {
+    pub(crate) fn new(owner: Owner) -> Arc<Self> {
+        Arc::new(Self { owner: Mutex::new(Some(owner)), waiting: AtomicUsize::new(0) })
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Option<Owner>> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends on the caller's thread; gives the entries back where somebody else is at it or comes first.
+    pub(crate) fn append_here(
+        &self,
+        entries: Vec<NewEntry>,
+    ) -> Result<Result<Appended, LogError>, Vec<NewEntry>> {
+        let mut owner = match self.owner.try_lock() {
+            Ok(owner) => owner,
+            Err(TryLockError::Poisoned(owner)) => owner.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(entries),
+        };
+        match owner.as_mut() {
+            Some(_) if self.waiting.load(Ordering::SeqCst) > 0 => Err(entries),
+            Some(owner) => Ok(evidence(|| owner.append_now(entries))),
+            None => Ok(Err(LogError::Closed)),
+        }
+    }
+
+    /// Sends an append to the thread, and waits for room in its queue where told to.
+    pub(crate) fn send(
+        &self,
+        commands: &SyncSender<Command>,
+        entries: Vec<NewEntry>,
+        reply: Reply,
+        queue: Queue,
+    ) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let append = Command::Append { entries, reply };
+        let sent = match queue {
+            Queue::Wait => commands.send(append).map_err(|unsent| TrySendError::Disconnected(unsent.0)),
+            Queue::Refuse => commands.try_send(append),
+        };
+        let Err(unsent) = sent else { return };
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        let (command, why) = match unsent {
+            TrySendError::Full(command) => (command, LogError::Overloaded),
+            TrySendError::Disconnected(command) => (command, LogError::Closed),
+        };
+        if let Command::Append { reply, .. } = command {
+            reply(Err(why));
+        }
+    }
+
+    /// Works until told to stop or until nobody can send any more.
+    pub(crate) fn run(&self, commands: &Receiver<Command>) {
+        while let Ok(Command::Append { entries, reply }) = commands.recv() {
+            let mut held = self.owner();
+            let Some(owner) = held.as_mut() else { return };
+            if self.commit_waiting(owner, commands, entries, reply).is_break() {
+                break;
+            }
+        }
+        *self.owner() = None;
+    }
+
+    /// Commits an append and what waits behind it as one group.
+    fn commit_waiting(
+        &self,
+        owner: &mut Owner,
+        commands: &Receiver<Command>,
+        entries: Vec<NewEntry>,
+        reply: Reply,
+    ) -> ControlFlow<()> {
+        let mut group = Group { tip: owner.tip, replies: Vec::new() };
+        let mut flow = ControlFlow::Continue(());
+        let join = |owner: &mut Owner, group: &mut Group, entries, reply| {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            evidence(|| owner.join(group, entries, reply));
+        };
+        join(owner, &mut group, entries, reply);
+        while owner.buffers.drafts.len() < GROUP_ENTRIES && owner.buffers.drafts.leaf_bytes() < GROUP_BYTES {
+            match commands.try_recv() {
+                Ok(Command::Append { entries, reply }) => join(owner, &mut group, entries, reply),
+                Ok(Command::Close) => {
+                    flow = ControlFlow::Break(());
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        evidence(|| owner.settle(group));
+        flow
+    }
+}
+
+/// What to do about a queue that is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// Wait until there is room.
+    Wait,
+    /// Answer [`LogError::Overloaded`].
+    Refuse,
 }

@@ -37,6 +37,8 @@ pub(crate) struct Board {
     pub(crate) attempts: u64,
     /// Somebody waits for a checkpoint of this size.
     pub(crate) wanted: u64,
+    /// The publisher has nothing to do until something is committed.
+    pub(crate) awaits_commit: bool,
     /// The last head was committed.
     pub(crate) closing: bool,
     /// Nothing is published any more.
@@ -68,6 +70,16 @@ impl Shared {
     pub(crate) fn change(&self, change: impl FnOnce(&mut Board)) {
         change(&mut self.lock());
         self.changed.notify_all();
+    }
+
+    /// Moves the head. Nobody is woken who does not wait for that: each group would cost a change of threads.
+    pub(crate) fn commit(&self, head: Head) {
+        let mut board = self.lock();
+        board.head = head;
+        if std::mem::take(&mut board.awaits_commit) {
+            drop(board);
+            self.changed.notify_all();
+        }
     }
 
     /// Waits until `done` gives a value.
@@ -146,7 +158,8 @@ impl Publisher {
         loop {
             let (head, closing) = shared.wait(|board| {
                 let due = board.head.size > board.published.size;
-                (due || board.closing || board.lost.is_some()).then_some((board.head, board.closing))
+                board.awaits_commit = !(due || board.closing || board.lost.is_some());
+                (!board.awaits_commit).then_some((board.head, board.closing))
             });
             let begun = Instant::now();
             let stop = shared.lock().lost.is_some();

@@ -18,7 +18,7 @@ use crate::error::LogError;
 use crate::glance::{chain_hash, glance};
 use crate::merkle::{Frontier, Head, empty_root};
 use crate::note::MAX_NOTE_BYTES;
-use crate::owner::Owner;
+use crate::owner::{Buffers, Desk, Owner};
 use crate::publish::{Board, Publisher, Shared};
 use crate::scan::{self, Position, Tail, Visit};
 use crate::segment::{self, HeaderError, SegmentFile};
@@ -51,6 +51,7 @@ pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(
         role: config.role,
         origin,
         net_id: config.net_id,
+        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
     let genesis = genesis(&config)?;
     let mut history = History::new(&config, &author, genesis, signed, disk.clone());
@@ -71,12 +72,14 @@ pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(
         publish_failed: None,
         attempts: 0,
         wanted: 0,
+        awaits_commit: false,
         closing: false,
         closed: false,
     };
     let shared = Shared::new(board);
     let tree = stage.tree.clone();
-    let mut owner = Owner { author, tip, tree, segments, now, shared: shared.clone() };
+    let buffers = Buffers::default();
+    let mut owner = Owner { author, tip, tree, segments, now, shared: shared.clone(), buffers };
     let fresh = head.size == 0;
     if fresh {
         owner.append_now(vec![first_entry(&config, genesis)?])?;
@@ -89,12 +92,14 @@ pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(
         board.note = note;
     });
     let opened = Opened { size: head.size, torn_bytes: tail.torn_bytes, fresh, repaired_tiles };
-    let running = start(owner, publisher, config.options.publish_every, lock)?;
-    Ok((Inner { shared, running: Mutex::new(Some(running)) }, opened))
+    let desk = Desk::new(owner);
+    let running = start(&shared, &desk, publisher, config.options.publish_every, lock)?;
+    Ok((Inner { shared, desk, running: Mutex::new(Some(running)) }, opened))
 }
 
 fn start(
-    owner: Owner,
+    shared: &Arc<Shared>,
+    desk: &Arc<Desk>,
     publisher: Publisher,
     every: std::time::Duration,
     lock: File,
@@ -106,9 +111,9 @@ fn start(
             .spawn(work)
             .map_err(LogError::store("start a thread for", Path::new(name)))
     };
-    let shared = owner.shared.clone();
+    let (shared, desk) = (shared.clone(), desk.clone());
     let publisher = spawn("log-publisher", Box::new(move || publisher.run(&shared, every)))?;
-    let owner = spawn("log-owner", Box::new(move || owner.run(&receiver)))?;
+    let owner = spawn("log-owner", Box::new(move || desk.run(&receiver)))?;
     Ok(Running { commands, owner, publisher, lock })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::disk::{Disk, LocalDisk};
 use crate::error::LogError;
 use crate::merkle::Head;
 use crate::note::NoteSigner;
-use crate::owner::{Command, Reply};
+use crate::owner::{Command, Desk, Queue, Reply};
 use crate::publish::Shared;
 use crate::recover;
 
@@ -108,6 +108,7 @@ impl fmt::Debug for LogWriter {
 
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) desk: Arc<Desk>,
     /// Guards the way to the owner thread and the threads themselves; taken to clone the sender or to close.
     pub(crate) running: Mutex<Option<Running>>,
 }
@@ -149,12 +150,17 @@ impl LogWriter {
     /// # Errors
     /// [`LogError`]; nothing was appended.
     pub fn append(&self, entries: Vec<NewEntry>) -> Result<Appended, LogError> {
+        let commands = self.commands()?;
+        let entries = match self.inner.desk.append_here(entries) {
+            Ok(outcome) => return outcome,
+            Err(entries) => entries,
+        };
         let (send, receive) = sync_channel(1);
         let reply: Reply = Box::new(move |result| {
             // The receiver waits below; a failed send means that it is gone, and nobody is told.
             let _ = send.send(result);
         });
-        self.commands()?.send(Command::Append { entries, reply }).map_err(|_| LogError::Closed)?;
+        self.inner.desk.send(&commands, entries, reply, Queue::Wait);
         receive.recv().map_err(|_| LogError::Closed)?
     }
 
@@ -168,12 +174,7 @@ impl LogWriter {
             Ok(commands) => commands,
             Err(e) => return then(Err(e)),
         };
-        match commands.try_send(Command::Append { entries, reply: then }) {
-            Ok(()) | Err(TrySendError::Full(Command::Close) | TrySendError::Disconnected(Command::Close)) => {
-            }
-            Err(TrySendError::Full(Command::Append { reply, .. })) => reply(Err(LogError::Overloaded)),
-            Err(TrySendError::Disconnected(Command::Append { reply, .. })) => reply(Err(LogError::Closed)),
-        }
+        self.inner.desk.send(&commands, entries, then, Queue::Refuse);
     }
 
     /// The last commit.

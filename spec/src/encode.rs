@@ -34,10 +34,15 @@ pub enum DecodeError {
 #[must_use]
 pub fn to_canonical<T: Encode<()>>(value: &T) -> Vec<u8> {
     let mut out = Vec::new();
+    append_canonical(value, &mut out);
+    out
+}
+
+/// Appends to `out` what [`to_canonical`] gives.
+pub fn append_canonical<T: Encode<()>>(value: &T, out: &mut Vec<u8>) {
     // Writing to a Vec cannot fail, and no encoder of ours reports an error of its own.
     #[expect(clippy::expect_used, reason = "infallible writer")]
-    minicbor::encode(value, &mut out).expect("encoding into memory");
-    out
+    minicbor::encode(value, out).expect("encoding into memory");
 }
 
 /// Decodes at most `limit` bytes and refuses whatever does not encode back to them.

@@ -13,7 +13,7 @@
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use serde::Serialize;
 
-use crate::encode::{DecodeError, from_canonical, signing_input};
+use crate::encode::{DecodeError, append_canonical, from_canonical, signing_input};
 use crate::ids::{Hash, Kid, NetId, Serial, Signature};
 use crate::limits::{MAX_LEAF_BYTES, MAX_LEAF_SIGNATURES};
 use crate::payload::Payload;
@@ -209,9 +209,29 @@ impl<C> Encode<C> for Leaf {
         e: &mut Encoder<W>,
         ctx: &mut C,
     ) -> Result<(), encode::Error<W::Error>> {
-        e.array(2)?.bytes(&self.body)?;
+        LeafParts { body: &self.body, signatures: &self.signatures }.encode(e, ctx)
+    }
+}
+
+struct LeafParts<'a> {
+    body: &'a [u8],
+    signatures: &'a [EntrySignature],
+}
+
+impl<C> Encode<C> for LeafParts<'_> {
+    fn encode<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.array(2)?.bytes(self.body)?;
         self.signatures.encode(e, ctx)
     }
+}
+
+/// Appends the canonical form of the [`Leaf`] that has these parts.
+pub fn append_leaf(body: &[u8], signatures: &[EntrySignature], out: &mut Vec<u8>) {
+    append_canonical(&LeafParts { body, signatures }, out);
 }
 
 impl<'b, C> Decode<'b, C> for Leaf {

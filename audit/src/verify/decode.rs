@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use counterfoil_identity::VerifyKey;
-use counterfoil_spec::entry::{Body, EntrySignature, entry_signing_input};
+use counterfoil_spec::encode::append_canonical;
+use counterfoil_spec::entry::{Body, EntrySignature, append_leaf, entry_signing_input};
 use counterfoil_spec::ids::{Hash, NetId};
 use counterfoil_spec::limits::MAX_LEAF_SIGNATURES;
-use minicbor::{Decoder, Encoder};
+use minicbor::Decoder;
 
 use super::feed::{EntryItem, Item};
 use crate::glance::chain_hash;
@@ -114,14 +115,13 @@ fn read(
     let at = read_leaf(leaf, signatures).map_err(|e| format!("malformed leaf: {e}"))?;
     let bytes = leaf.get(at.clone()).unwrap_or_default();
     scratch.clear();
-    write_leaf(bytes, signatures.get(first..).unwrap_or_default(), scratch);
+    append_leaf(bytes, signatures.get(first..).unwrap_or_default(), scratch);
     if scratch != leaf {
         return Err("the leaf is not in canonical form".to_owned());
     }
     let body: Body = minicbor::decode(bytes).map_err(|e| format!("malformed entry: {e}"))?;
     scratch.clear();
-    #[expect(clippy::expect_used, reason = "writing to a Vec does not fail, and no encoder of ours does")]
-    minicbor::encode(&body, &mut *scratch).expect("encoding into memory");
+    append_canonical(&body, scratch);
     if scratch != bytes {
         return Err("the entry is not in canonical form".to_owned());
     }
@@ -146,16 +146,6 @@ fn read_leaf(
         signatures.push(d.decode()?);
     }
     Ok(end - len..end)
-}
-
-fn write_leaf(body: &[u8], signatures: &[EntrySignature], out: &mut Vec<u8>) {
-    let mut e = Encoder::new(out);
-    #[expect(clippy::expect_used, reason = "writing to a Vec does not fail")]
-    e.array(2)
-        .and_then(|e| e.bytes(body))
-        .and_then(|e| e.encode(signatures))
-        .map(|_| ())
-        .expect("encoding into memory");
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 
 use counterfoil_spec::ids::{Serial, Signature};
 use counterfoil_spec::payload::KeyRevoked;
@@ -78,6 +79,83 @@ fn one_append_is_one_sync() {
     let before = place.disk.syncs();
     log.append((1..50).map(entry).collect()).unwrap();
     assert_eq!(place.disk.syncs() - before, 1);
+}
+
+/// A key that says which threads sign with it, and waits for leave where there is a gate.
+#[derive(Debug)]
+struct Watched {
+    key: SecretKey,
+    threads: Mutex<Vec<std::thread::ThreadId>>,
+    /// Each signature takes one message of the first and sends one to the second before that.
+    gate: Option<(Mutex<Receiver<()>>, SyncSender<()>)>,
+}
+
+impl Watched {
+    fn new(gate: Option<(Receiver<()>, SyncSender<()>)>) -> Arc<Self> {
+        let gate = gate.map(|(leave, begun)| (Mutex::new(leave), begun));
+        Arc::new(Self { key: SecretKey::from_seed([2; 32]), threads: Mutex::default(), gate })
+    }
+}
+
+impl Signer for Watched {
+    fn public(&self) -> VerifyKey {
+        self.key.public()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, SignFault> {
+        self.threads.lock().unwrap().push(std::thread::current().id());
+        if let Some((leave, begun)) = &self.gate {
+            begun.send(()).unwrap();
+            leave.lock().unwrap().recv().unwrap();
+        }
+        Ok(self.key.sign(message))
+    }
+}
+
+#[test]
+fn caller_who_waits_appends_on_its_own_thread_where_nobody_else_does() {
+    let place = Place::new();
+    let author = Watched::new(None);
+    let (log, _) = place.open_as(author.clone()).unwrap();
+    author.threads.lock().unwrap().clear();
+    log.append(vec![entry(1), entry(2)]).unwrap();
+    let (send, receive) = sync_channel(1);
+    log.append_then(vec![entry(3)], Box::new(move |appended| send.send(appended).unwrap()));
+    assert_eq!(receive.recv().unwrap().unwrap(), Appended { first: 3, count: 1 });
+    let threads = author.threads.lock().unwrap().clone();
+    let here = std::thread::current().id();
+    assert_eq!(threads.iter().map(|thread| *thread == here).collect::<Vec<_>>(), [true, true, false]);
+}
+
+#[test]
+fn caller_who_waits_does_not_overtake_what_was_sent_before() {
+    let place = Place::new();
+    let (log, _) = place.open().unwrap();
+    for n in 0..100u8 {
+        let (send, receive) = sync_channel(1);
+        log.append_then(vec![entry(2 * n)], Box::new(move |appended| send.send(appended).unwrap()));
+        let after = log.append(vec![entry(2 * n + 1)]).unwrap();
+        assert_eq!(receive.recv().unwrap().unwrap().first + 1, after.first);
+    }
+}
+
+#[test]
+fn append_on_its_callers_thread_is_waited_for_by_close() {
+    let place = Place::new();
+    let ((leave, leaves), (begins, begun)) = (sync_channel(9), sync_channel(9));
+    leave.send(()).unwrap();
+    let (log, _) = place.open_as(Watched::new(Some((leaves, begins)))).unwrap();
+    begun.recv().unwrap();
+    std::thread::scope(|scope| {
+        let appended = scope.spawn(|| log.append(vec![entry(1)]));
+        begun.recv().unwrap();
+        let closed = scope.spawn(|| log.close());
+        leave.send(()).unwrap();
+        assert_eq!(appended.join().unwrap().unwrap(), Appended { first: 1, count: 1 });
+        assert_eq!(closed.join().unwrap().unwrap().size, 2);
+    });
+    assert!(matches!(log.append(vec![entry(2)]), Err(LogError::Closed)));
+    assert_eq!(place.verify().faults, []);
 }
 
 /// A key whose holder goes away when told to.
