@@ -16,6 +16,7 @@ pub mod export;
 mod glance;
 pub mod growth;
 pub mod halves;
+mod history;
 mod kinds;
 pub mod merkle;
 pub mod note;

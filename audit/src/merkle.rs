@@ -64,6 +64,16 @@ impl Frontier {
         self.size
     }
 
+    /// The right edge of a tree of `size` leaves, from its complete nodes.
+    ///
+    /// # Errors
+    /// Whatever `node` reports.
+    pub fn of<E>(size: u64, node: &mut dyn FnMut(u32, u64) -> Result<Hash, E>) -> Result<Self, E> {
+        let levels = (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1);
+        let roots = levels.map(|level| node(level, (size >> level) - 1)).collect::<Result<_, E>>()?;
+        Ok(Self { size, roots })
+    }
+
     /// Appends a leaf and calls `completed(level, index, hash)` for it and for every node that it completes.
     pub fn push(&mut self, leaf: Hash, mut completed: impl FnMut(u32, u64, &Hash)) {
         let mut hash = leaf;

@@ -13,6 +13,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::cost::evidence;
 use crate::disk::Disk;
 use crate::error::LogError;
+use crate::history::Behind;
 use crate::merkle::Head;
 use crate::note::NoteSigner;
 use crate::scan::{self, Position};
@@ -114,6 +115,8 @@ pub(crate) struct Publisher {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) stage: TileStage,
     pub(crate) at: Position,
+    /// What is to be checked before anything is signed.
+    pub(crate) behind: Option<Behind>,
 }
 
 impl Publisher {
@@ -148,12 +151,41 @@ impl Publisher {
 
     /// Publishes until the log is closed, at most once per `every` unless somebody waits.
     pub(crate) fn run(mut self, shared: &Shared, every: Duration) {
-        self.publish_until_closed(shared, every);
+        if self.check_behind(shared) {
+            self.publish_until_closed(shared, every);
+        }
         shared.change(|board| board.closed = true);
     }
 
+    /// Checks what was not when the log opened, and publishes then, as opening does; false where nothing may be signed.
+    fn check_behind(&mut self, shared: &Shared) -> bool {
+        //= spec/audit-log.md#recovery
+        //# It MUST NOT sign a head before it has checked those entries and their tiles, and MUST append and sign nothing more where an
+        //# entry is damaged.
+        let Some(behind) = self.behind.take() else { return true };
+        let outcome = evidence(|| behind.check(&self.dir, &self.origin, &self.disk)).and_then(|()| {
+            let board = shared.lock().clone();
+            match board.lost {
+                Some(lost) => Err(lost),
+                None => Ok((board.head, evidence(|| self.publish(&board.head))?)),
+            }
+        });
+        let sound = outcome.is_ok();
+        shared.change(|board| match outcome {
+            Ok((head, note)) => {
+                board.published = head;
+                board.note = note;
+            }
+            Err(e) => {
+                tracing::error!(error = %e, "the log was not found sound; nothing more is appended or signed");
+                board.lost = Some(e);
+            }
+        });
+        sound
+    }
+
     fn publish_until_closed(&mut self, shared: &Shared, every: Duration) {
-        // Opening has published.
+        // What opened has published.
         shared.rest(Instant::now() + every);
         loop {
             let (head, closing) = shared.wait(|board| {

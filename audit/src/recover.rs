@@ -1,4 +1,4 @@
-//! Opening a log: lock it, find where it ends, check all of it, cut off a torn tail, and start the threads.
+//! Opening a log: lock it, find where it ends, check what was committed, cut off a torn tail, and start the threads.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -6,26 +6,22 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
 use counterfoil_identity::VerifyKey;
-use counterfoil_spec::entry::{Leaf, Role};
+use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, Serial};
-use counterfoil_spec::payload::{Genesis, Payload};
+use counterfoil_spec::payload::Genesis;
 use counterfoil_spec::time::Now;
 
-use crate::chain::{Author, ChainTip, NewEntry};
-use crate::checkpoint::{self, Checkpoint};
+use crate::chain::{Author, NewEntry};
 use crate::disk::Disk;
 use crate::error::LogError;
-use crate::glance::{chain_hash, glance};
-use crate::merkle::{Frontier, Head, empty_root};
-use crate::note::MAX_NOTE_BYTES;
+use crate::history::{self, Behind, History, Known, Signed};
+use crate::merkle::{Head, empty_root};
 use crate::owner::{Buffers, Desk, Owner};
 use crate::publish::{Board, Publisher, Shared};
-use crate::scan::{self, Position, Tail, Visit};
+use crate::scan::{self, Tail};
 use crate::segment::{self, HeaderError, SegmentFile};
-use crate::stage::{Mode, TileStage};
-use crate::state;
+use crate::stage::Mode;
 use crate::store::{SegmentWriter, make_durable_folder, sync_folder};
-use crate::tile::read_limited;
 use crate::writer::{Inner, LogConfig, MAX_QUEUED_APPENDS, Opened, Running};
 
 /// The lock file's name, relative to the log's folder. It is always empty.
@@ -39,10 +35,10 @@ pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(
     let origin_hash = segment::origin_hash(&origin);
     check_origin(&dir, &origin_hash)?;
     let tail = scan::tail(&dir, &origin_hash)?;
-    let signed = signed_head(&config)?;
+    let signed = Signed::read(&config)?;
     //= spec/audit-log.md#recovery
     //# A writer MUST refuse a log with fewer entries than `state/signed` or the checkpoint says (`SignedStateAhead`).
-    if let Some(want) = signed.map(|s| s.size).filter(|want| *want > tail.head.size) {
+    if let Some(want) = signed.heads().map(|s| s.size).max().filter(|want| *want > tail.head.size) {
         return Err(LogError::SignedStateAhead { have: tail.head.size, want });
     }
     let author = Author {
@@ -53,18 +49,42 @@ pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(
         net_id: config.net_id,
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
-    let genesis = genesis(&config)?;
-    let mut history = History::new(&config, &author, genesis, signed, disk.clone());
-    let mut at = Position::default();
-    scan::walk(&tail.segments, &origin_hash, &mut at, tail.head.size, &mut history)?;
-    history.check()?;
+    let log = Known { config: &config, author: author.kid, genesis: genesis(&config)?, disk: &disk };
+    let History { mut stage, tip, at, behind, .. } = history::read(&log, &tail, &signed)?;
+    let genesis = log.genesis;
 
     let segments = writer_at(&config, origin_hash, &tail, disk.clone())?;
-    let History { mut stage, tip, genesis, .. } = history;
     stage.mode = Mode::Extend;
     let repaired_tiles = stage.repaired;
     let head = Head { size: stage.tree.size(), root: stage.tree.root() };
-    let board = Board {
+    let shared = Shared::new(board(head));
+    let tree = stage.tree.clone();
+    let buffers = Buffers::default();
+    let mut owner = Owner { author, tip, tree, segments, now, shared: shared.clone(), buffers };
+    let fresh = head.size == 0;
+    if fresh {
+        owner.append_now(vec![first_entry(&config, genesis)?])?;
+    }
+    let unchecked = behind.as_ref().map_or(0, Behind::entries);
+    let mut publisher = Publisher { dir, origin: origin_hash, signer: config.note, disk, stage, at, behind };
+    let head = shared.lock().head;
+    let (published, note) = match (&publisher.behind, signed.checkpoint) {
+        // What the folder has stays until the rest is checked.
+        (Some(_), Some((checkpoint, note))) => (checkpoint, note),
+        _ => (head, publisher.publish(&head)?),
+    };
+    shared.change(|board| {
+        board.published = published;
+        board.note = note;
+    });
+    let opened = Opened { size: head.size, torn_bytes: tail.torn_bytes, fresh, repaired_tiles, unchecked };
+    let desk = Desk::new(owner);
+    let running = start(&shared, &desk, publisher, config.options.publish_every, lock)?;
+    Ok((Inner { shared, desk, running: Mutex::new(Some(running)) }, opened))
+}
+
+fn board(head: Head) -> Board {
+    Board {
         head,
         published: Head { size: 0, root: empty_root() },
         note: String::new(),
@@ -75,26 +95,7 @@ pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(
         awaits_commit: false,
         closing: false,
         closed: false,
-    };
-    let shared = Shared::new(board);
-    let tree = stage.tree.clone();
-    let buffers = Buffers::default();
-    let mut owner = Owner { author, tip, tree, segments, now, shared: shared.clone(), buffers };
-    let fresh = head.size == 0;
-    if fresh {
-        owner.append_now(vec![first_entry(&config, genesis)?])?;
     }
-    let mut publisher = Publisher { dir, origin: origin_hash, signer: config.note, disk, stage, at };
-    let head = shared.lock().head;
-    let note = publisher.publish(&head)?;
-    shared.change(|board| {
-        board.published = head;
-        board.note = note;
-    });
-    let opened = Opened { size: head.size, torn_bytes: tail.torn_bytes, fresh, repaired_tiles };
-    let desk = Desk::new(owner);
-    let running = start(&shared, &desk, publisher, config.options.publish_every, lock)?;
-    Ok((Inner { shared, desk, running: Mutex::new(Some(running)) }, opened))
 }
 
 fn start(
@@ -148,33 +149,6 @@ fn check_origin(dir: &Path, origin: &Hash) -> Result<(), LogError> {
     }
 }
 
-/// The largest head that was ever handed to the signing key, as far as the folder knows.
-fn signed_head(config: &LogConfig) -> Result<Option<Head>, LogError> {
-    let read = |name: &str, limit| {
-        let path = config.dir.join(name);
-        read_limited(&path, limit).map_err(LogError::store("read", &path))
-    };
-    let state = match read(state::FILE, state::MAX_STATE_BYTES)? {
-        Some(bytes) => {
-            let signed = state::parse(&bytes).filter(|s| s.origin == config.note.verifier().name());
-            let signed =
-                signed.ok_or_else(|| LogError::corrupt(state::FILE, 0, "not a signed state of this log"))?;
-            Some(signed.head)
-        }
-        None => None,
-    };
-    let published = match read(checkpoint::FILE, MAX_NOTE_BYTES)? {
-        Some(note) => match Checkpoint::open(&note, config.note.verifier()) {
-            Ok(checkpoint) => Some(checkpoint.head),
-            // It is written again below; what it must not be behind is in the state.
-            Err(_) if state.is_some() => None,
-            Err(e) => return Err(LogError::corrupt(checkpoint::FILE, 0, e.to_string())),
-        },
-        None => None,
-    };
-    Ok(state.into_iter().chain(published).max_by_key(|h| h.size))
-}
-
 /// The genesis entry that this configuration makes.
 fn genesis(config: &LogConfig) -> Result<Genesis, LogError> {
     let public = config.author.public();
@@ -222,84 +196,4 @@ fn writer_at(
         writer.resume(last, tail.last)?;
     }
     Ok(writer)
-}
-
-/// What is gathered while the committed entries are read for the first time.
-struct History {
-    stage: TileStage,
-    tip: ChainTip,
-    author: counterfoil_spec::ids::Kid,
-    genesis: Genesis,
-    signed: Option<Head>,
-    signed_found: bool,
-}
-
-impl History {
-    fn new(
-        config: &LogConfig,
-        author: &Author,
-        genesis: Genesis,
-        signed: Option<Head>,
-        disk: Arc<dyn Disk>,
-    ) -> Self {
-        Self {
-            stage: TileStage::new(&config.dir, disk),
-            tip: ChainTip::new(),
-            author: author.kid,
-            genesis,
-            signed_found: signed.is_none_or(|s| s == Head { size: 0, root: Frontier::default().root() }),
-            signed,
-        }
-    }
-
-    fn check_genesis(&self, leaf: &[u8]) -> Result<(), LogError> {
-        let (_, body) = Leaf::read(leaf).map_err(|source| LogError::BadEntry { index: 0, source })?;
-        let Payload::Genesis(found) = body.payload else {
-            return Err(LogError::GenesisDiffers { what: "kind of first entry" });
-        };
-        let want = &self.genesis;
-        let differs = [
-            (found.root_spki != want.root_spki, "root key"),
-            (found.origin != want.origin, "origin"),
-            (found.log_vkey != want.log_vkey, "log key"),
-            (found.author_key != want.author_key, "identity key"),
-            (found.author_role != want.author_role, "author's role"),
-        ];
-        match differs.into_iter().find(|(differs, _)| *differs) {
-            Some((_, what)) => Err(LogError::GenesisDiffers { what }),
-            None => Ok(()),
-        }
-    }
-
-    fn check(&self) -> Result<(), LogError> {
-        match self.signed {
-            Some(signed) if !self.signed_found => Err(LogError::SignedStateDiffers { size: signed.size }),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Visit for History {
-    fn leaf(&mut self, index: u64, leaf: &[u8]) -> Result<(), LogError> {
-        if index == 0 {
-            self.check_genesis(leaf)?;
-        }
-        let corrupt = || LogError::corrupt(segment::FOLDER, 0, format!("entry {index} is not one"));
-        let glance = glance(leaf).ok_or_else(corrupt)?;
-        if glance.author == self.author {
-            self.tip.seq = glance.seq + 1;
-            self.tip.prev = chain_hash(glance.body);
-        }
-        self.tip.time = self.tip.time.max(glance.time);
-        self.stage.leaf(index, leaf)?;
-        let tree = &self.stage.tree;
-        if self.signed.is_some_and(|s| s.size == tree.size() && s.root == tree.root()) {
-            self.signed_found = true;
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self, head: &Head) -> bool {
-        self.stage.commit(head)
-    }
 }

@@ -63,7 +63,7 @@ impl FrameReader {
 
     /// The next frame with its offset; a frame without a known end is given again and again. `None` at the end.
     pub(crate) fn next(&mut self) -> io::Result<Option<(u64, Frame<'_>)>> {
-        while !self.eof && matches!(segment::parse(self.rest()), Frame::Short) {
+        while !self.eof && segment::is_short(self.rest()) {
             self.refill()?;
         }
         let offset = self.offset();
@@ -78,7 +78,7 @@ impl FrameReader {
 
     /// Whether an intact frame, or the end of the file, comes next.
     pub(crate) fn continues(&mut self) -> io::Result<bool> {
-        while !self.eof && matches!(segment::parse(self.rest()), Frame::Short) {
+        while !self.eof && segment::is_short(self.rest()) {
             self.refill()?;
         }
         Ok(self.rest().is_empty() || segment::parse(self.rest()).is_intact())

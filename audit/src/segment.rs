@@ -155,6 +155,18 @@ impl Frame<'_> {
     }
 }
 
+/// Whether there are fewer bytes than the frame that begins here needs: where [`parse`] gives [`Frame::Short`], without its
+/// checksum.
+#[must_use]
+pub fn is_short(bytes: &[u8]) -> bool {
+    let Some(len) = array_at(bytes, 0).map(|b| u32::from_be_bytes(*b)) else { return true };
+    match usize::try_from(len) {
+        Ok(0) => bytes.len() < COMMIT_BYTES,
+        Ok(len) if len <= MAX_LEAF_BYTES => bytes.len() < ENTRY_HEAD_BYTES + len,
+        _ => false,
+    }
+}
+
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
     bytes.get(at..)?.first_chunk()
 }
@@ -249,6 +261,19 @@ mod tests {
         assert_eq!(parse(&bytes), Frame::BadCommit);
         assert_eq!(parse(&[0; COMMIT_BYTES]), Frame::BadCommit);
         assert_eq!(parse(&61_441u32.to_be_bytes()), Frame::BadLength(61_441));
+    }
+
+    #[test]
+    fn short_is_what_parses_as_short() {
+        let mut entry = Vec::new();
+        push_entry(&mut entry, b"leaf");
+        entry.push(1);
+        for bytes in [&entry[..], &commit(&head()), &61_441u32.to_be_bytes(), &61_440u32.to_be_bytes()] {
+            for len in 0..=bytes.len() {
+                let bytes = &bytes[..len];
+                assert_eq!(is_short(bytes), parse(bytes) == Frame::Short, "{len} bytes");
+            }
+        }
     }
 
     #[test]

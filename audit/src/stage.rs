@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::merkle::{Frontier, Head, leaf_hash};
+use crate::proof::TileTree;
 use crate::scan::Visit;
 use crate::store::{Replace, replace};
 use crate::tile::{
-    MAX_ENTRY_TILE_BYTES, MAX_HASH_TILE_BYTES, MAX_TILE_LEVEL, TILE_WIDTH, TileId, TileKind, partial_tiles,
-    push_leaf, read_limited,
+    MAX_ENTRY_TILE_BYTES, MAX_HASH_TILE_BYTES, MAX_TILE_LEVEL, TILE_WIDTH, TileId, TileKind, nodes_at,
+    partial_tiles, push_leaf, read_limited,
 };
 
 /// Whether tiles may already be on disk.
@@ -52,6 +53,23 @@ impl TileStage {
             repaired: 0,
             filled: Vec::new(),
         }
+    }
+
+    /// The stage of a tree of `size` leaves, a number of whole tiles, as the hash tiles above them have it.
+    ///
+    /// # Errors
+    /// `Published` where one of those is not there or too short, `Store`.
+    pub(crate) fn at(dir: &Path, disk: Arc<dyn Disk>, size: u64) -> Result<Self, LogError> {
+        let mut tiles = TileTree::new(dir, size);
+        let tree = Frontier::of(size, &mut |level, index| tiles.node(level, index))?;
+        let mut stage = Self { tree, ..Self::new(dir, disk) };
+        for (level, row) in (0..=MAX_TILE_LEVEL).zip(&mut stage.levels) {
+            let nodes = nodes_at(level, size);
+            for node in nodes - nodes % TILE_WIDTH..nodes {
+                row.extend_from_slice(tiles.node(u32::from(level) * 8, node)?.as_bytes());
+            }
+        }
+        Ok(stage)
     }
 
     fn put(&mut self, id: TileId, bytes: &[u8]) -> Result<(), LogError> {
@@ -149,5 +167,31 @@ impl Visit for TileStage {
 
     fn commit(&mut self, head: &Head) -> bool {
         self.tree.size() == head.size && self.tree.root() == head.root
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::LocalDisk;
+
+    #[test]
+    fn stage_of_published_tiles_is_the_one_that_wrote_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut grown = TileStage::new(folder.path(), Arc::new(LocalDisk));
+        for (leaf, done) in (1..=0x1_0300_u64).enumerate() {
+            grown.push(&leaf.to_be_bytes()).unwrap();
+            if [0x100, 0x300, 0xff00, 0x1_0000, 0x1_0100, 0x1_0300].contains(&done) {
+                grown.put_partials().unwrap();
+                let found = TileStage::at(folder.path(), Arc::new(LocalDisk), done).unwrap();
+                assert_eq!((&found.tree, &found.levels), (&grown.tree, &grown.levels), "{done} leaves");
+            }
+        }
+        std::fs::write(folder.path().join("tile/1/001.p/3"), [7; 95]).unwrap();
+        let refused = TileStage::at(folder.path(), Arc::new(LocalDisk), 0x1_0300).err();
+        assert!(
+            matches!(&refused, Some(LogError::Published { file, .. }) if file == "tile/1/001.p/3"),
+            "{refused:?}"
+        );
     }
 }

@@ -64,11 +64,14 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// The shortest time between two checkpoints, unless somebody waits for one.
     pub publish_every: Duration,
+    /// Entries up to which a log is checked as a whole before it opens. A longer one opens once its end is, and signs no
+    /// head before the rest is.
+    pub checked_at_open: u64,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { segment_bytes: 256 << 20, publish_every: Duration::from_millis(200) }
+        Self { segment_bytes: 256 << 20, publish_every: Duration::from_millis(200), checked_at_open: 1 << 18 }
     }
 }
 
@@ -83,6 +86,8 @@ pub struct Opened {
     pub fresh: bool,
     /// Published tiles that were missing or wrong and were written again.
     pub repaired_tiles: u64,
+    /// Entries that are checked before the next head is signed, and not yet.
+    pub unchecked: u64,
 }
 
 /// Where appended entries are.
@@ -122,7 +127,7 @@ pub(crate) struct Running {
 }
 
 impl LogWriter {
-    /// Opens a log, or begins it with a genesis entry. Blocks while the whole log is read and checked.
+    /// Opens a log, or begins it with a genesis entry. Blocks while the log is read and checked, of a long one its end.
     ///
     /// # Errors
     /// [`LogError`]; nothing on disk was changed where it is `Locked`, `Corrupt`, `SignedStateAhead`,

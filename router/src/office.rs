@@ -253,9 +253,16 @@ impl Office {
         Ok(appended)
     }
 
-    /// Notes that the disk no longer keeps what it says; nothing may be promised after that.
+    /// Notes that the disk no longer keeps what it says, or that a long log was found damaged after it had opened; nothing
+    /// may be promised after that.
     fn watch(&self, result: Result<Appended, LogError>) -> Result<Appended, OfficeError> {
-        if matches!(result, Err(LogError::DurabilityLost { .. })) {
+        let ends = matches!(
+            result,
+            Err(LogError::DurabilityLost { .. }
+                | LogError::Corrupt { .. }
+                | LogError::SignedStateDiffers { .. })
+        );
+        if ends {
             self.lost.send_replace(true);
         }
         Ok(result?)

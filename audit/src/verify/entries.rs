@@ -120,8 +120,9 @@ impl EntryCheck {
 
     fn follow(&mut self, index: u64, parsed: &Parsed, findings: &mut Findings) {
         let body = &parsed.body;
+        let next = (body.seq.saturating_add(1), parsed.chain);
         let start = (0, Hash::from_bytes([0; 32]));
-        let known = self.chains.get(&body.author).copied().or((!self.lost).then_some(start));
+        let known = self.chains.insert(body.author, next).or((!self.lost).then_some(start));
         if let Some((seq, prev)) = known {
             if body.seq != seq {
                 let detail = format!("author {} has seq {} where {seq} follows", body.author, body.seq);
@@ -131,7 +132,6 @@ impl EntryCheck {
                 findings.entry(FaultKind::PrevMismatch, index, detail);
             }
         }
-        self.chains.insert(body.author, (body.seq.saturating_add(1), parsed.chain));
     }
 
     fn signatures(
@@ -146,13 +146,13 @@ impl EntryCheck {
         if signatures.first().is_none_or(|s| s.kid != parsed.body.author) {
             findings.entry(FaultKind::BadEntrySignature, index, "the first signature is not the author's");
         }
-        let author = signatures.first().and_then(|s| Some((s, self.keys.get(&s.kid)?)));
-        if author.is_some_and(|(s, known)| known.role == s.role && !may_author(kind, s.role)) {
-            findings.entry(FaultKind::WrongParty, index, "its author's role does not write such entries");
-        }
-        for signature in signatures {
+        for (place, signature) in signatures.iter().enumerate() {
             match self.keys.get(&signature.kid) {
                 Some(known) if known.role == signature.role => {
+                    if place == 0 && !may_author(kind, signature.role) {
+                        let detail = "its author's role does not write such entries";
+                        findings.entry(FaultKind::WrongParty, index, detail);
+                    }
                     let (signature, body) = (*signature, parsed.span.clone());
                     checks.push(Check { index, body, signature, key: known.key });
                 }

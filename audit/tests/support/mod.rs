@@ -37,7 +37,11 @@ pub fn signer() -> NoteSigner {
 impl Home {
     /// Segments that roll after a few entries, checkpoints only when somebody waits for one.
     pub fn new() -> Self {
-        let options = LogOptions { segment_bytes: 1100, publish_every: Duration::from_secs(3600) };
+        let options = LogOptions {
+            segment_bytes: 1100,
+            publish_every: Duration::from_secs(3600),
+            ..LogOptions::default()
+        };
         let clock = Arc::new(AtomicU64::new(1_790_000_000_000));
         Self { folder: tempfile::tempdir().unwrap(), options, clock }
     }

@@ -54,7 +54,8 @@ impl Story {
     fn open(&mut self) -> Result<(LogWriter, Opened), LogError> {
         // Segments that roll after a few entries, in most stories.
         let segment_bytes = if self.seed.is_multiple_of(3) { 1 << 20 } else { 1500 };
-        let options = LogOptions { segment_bytes, publish_every: Duration::from_secs(3600) };
+        let options =
+            LogOptions { segment_bytes, publish_every: Duration::from_secs(3600), ..LogOptions::default() };
         let author = SecretKey::from_seed([2; 32]).into();
         let opened = LogWriter::open_on(
             config(self.dir(), author, options),

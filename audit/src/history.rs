@@ -1,0 +1,272 @@
+//! The committed entries of a log that opens: read and checked from the first on, or, in a long log, from the right edge of
+//! what its last checkpoint covers, with the rest checked behind the start.
+//!
+//! What is read at first hangs on the checkpoint alone: its signature, the hash tiles at its right edge that give its root,
+//! and the entries from the last whole tile on. Where any of that is missing or wrong, everything is read at once.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use counterfoil_spec::entry::Leaf;
+use counterfoil_spec::ids::{Hash, Kid};
+use counterfoil_spec::payload::{Genesis, Payload};
+
+use crate::chain::ChainTip;
+use crate::checkpoint::{self, Checkpoint};
+use crate::disk::Disk;
+use crate::error::LogError;
+use crate::glance::{chain_hash, glance};
+use crate::merkle::{Frontier, Head, leaf_hash};
+use crate::note::MAX_NOTE_BYTES;
+use crate::scan::{self, FrameReader, Position, Tail, Visit, wide};
+use crate::segment::{self, Frame, HEADER_BYTES, SegmentFile};
+use crate::stage::TileStage;
+use crate::state;
+use crate::tile::{TILE_WIDTH, read_limited};
+use crate::writer::LogConfig;
+
+/// What is known of a log before it is read.
+pub(crate) struct Known<'a> {
+    pub(crate) config: &'a LogConfig,
+    pub(crate) author: Kid,
+    pub(crate) genesis: Genesis,
+    pub(crate) disk: &'a Arc<dyn Disk>,
+}
+
+impl Known<'_> {
+    fn dir(&self) -> &Path {
+        &self.config.dir
+    }
+
+    fn origin(&self) -> Hash {
+        segment::origin_hash(self.config.note.verifier().name())
+    }
+}
+
+/// The heads that were handed to the signing key, as far as the folder knows.
+pub(crate) struct Signed {
+    state: Option<Head>,
+    /// The published checkpoint and its note; its signature is the log's own.
+    pub(crate) checkpoint: Option<(Head, String)>,
+}
+
+impl Signed {
+    pub(crate) fn read(config: &LogConfig) -> Result<Self, LogError> {
+        let read = |name: &str, limit| {
+            let path = config.dir.join(name);
+            read_limited(&path, limit).map_err(LogError::store("read", &path))
+        };
+        let state = match read(state::FILE, state::MAX_STATE_BYTES)? {
+            Some(bytes) => {
+                let signed = state::parse(&bytes).filter(|s| s.origin == config.note.verifier().name());
+                let signed = signed
+                    .ok_or_else(|| LogError::corrupt(state::FILE, 0, "not a signed state of this log"))?;
+                Some(signed.head)
+            }
+            None => None,
+        };
+        let checkpoint = match read(checkpoint::FILE, MAX_NOTE_BYTES)? {
+            Some(note) => match Checkpoint::open(&note, config.note.verifier()) {
+                Ok(checkpoint) => Some((checkpoint.head, String::from_utf8_lossy(&note).into_owned())),
+                // It is written again; what it must not be behind is in the state.
+                Err(_) if state.is_some() => None,
+                Err(e) => return Err(LogError::corrupt(checkpoint::FILE, 0, e.to_string())),
+            },
+            None => None,
+        };
+        Ok(Self { state, checkpoint })
+    }
+
+    pub(crate) fn heads(&self) -> impl Iterator<Item = Head> {
+        self.state.into_iter().chain(self.checkpoint.as_ref().map(|(head, _)| *head))
+    }
+}
+
+/// What is gathered while the committed entries are read for the first time.
+pub(crate) struct History {
+    pub(crate) stage: TileStage,
+    pub(crate) tip: ChainTip,
+    /// Where reading ended.
+    pub(crate) at: Position,
+    /// What is still to be checked.
+    pub(crate) behind: Option<Behind>,
+    /// Entries before this one are passed over.
+    from: u64,
+    /// The author has written one of those that were read.
+    tip_found: bool,
+    /// Heads that were signed and whose tree was not met yet.
+    expected: Vec<Head>,
+}
+
+/// Reads the committed entries, all of them or the last ones.
+pub(crate) fn read(log: &Known<'_>, tail: &Tail, signed: &Signed) -> Result<History, LogError> {
+    if let Some((checkpoint, _)) = &signed.checkpoint
+        && checkpoint.size > log.config.options.checked_at_open.max(TILE_WIDTH)
+        && let Some(history) = read_edge(log, tail, signed, checkpoint)
+    {
+        return Ok(history);
+    }
+    let mut history = History::new(signed, TileStage::new(log.dir(), log.disk.clone()), 0);
+    history.walk(log, tail, Position::default())?;
+    match history.expected.iter().max_by_key(|h| h.size) {
+        Some(missed) => Err(LogError::SignedStateDiffers { size: missed.size }),
+        None => Ok(history),
+    }
+}
+
+/// Reads from the last whole tile before the checkpoint's end on. `None` for whatever reason that does not lead to every
+/// head that was signed.
+fn read_edge(log: &Known<'_>, tail: &Tail, signed: &Signed, checkpoint: &Head) -> Option<History> {
+    let from = (checkpoint.size - 1) / TILE_WIDTH * TILE_WIDTH;
+    check_first(log, tail.segments.first()?).ok()?;
+    let stage = TileStage::at(log.dir(), log.disk.clone(), from).ok()?;
+    let (tree, committed) = (stage.tree.clone(), tail.head.size);
+    let behind = Behind { tree, segments: tail.segments.clone(), committed };
+    let mut history = History::new(signed, stage, from);
+    let segment = tail.segments.iter().rev().find(|s| s.first <= from)?;
+    history.walk(log, tail, Position { index: segment.first, segment: segment.first, offset: 0 }).ok()?;
+    history.behind = Some(behind);
+    (history.tip_found && history.expected.is_empty()).then_some(history)
+}
+
+/// Checks that the first entry is the genesis that the configuration makes.
+fn check_first(log: &Known<'_>, segment: &SegmentFile) -> Result<(), LogError> {
+    let file = scan::open(segment)?;
+    scan::check_header(&file, segment, Some(&log.origin()))?;
+    let mut frames = FrameReader::new(file, wide(HEADER_BYTES), scan::STREAM_CHUNK_BYTES);
+    match frames.next().map_err(LogError::store("read", &segment.path))? {
+        Some((_, Frame::Entry { leaf, intact: true })) => check_genesis(leaf, &log.genesis),
+        _ => Err(LogError::corrupt(&segment.name, wide(HEADER_BYTES), "no entry")),
+    }
+}
+
+fn check_genesis(leaf: &[u8], want: &Genesis) -> Result<(), LogError> {
+    let (_, body) = Leaf::read(leaf).map_err(|source| LogError::BadEntry { index: 0, source })?;
+    let Payload::Genesis(found) = body.payload else {
+        return Err(LogError::GenesisDiffers { what: "kind of first entry" });
+    };
+    let differs = [
+        (found.root_spki != want.root_spki, "root key"),
+        (found.origin != want.origin, "origin"),
+        (found.log_vkey != want.log_vkey, "log key"),
+        (found.author_key != want.author_key, "identity key"),
+        (found.author_role != want.author_role, "author's role"),
+    ];
+    match differs.into_iter().find(|(differs, _)| *differs) {
+        Some((_, what)) => Err(LogError::GenesisDiffers { what }),
+        None => Ok(()),
+    }
+}
+
+impl History {
+    fn new(signed: &Signed, stage: TileStage, from: u64) -> Self {
+        let empty = Head { size: 0, root: Frontier::default().root() };
+        let expected = signed.heads().filter(|head| *head != empty).collect();
+        let (tip, at) = (ChainTip::new(), Position::default());
+        Self { stage, tip, at, behind: None, from, tip_found: false, expected }
+    }
+
+    fn walk(&mut self, log: &Known<'_>, tail: &Tail, mut at: Position) -> Result<(), LogError> {
+        let mut pass = Pass { history: self, log };
+        scan::walk(&tail.segments, &log.origin(), &mut at, tail.head.size, &mut pass)?;
+        self.at = at;
+        Ok(())
+    }
+}
+
+struct Pass<'a, 'b> {
+    history: &'a mut History,
+    log: &'a Known<'b>,
+}
+
+impl Visit for Pass<'_, '_> {
+    fn leaf(&mut self, index: u64, leaf: &[u8]) -> Result<(), LogError> {
+        let history = &mut *self.history;
+        if index < history.from {
+            return Ok(());
+        }
+        if index == 0 {
+            check_genesis(leaf, &self.log.genesis)?;
+        }
+        let glance = glance(leaf).ok_or_else(|| no_entry(index))?;
+        if glance.author == self.log.author {
+            history.tip.seq = glance.seq + 1;
+            history.tip.prev = chain_hash(glance.body);
+            history.tip_found = true;
+        }
+        history.tip.time = history.tip.time.max(glance.time);
+        if history.from > 0 && history.expected.iter().any(|head| head.size == index + 1) {
+            // Before a tile is written that hangs on those at the right edge.
+            let mut tree = history.stage.tree.clone();
+            tree.push(leaf_hash(leaf), |_, _, _| {});
+            if history.expected.iter().any(|head| head.size == index + 1 && head.root != tree.root()) {
+                return Err(LogError::SignedStateDiffers { size: index + 1 });
+            }
+        }
+        history.stage.leaf(index, leaf)?;
+        let History { stage, expected, .. } = history;
+        expected.retain(|head| head.size != stage.tree.size() || head.root != stage.tree.root());
+        Ok(())
+    }
+
+    fn commit(&mut self, head: &Head) -> bool {
+        head.size < self.history.from || self.history.stage.commit(head)
+    }
+}
+
+/// Entries that a log has under a signed root and that were not read when it opened.
+pub(crate) struct Behind {
+    /// The tree over them.
+    tree: Frontier,
+    segments: Vec<SegmentFile>,
+    /// Entries that the segments had: the last of those here need not be the last of their group.
+    committed: u64,
+}
+
+impl Behind {
+    pub(crate) const fn entries(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// Reads them and compares them and their tiles with the tree; writes again what differs.
+    ///
+    /// # Errors
+    /// `Corrupt` for what is damaged, `Store`.
+    pub(crate) fn check(&self, dir: &Path, origin: &Hash, disk: &Arc<dyn Disk>) -> Result<(), LogError> {
+        let mut found = Compared { stage: TileStage::new(dir, disk.clone()), until: self.entries() };
+        scan::walk(&self.segments, origin, &mut Position::default(), self.committed, &mut found)?;
+        if found.stage.tree != self.tree {
+            return Err(LogError::SignedStateDiffers { size: self.entries() });
+        }
+        if found.stage.repaired > 0 {
+            tracing::warn!(
+                tiles = found.stage.repaired,
+                "published tiles were missing or wrong and were written again"
+            );
+        }
+        Ok(())
+    }
+}
+
+struct Compared {
+    stage: TileStage,
+    until: u64,
+}
+
+impl Visit for Compared {
+    fn leaf(&mut self, index: u64, leaf: &[u8]) -> Result<(), LogError> {
+        if index >= self.until {
+            return Ok(());
+        }
+        glance(leaf).ok_or_else(|| no_entry(index))?;
+        self.stage.leaf(index, leaf)
+    }
+
+    fn commit(&mut self, head: &Head) -> bool {
+        head.size > self.until || self.stage.commit(head)
+    }
+}
+
+fn no_entry(index: u64) -> LogError {
+    LogError::corrupt(segment::FOLDER, 0, format!("entry {index} is not one"))
+}
