@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! checkpoint                              the one that the others are of
-//! witnessed                               where there is one
+//! witnessed, succession                   where there are
 //! tile/<L>/<N>[.p/<W>]                    all hash tiles of that size, level by level
 //! tile/entries/<N>[.p/<W>]                all entries
 //! ```
@@ -21,8 +21,9 @@ use crate::note::MAX_NOTE_BYTES;
 use crate::proof::published;
 use crate::scan::wide;
 use crate::source::Published;
+use crate::succession::Succession;
 use crate::tile::{MAX_TILE_LEVEL, TileId, TileKind, nodes_at, read_tile, tile_of};
-use crate::{checkpoint, witnessed};
+use crate::{checkpoint, succession, witnessed};
 
 const BLOCK: usize = 512;
 /// Files that one has at most: those of a log of some thousand million entries.
@@ -81,7 +82,8 @@ impl Archive {
     fn note(&mut self, name: &str, part: Part) {
         let name = name.strip_prefix("./").unwrap_or(name);
         let name = name.strip_prefix(FOLDER).unwrap_or(name);
-        if let Some(known) = [checkpoint::FILE, witnessed::FILE].into_iter().find(|known| *known == name) {
+        let notes = [checkpoint::FILE, succession::FILE, witnessed::FILE];
+        if let Some(known) = notes.into_iter().find(|known| *known == name) {
             self.notes.entry(known).or_insert(part);
         } else if let Some(id) = TileId::parse(name) {
             self.tiles.entry(id).or_insert(part);
@@ -128,6 +130,10 @@ pub fn write(dir: &Path, out: &mut dyn Write) -> Result<u64, LogError> {
     put(checkpoint::FILE, note.as_bytes())?;
     if let Some((note, _)) = cosigned.filter(|(note, _)| note.len() <= MAX_NOTE_BYTES) {
         put(witnessed::FILE, note.as_bytes())?;
+    }
+    // Read after the checkpoint, so that it covers its keys.
+    if let Some(succession) = Succession::of_log(dir)? {
+        put(succession::FILE, succession.to_string().as_bytes())?;
     }
     let levels = (0..=MAX_TILE_LEVEL).map(|level| (TileKind::Hashes(level), nodes_at(level, size)));
     for (kind, count) in levels.chain([(TileKind::Entries, size)]) {

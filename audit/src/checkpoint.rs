@@ -9,7 +9,8 @@ use counterfoil_spec::ids::Hash;
 use data_encoding::BASE64;
 
 use crate::merkle::Head;
-use crate::note::{Note, NoteError, NoteSigner, NoteVerifier, is_name};
+use crate::note::{Note, NoteError, NoteSigner, is_name};
+use crate::trust::TrustsNotes;
 
 /// The file's name, relative to the log's folder.
 pub const FILE: &str = "checkpoint";
@@ -54,17 +55,27 @@ impl Checkpoint {
         read().ok_or(NoteError::MalformedNote("not a checkpoint of three lines"))
     }
 
-    /// Reads a note and checks the signature of the one key that is trusted.
+    /// The note with a line of each of these keys.
+    ///
+    /// # Errors
+    /// [`SignFault`] where one of them does not sign.
+    pub fn sign_by(&self, signers: &[NoteSigner]) -> Result<String, SignFault> {
+        let text = self.text();
+        let lines = signers.iter().map(|signer| signer.line(&text)).collect::<Result<String, _>>()?;
+        Ok(format!("{text}\n{lines}"))
+    }
+
+    /// Reads a note and checks the signature of the key that is trusted, or of one of those that are.
     ///
     /// # Errors
     /// [`NoteError`]; `NoTrustedSignature` also where the origin is not the key's name.
-    pub fn open(note: &[u8], key: &NoteVerifier) -> Result<Self, NoteError> {
+    pub fn open<K: TrustsNotes + ?Sized>(note: &[u8], key: &K) -> Result<Self, NoteError> {
         let note = Note::parse(note)?;
         let out = Self::parse(&note.text)?;
-        if out.origin != key.name() {
-            return Err(NoteError::NoTrustedSignature(key.to_string()));
+        if out.origin != key.origin() {
+            return Err(NoteError::NoTrustedSignature(key.words()));
         }
-        key.verify(&note)?;
+        key.check(&note)?;
         Ok(out)
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use counterfoil_identity::SignFault;
 use counterfoil_spec::encode::DecodeError;
 
+use crate::log_keys::KeyFold;
+
 /// What went wrong with a log, named for the fact.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -54,6 +56,24 @@ pub enum LogError {
     GenesisDiffers {
         /// Which fact.
         what: &'static str,
+    },
+    /// A key that must sign the log's heads is not at hand.
+    #[error(
+        "heads of this log are signed by {vkey}, as its entries say, and this key is not here: put its file, or the agent that \
+         holds it, back into the home"
+    )]
+    LogKeyMissing {
+        /// Which.
+        vkey: String,
+    },
+    /// An entry about the log's own keys that does not follow from those before it.
+    #[error("the log's key is not changed: {0}")]
+    LogKey(#[from] KeyFold),
+    /// A change of the log's key that the keys concerned did not sign.
+    #[error("the log's key is not changed: {vkey} must sign the entry that says so, and does not")]
+    LogKeyUnsigned {
+        /// Which.
+        vkey: String,
     },
     /// A new router log cannot begin without the root's signature.
     #[error(

@@ -15,8 +15,9 @@ use data_encoding::BASE64;
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::LogError;
 use crate::merkle::{Head, ProofError, verify_consistency};
-use crate::note::{MAX_NOTE_BYTES, NoteVerifier};
+use crate::note::MAX_NOTE_BYTES;
 use crate::proof::{HASH_LINE_BYTES, ProofRefused, hash_lines, prove_consistency, published};
+use crate::trust::TrustsNotes;
 
 /// Hashes that the standard lets one request have.
 pub const MAX_GROWTH_HASHES: usize = 63;
@@ -88,7 +89,7 @@ impl Growth {
     ///
     /// # Errors
     /// [`ProofRefused`].
-    pub fn verify(&self, old: &Head, key: &NoteVerifier) -> Result<Checkpoint, ProofRefused> {
+    pub fn verify<K: TrustsNotes + ?Sized>(&self, old: &Head, key: &K) -> Result<Checkpoint, ProofRefused> {
         let checkpoint = Checkpoint::open(self.note.as_bytes(), key)?;
         let size = checkpoint.head.size;
         if old.size != self.old {

@@ -18,11 +18,15 @@ use counterfoil_spec::rule::{Fault, FaultKind};
 use counterfoil_spec::time::Millis;
 use serde::Serialize;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::LogError;
 use crate::glance::glance;
-use crate::note::{NoteError, NoteVerifier};
+use crate::log_keys::LogKeys;
+use crate::merkle::Head;
+use crate::note::{Note, NoteError, NoteVerifier};
 use crate::reader::LogReader;
 use crate::sorted::MAX_HELD_BYTES;
+use crate::trust::TrustedKeys;
 use crate::verify::MAX_FAULTS;
 
 pub use evidence::{Evidence, MAX_EVIDENCE_BYTES, NoEvidence, Parting, Proven};
@@ -35,6 +39,8 @@ use receipts::{Receipts, Side};
 pub struct Half {
     dir: PathBuf,
     key: NoteVerifier,
+    /// All keys that its entries name, where the verifier told.
+    keys: Option<LogKeys>,
     genesis: Genesis,
 }
 
@@ -101,7 +107,31 @@ impl Half {
         let Some(Payload::Genesis(genesis)) = first else { return Err(HalvesError::NoGenesis(shown())) };
         let vkey = vkey.unwrap_or(&genesis.log_vkey);
         let key = vkey.parse().map_err(|e| HalvesError::Key(shown(), e))?;
-        Ok(Self { dir: dir.to_owned(), key, genesis })
+        Ok(Self { dir: dir.to_owned(), key, keys: None, genesis })
+    }
+
+    /// The same with the keys that the verifier found in it.
+    #[must_use]
+    pub fn with_keys(self, keys: Option<LogKeys>) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// All its keys: a head may have been signed by any of them, each in its time.
+    #[must_use]
+    pub fn trusted(&self) -> TrustedKeys {
+        let all = self.keys.iter().flat_map(LogKeys::all).map(|key| key.vkey.clone());
+        TrustedKeys::of(std::iter::once(self.key.clone()).chain(all))
+            .unwrap_or_else(|| TrustedKeys::one(self.key.clone()))
+    }
+
+    /// The head in a note that the keys of its size signed.
+    fn signed(&self, note: &str) -> Option<Head> {
+        let Some(keys) = self.keys.as_ref().filter(|keys| keys.find(&self.key).is_some()) else {
+            return Checkpoint::open(note.as_bytes(), &self.key).ok().map(|seen| seen.head);
+        };
+        let note = Note::parse(note.as_bytes()).ok()?;
+        let seen = Checkpoint::parse(&note.text).ok().filter(|seen| seen.origin == self.origin())?;
+        keys.check(&note, seen.head.size).ok().map(|()| seen.head)
     }
 
     /// The log's origin.

@@ -16,12 +16,15 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::glance::{chain_hash, glance};
+use crate::kinds::{KEY_ROTATION, LOG_KEY_RETIRED};
+use crate::log_keys::LogKeys;
 use crate::merkle::{Frontier, Head, leaf_hash};
-use crate::note::MAX_NOTE_BYTES;
+use crate::note::{MAX_NOTE_BYTES, Note, NoteSigner, NoteVerifier};
 use crate::scan::{self, FrameReader, Position, Tail, Visit, wide};
 use crate::segment::{self, Frame, HEADER_BYTES, SegmentFile};
 use crate::stage::TileStage;
 use crate::state;
+use crate::succession::{Lines, rotates};
 use crate::tile::{TILE_WIDTH, read_limited};
 use crate::writer::LogConfig;
 
@@ -48,10 +51,12 @@ pub(crate) struct Signed {
     state: Option<Head>,
     /// The published checkpoint and its note; its signature is the log's own.
     pub(crate) checkpoint: Option<(Head, String)>,
+    /// The configured key alone signed that.
+    by_one: bool,
 }
 
 impl Signed {
-    pub(crate) fn read(config: &LogConfig) -> Result<Self, LogError> {
+    pub(crate) fn read(config: &LogConfig, at_hand: &[NoteSigner]) -> Result<Self, LogError> {
         let read = |name: &str, limit| {
             let path = config.dir.join(name);
             read_limited(&path, limit).map_err(LogError::store("read", &path))
@@ -66,15 +71,22 @@ impl Signed {
             None => None,
         };
         let checkpoint = match read(checkpoint::FILE, MAX_NOTE_BYTES)? {
-            Some(note) => match Checkpoint::open(&note, config.note.verifier()) {
-                Ok(checkpoint) => Some((checkpoint.head, String::from_utf8_lossy(&note).into_owned())),
-                // It is written again; what it must not be behind is in the state.
-                Err(_) if state.is_some() => None,
-                Err(e) => return Err(LogError::corrupt(checkpoint::FILE, 0, e.to_string())),
-            },
+            Some(note) => {
+                let mut opened = Checkpoint::open(&note, config.note.verifier());
+                for signer in at_hand {
+                    opened = opened.or_else(|_| Checkpoint::open(&note, signer.verifier()));
+                }
+                match opened {
+                    Ok(checkpoint) => Some((checkpoint.head, String::from_utf8_lossy(&note).into_owned())),
+                    // It is written again; what it must not be behind is in the state.
+                    Err(_) if state.is_some() => None,
+                    Err(e) => return Err(LogError::corrupt(checkpoint::FILE, 0, e.to_string())),
+                }
+            }
             None => None,
         };
-        Ok(Self { state, checkpoint })
+        let by_one = checkpoint.as_ref().is_some_and(|(_, note)| by_one(note, config.note.verifier()));
+        Ok(Self { state, checkpoint, by_one })
     }
 
     pub(crate) fn heads(&self) -> impl Iterator<Item = Head> {
@@ -82,10 +94,20 @@ impl Signed {
     }
 }
 
+/// Whether a note bears the line of one key and no other of its name.
+fn by_one(note: &str, key: &NoteVerifier) -> bool {
+    let Ok(note) = Note::parse(note.as_bytes()) else { return false };
+    let of_log = note.signatures.iter().filter(|s| s.name == key.name()).count();
+    of_log == 1 && key.verify(&note).is_ok()
+}
+
 /// What is gathered while the committed entries are read for the first time.
 pub(crate) struct History {
     pub(crate) stage: TileStage,
     pub(crate) tip: ChainTip,
+    /// The log's own keys, and the entries that tell how they followed each other.
+    pub(crate) keys: Arc<LogKeys>,
+    pub(crate) lines: Lines,
     /// Where reading ended.
     pub(crate) at: Position,
     /// What is still to be checked.
@@ -100,13 +122,17 @@ pub(crate) struct History {
 
 /// Reads the committed entries, all of them or the last ones.
 pub(crate) fn read(log: &Known<'_>, tail: &Tail, signed: &Signed) -> Result<History, LogError> {
+    // Of a log whose key was ever changed all entries are read, as some of them say who signs. That it was not, the checkpoint says
+    // that genesis' own key alone has signed.
     if let Some((checkpoint, _)) = &signed.checkpoint
+        && signed.by_one
         && checkpoint.size > log.config.options.checked_at_open.max(TILE_WIDTH)
         && let Some(history) = read_edge(log, tail, signed, checkpoint)
     {
         return Ok(history);
     }
-    let mut history = History::new(signed, TileStage::new(log.dir(), log.disk.clone()), 0);
+    let own = log.config.note.verifier();
+    let mut history = History::new(signed, own, (TileStage::new(log.dir(), log.disk.clone()), 0));
     history.walk(log, tail, Position::default())?;
     match history.expected.iter().max_by_key(|h| h.size) {
         Some(missed) => Err(LogError::SignedStateDiffers { size: missed.size }),
@@ -118,29 +144,37 @@ pub(crate) fn read(log: &Known<'_>, tail: &Tail, signed: &Signed) -> Result<Hist
 /// head that was signed.
 fn read_edge(log: &Known<'_>, tail: &Tail, signed: &Signed, checkpoint: &Head) -> Option<History> {
     let from = (checkpoint.size - 1) / TILE_WIDTH * TILE_WIDTH;
-    check_first(log, tail.segments.first()?).ok()?;
+    let mut lines = Lines::default();
+    check_first(log, tail.segments.first()?, &mut lines).ok()?;
     let stage = TileStage::at(log.dir(), log.disk.clone(), from).ok()?;
     let (tree, committed) = (stage.tree.clone(), tail.head.size);
     let behind = Behind { tree, segments: tail.segments.clone(), committed };
-    let mut history = History::new(signed, stage, from);
+    let mut history = History::new(signed, log.config.note.verifier(), (stage, from));
+    history.lines = lines;
     let segment = tail.segments.iter().rev().find(|s| s.first <= from)?;
     history.walk(log, tail, Position { index: segment.first, segment: segment.first, offset: 0 }).ok()?;
     history.behind = Some(behind);
     (history.tip_found && history.expected.is_empty()).then_some(history)
 }
 
-/// Checks that the first entry is the genesis that the configuration makes.
-fn check_first(log: &Known<'_>, segment: &SegmentFile) -> Result<(), LogError> {
+/// Checks that the first entry is the genesis that the configuration makes, with the configured key as the log's.
+fn check_first(log: &Known<'_>, segment: &SegmentFile, lines: &mut Lines) -> Result<(), LogError> {
     let file = scan::open(segment)?;
     scan::check_header(&file, segment, Some(&log.origin()))?;
     let mut frames = FrameReader::new(file, wide(HEADER_BYTES), scan::STREAM_CHUNK_BYTES);
     match frames.next().map_err(LogError::store("read", &segment.path))? {
-        Some((_, Frame::Entry { leaf, intact: true })) => check_genesis(leaf, &log.genesis),
+        Some((_, Frame::Entry { leaf, intact: true })) => {
+            lines.see(0, leaf);
+            let first = check_genesis(leaf, &log.genesis)?;
+            let own = first == *log.config.note.verifier();
+            if own { Ok(()) } else { Err(LogError::GenesisDiffers { what: "log key" }) }
+        }
         _ => Err(LogError::corrupt(&segment.name, wide(HEADER_BYTES), "no entry")),
     }
 }
 
-fn check_genesis(leaf: &[u8], want: &Genesis) -> Result<(), LogError> {
+/// The key that genesis names. Which of the keys at hand sign is known once all entries are read.
+fn check_genesis(leaf: &[u8], want: &Genesis) -> Result<NoteVerifier, LogError> {
     let (_, body) = Leaf::read(leaf).map_err(|source| LogError::BadEntry { index: 0, source })?;
     let Payload::Genesis(found) = body.payload else {
         return Err(LogError::GenesisDiffers { what: "kind of first entry" });
@@ -148,22 +182,34 @@ fn check_genesis(leaf: &[u8], want: &Genesis) -> Result<(), LogError> {
     let differs = [
         (found.root_spki != want.root_spki, "root key"),
         (found.origin != want.origin, "origin"),
-        (found.log_vkey != want.log_vkey, "log key"),
         (found.author_key != want.author_key, "identity key"),
         (found.author_role != want.author_role, "author's role"),
     ];
     match differs.into_iter().find(|(differs, _)| *differs) {
         Some((_, what)) => Err(LogError::GenesisDiffers { what }),
-        None => Ok(()),
+        None => found.log_vkey.parse().map_err(|_| LogError::GenesisDiffers { what: "log key" }),
     }
 }
 
 impl History {
-    fn new(signed: &Signed, stage: TileStage, from: u64) -> Self {
+    fn new(signed: &Signed, own: &NoteVerifier, (stage, from): (TileStage, u64)) -> Self {
         let empty = Head { size: 0, root: Frontier::default().root() };
         let expected = signed.heads().filter(|head| *head != empty).collect();
         let (tip, at) = (ChainTip::new(), Position::default());
-        Self { stage, tip, at, behind: None, from, tip_found: false, expected }
+        let (keys, lines) = (Arc::new(LogKeys::found(own.clone())), Lines::default());
+        Self { stage, tip, keys, lines, at, behind: None, from, tip_found: false, expected }
+    }
+
+    /// What an entry says of the log's keys.
+    fn keyed(&mut self, index: u64, kind: u16, leaf: &[u8]) -> Result<(), LogError> {
+        if index == 0 || kind == KEY_ROTATION {
+            self.lines.see(index, leaf);
+        }
+        if !matches!(kind, KEY_ROTATION | LOG_KEY_RETIRED) {
+            return Ok(());
+        }
+        let (_, body) = Leaf::read(leaf).map_err(|source| LogError::BadEntry { index, source })?;
+        Ok(Arc::make_mut(&mut self.keys).apply(index, &body.payload)?)
     }
 
     fn walk(&mut self, log: &Known<'_>, tail: &Tail, mut at: Position) -> Result<(), LogError> {
@@ -186,9 +232,10 @@ impl Visit for Pass<'_, '_> {
             return Ok(());
         }
         if index == 0 {
-            check_genesis(leaf, &self.log.genesis)?;
+            history.keys = Arc::new(LogKeys::found(check_genesis(leaf, &self.log.genesis)?));
         }
         let glance = glance(leaf).ok_or_else(|| no_entry(index))?;
+        history.keyed(index, glance.kind, leaf)?;
         if glance.author == self.log.author {
             history.tip.seq = glance.seq + 1;
             history.tip.prev = chain_hash(glance.body);
@@ -258,7 +305,13 @@ impl Visit for Compared {
         if index >= self.until {
             return Ok(());
         }
-        glance(leaf).ok_or_else(|| no_entry(index))?;
+        let kind = glance(leaf).ok_or_else(|| no_entry(index))?.kind;
+        if kind == LOG_KEY_RETIRED || (kind == KEY_ROTATION && rotates(leaf)) {
+            let reason = format!(
+                "entry {index} changes the log's key, and this head is not signed so; remove it, and it is made anew"
+            );
+            return Err(LogError::corrupt(checkpoint::FILE, 0, reason));
+        }
         self.stage.leaf(index, leaf)
     }
 

@@ -8,11 +8,17 @@ const NODE_KINDS: [u16; 8] = [1, 11, 12, 21, 22, 24, 31, 34];
 /// The only kind that a node alone writes.
 const QUOTA_LEASE: u16 = 34;
 
-/// Whether an entry of this kind may be authored in this role. The root signs beside an author and is none.
+/// `key-rotation`.
+pub(crate) const KEY_ROTATION: u16 = 3;
+/// `log-key-retired`.
+pub(crate) const LOG_KEY_RETIRED: u16 = 35;
+
+/// Whether an entry of this kind may be authored in this role. The root and a log's own key sign beside an
+/// author and are none.
 #[must_use]
 pub fn may_author(kind: u16, role: Role) -> bool {
     match role {
-        Role::Root => false,
+        Role::Root | Role::Log => false,
         Role::Router => kind != QUOTA_LEASE,
         Role::Node => NODE_KINDS.contains(&kind),
     }

@@ -93,7 +93,7 @@ fn read_vkey<'a>(text: &'a str, kind: u8, other: &'static str) -> Result<(&'a st
 }
 
 /// The public half of a log's key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoteVerifier {
     name: String,
     id: [u8; 4],
@@ -153,6 +153,12 @@ impl fmt::Display for NoteVerifier {
     }
 }
 
+impl serde::Serialize for NoteVerifier {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
 impl FromStr for NoteVerifier {
     type Err = NoteError;
 
@@ -202,8 +208,13 @@ impl NoteSigner {
     /// # Errors
     /// [`SignFault`] where the key does not sign.
     pub fn sign(&self, text: &str) -> Result<String, SignFault> {
+        Ok(format!("{text}\n{}", self.line(text)?))
+    }
+
+    /// The key's signature line under a text.
+    pub(crate) fn line(&self, text: &str) -> Result<String, SignFault> {
         let signature = self.key.sign(text.as_bytes())?;
-        Ok(format!("{text}\n{}", signature_line(&self.verifier.name, self.verifier.id, signature.as_ref())))
+        Ok(signature_line(&self.verifier.name, self.verifier.id, signature.as_ref()))
     }
 }
 

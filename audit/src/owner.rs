@@ -7,12 +7,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use counterfoil_identity::Signer;
+use counterfoil_spec::entry::Role;
+use counterfoil_spec::payload::{Payload, RotatedKey};
 use counterfoil_spec::time::Now;
 
 use crate::chain::{Author, ChainTip, Drafts, Framed, NewEntry};
 use crate::cost::evidence;
 use crate::error::LogError;
+use crate::log_keys::LogKeys;
 use crate::merkle::{Frontier, Head};
+use crate::note::NoteVerifier;
 use crate::publish::Shared;
 use crate::scan::wide;
 use crate::segment;
@@ -67,6 +72,7 @@ pub(crate) struct Buffers {
 /// Appends on their way into one group, beside their drafts.
 struct Group {
     tip: ChainTip,
+    keys: Arc<LogKeys>,
     replies: Vec<(usize, Reply)>,
 }
 
@@ -74,13 +80,46 @@ impl Owner {
     /// Adds one append to a group, or answers why it cannot be.
     fn join(&mut self, group: &mut Group, entries: Vec<NewEntry>, reply: Reply) {
         let count = entries.len();
-        match self.draft(group.tip, entries) {
-            Ok(tip) => {
+        let keys = self.keyed(&group.keys, &entries);
+        match keys.and_then(|keys| Ok((keys, self.draft(group.tip, entries)?))) {
+            Ok((keys, tip)) => {
+                group.keys = keys;
                 group.tip = tip;
                 group.replies.push((count, reply));
             }
             Err(e) => reply(Err(e)),
         }
+    }
+
+    fn keys(&self) -> Arc<LogKeys> {
+        Arc::clone(&self.shared.lock().signing.keys)
+    }
+
+    /// The log's keys after some more entries, which may change them only as a verifier will find it right.
+    fn keyed(&self, keys: &Arc<LogKeys>, entries: &[NewEntry]) -> Result<Arc<LogKeys>, LogError> {
+        let mut keys = Arc::clone(keys);
+        let first = self.tree.size() + wide(self.buffers.drafts.len());
+        for (index, entry) in (first..).zip(entries) {
+            let before = Arc::clone(&keys);
+            match &entry.payload {
+                Payload::KeyRotation(rotation) if rotation.of == RotatedKey::Log => {
+                    let next = keys.next(rotation)?;
+                    Arc::make_mut(&mut keys).apply(index, &entry.payload)?;
+                    // A head that this key cannot sign could never be published.
+                    let at_hand = &self.shared.lock().signing.at_hand;
+                    if !at_hand.iter().any(|signer| *signer.verifier() == next) {
+                        return Err(LogError::LogKeyMissing { vkey: next.to_string() });
+                    }
+                    signed_by_all(entry, before.in_use().map(|key| &key.vkey).chain([&next]))?;
+                }
+                Payload::LogKeyRetired(_) => {
+                    Arc::make_mut(&mut keys).apply(index, &entry.payload)?;
+                    signed_by_all(entry, keys.in_use().map(|key| &key.vkey))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(keys)
     }
 
     /// Drafts entries behind those that are drafted, all or none.
@@ -109,7 +148,7 @@ impl Owner {
     /// Writes a group and answers everybody in it.
     fn settle(&mut self, group: Group) {
         let mut first = self.tree.size();
-        let outcome = self.commit(group.tip);
+        let outcome = self.commit(group.tip, group.keys);
         for (count, reply) in group.replies {
             let appended = Appended { first, count: wide(count) };
             first += appended.count;
@@ -118,16 +157,21 @@ impl Owner {
     }
 
     /// Commits what is drafted, and forgets the drafts whatever comes of it.
-    fn commit(&mut self, tip: ChainTip) -> Result<(), LogError> {
+    fn commit(&mut self, tip: ChainTip, keys: Arc<LogKeys>) -> Result<(), LogError> {
         let mut buffers = std::mem::take(&mut self.buffers);
-        let outcome = self.commit_from(&mut buffers, tip);
+        let outcome = self.commit_from(&mut buffers, tip, keys);
         buffers.drafts.clear(KEPT_BYTES);
         buffers.framed.clear(KEPT_BYTES);
         self.buffers = buffers;
         outcome
     }
 
-    fn commit_from(&mut self, buffers: &mut Buffers, tip: ChainTip) -> Result<(), LogError> {
+    fn commit_from(
+        &mut self,
+        buffers: &mut Buffers,
+        tip: ChainTip,
+        keys: Arc<LogKeys>,
+    ) -> Result<(), LogError> {
         //= spec/audit-log.md#recovery
         //# After an error of `fdatasync` a writer MUST append and sign nothing more (`DurabilityLost`).
         if let Some(lost) = self.shared.lock().lost.clone() {
@@ -153,17 +197,29 @@ impl Owner {
         written?;
         self.tree = tree;
         self.tip = tip;
-        self.shared.commit(head);
+        self.shared.commit(head, keys);
         Ok(())
     }
 
     /// Appends one group.
     pub(crate) fn append_now(&mut self, entries: Vec<NewEntry>) -> Result<Appended, LogError> {
         let (first, count) = (self.tree.size(), wide(entries.len()));
+        let keys = self.keyed(&self.keys(), &entries)?;
         let tip = self.draft(self.tip, entries)?;
-        self.commit(tip)?;
+        self.commit(tip, keys)?;
         Ok(Appended { first, count })
     }
+}
+
+/// Whether each of these keys signs an entry beside its author.
+fn signed_by_all<'a>(entry: &NewEntry, keys: impl Iterator<Item = &'a NoteVerifier>) -> Result<(), LogError> {
+    for vkey in keys {
+        let is_it = |(role, key): &(Role, Arc<dyn Signer>)| *role == Role::Log && key.public() == *vkey.key();
+        if !entry.co_signers.iter().any(is_it) {
+            return Err(LogError::LogKeyUnsigned { vkey: vkey.to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// The owner, and the way to it.
@@ -246,7 +302,7 @@ impl Desk {
         entries: Vec<NewEntry>,
         reply: Reply,
     ) -> ControlFlow<()> {
-        let mut group = Group { tip: owner.tip, replies: Vec::new() };
+        let mut group = Group { tip: owner.tip, keys: owner.keys(), replies: Vec::new() };
         let mut flow = ControlFlow::Continue(());
         let join = |owner: &mut Owner, group: &mut Group, entries, reply| {
             self.waiting.fetch_sub(1, Ordering::SeqCst);

@@ -5,6 +5,7 @@ use counterfoil_spec::rule::FaultKind;
 use crate::checkpoint::Checkpoint;
 use crate::merkle::Head;
 use crate::note::{Note, NoteError, NoteVerifier};
+use crate::succession::Succession;
 
 /// A log whose checkpoints are kept here.
 #[derive(Debug, Clone)]
@@ -26,6 +27,20 @@ pub enum PeerFault {
         found: String,
         /// Whose it should be.
         want: String,
+    },
+    /// It has another key than before, and nothing proves that this one follows that.
+    #[error(
+        "{origin} has another key than before, {vkey}, and no succession that leads there from {before}: {why}"
+    )]
+    AnotherKey {
+        /// Which log.
+        origin: String,
+        /// The key that it has now.
+        vkey: String,
+        /// The one that it had.
+        before: String,
+        /// What is wrong with the succession.
+        why: String,
     },
     /// Its key signed for more entries before.
     #[error("{origin}: have {have}, want {want}")]
@@ -53,7 +68,7 @@ impl PeerFault {
     pub const fn kind(&self) -> FaultKind {
         match self {
             Self::Note(e) => e.fault(),
-            Self::Origin { .. } => FaultKind::OriginNotPinned,
+            Self::Origin { .. } | Self::AnotherKey { .. } => FaultKind::OriginNotPinned,
             Self::Rollback { .. } => FaultKind::Rollback,
             Self::Fork { .. } => FaultKind::Fork,
         }
@@ -88,6 +103,29 @@ impl PeerLog {
     /// A later key of the same log.
     pub(crate) fn rekey(&mut self, key: NoteVerifier) {
         self.key = key;
+    }
+
+    /// Lets another key follow the one that it has, where its succession proves that it does. From then on heads need its
+    /// signature.
+    ///
+    /// # Errors
+    /// [`PeerFault::AnotherKey`]; the key stays.
+    pub fn follow(&mut self, vkey: &NoteVerifier, succession: Option<&str>) -> Result<(), PeerFault> {
+        if self.key == *vkey {
+            return Ok(());
+        }
+        let read = succession.map(|text| Succession::parse(text.as_bytes()));
+        let why = match read {
+            Some(Ok(proved)) if proved.after(&self.key).is_some_and(|after| after.contains(vkey)) => {
+                self.key = vkey.clone();
+                return Ok(());
+            }
+            Some(Ok(_)) => "it leads elsewhere".to_owned(),
+            Some(Err(e)) => e.to_string(),
+            None => "there is none".to_owned(),
+        };
+        let (origin, before) = (self.key.name().to_owned(), self.key.to_string());
+        Err(PeerFault::AnotherKey { origin, vkey: vkey.to_string(), before, why })
     }
 
     /// Takes the next checkpoint.

@@ -20,11 +20,12 @@ use crate::error::LogError;
 use crate::merkle::{
     MAX_PROOF_HASHES, ProofError, consistency_path, inclusion_path, leaf_hash, node_hash, verify_inclusion,
 };
-use crate::note::{MAX_NOTE_BYTES, Note, NoteError, NoteVerifier};
+use crate::note::{MAX_NOTE_BYTES, Note, NoteError};
 use crate::source::Files;
 use crate::tile::{
     MAX_HASH_TILE_BYTES, TILE_WIDTH, TileId, TileKind, hash_at, nodes_at, read_limited, tile_of,
 };
+use crate::trust::TrustsNotes;
 use crate::witnessed;
 
 /// The first line of a proof.
@@ -125,7 +126,7 @@ impl Proof {
     ///
     /// # Errors
     /// [`ProofRefused`].
-    pub fn verify(&self, leaf: &[u8], key: &NoteVerifier) -> Result<Checkpoint, ProofRefused> {
+    pub fn verify<K: TrustsNotes + ?Sized>(&self, leaf: &[u8], key: &K) -> Result<Checkpoint, ProofRefused> {
         let checkpoint = Checkpoint::open(self.note.as_bytes(), key)?;
         let head = checkpoint.head;
         verify_inclusion(self.index, head.size, &leaf_hash(leaf), &self.path, &head.root).map_err(

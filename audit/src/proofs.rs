@@ -6,15 +6,17 @@ use std::collections::BTreeMap;
 use counterfoil_identity::VerifyKey;
 use counterfoil_spec::entry::{Body, Leaf, Role, entry_signing_input};
 use counterfoil_spec::ids::{Hash, Kid, NetId};
-use counterfoil_spec::payload::{Genesis, Payload};
+use counterfoil_spec::payload::{Genesis, Payload, RotatedKey};
 use counterfoil_spec::rule::{Fault, FaultKind};
 use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
+use crate::log_keys::successor;
 use crate::merkle::leaf_hash;
 use crate::note::{Note, NoteError, NoteVerifier};
 use crate::policy::{Policy, Witnessed};
 use crate::proof::{Proof, ProofRefused};
+use crate::trust::TrustsNotes;
 
 /// Proofs that are judged at a time.
 pub const MAX_PROOFS: usize = 4096;
@@ -22,8 +24,8 @@ pub const MAX_PROOFS: usize = 4096;
 /// What is known from elsewhere than the proofs.
 #[derive(Debug, Clone, Copy)]
 pub struct Pins<'a> {
-    /// The log's key.
-    pub key: &'a NoteVerifier,
+    /// The log's key, or several where it was changed.
+    pub key: &'a dyn TrustsNotes,
     /// The network.
     pub net_id: Option<NetId>,
     /// Whose cosignatures are enough.
@@ -106,13 +108,14 @@ pub fn judge(given: &[Given<'_>], pins: &Pins<'_>) -> Judged {
     let mut keys = Keys::default();
     found.sort_by_key(|read| read.proved.index);
     for read in &found {
-        keys.learn(&read.proved, pins, &mut faults);
+        keys.learn(read, pins, &mut faults);
     }
+    keys.pinned(pins, &mut faults);
     let net_id = pins.net_id.or(keys.net_id);
     let mut proofs = Vec::with_capacity(found.len());
     for Read { mut proved, leaf } in found {
         match net_id
-            .map_or(Ok(Signatures::Unchecked), |net| keys.check(&proved, &leaf, &net, pins.key.name()))
+            .map_or(Ok(Signatures::Unchecked), |net| keys.check(&proved, &leaf, &net, pins.key.origin()))
         {
             Ok(signatures) => proved.signatures = signatures,
             Err(detail) => {
@@ -198,10 +201,13 @@ impl NoteError {
 struct Keys {
     net_id: Option<NetId>,
     known: BTreeMap<Kid, (VerifyKey, Role, u64)>,
+    /// The log's own keys from genesis on, where that is proved, and in which file.
+    log: Vec<NoteVerifier>,
+    genesis: String,
 }
 
 impl Keys {
-    fn learn(&mut self, proved: &Proved, pins: &Pins<'_>, faults: &mut Vec<Fault>) {
+    fn learn(&mut self, Read { proved, leaf }: &Read, pins: &Pins<'_>, faults: &mut Vec<Fault>) {
         match &proved.body.payload {
             Payload::Genesis(genesis) if proved.index == 0 => self.genesis(genesis, proved, pins, faults),
             Payload::NodeEnrolled(node) => {
@@ -209,15 +215,38 @@ impl Keys {
                     self.known.insert(key.kid(), (key, Role::Node, proved.index));
                 }
             }
+            Payload::KeyRotation(rotation) if rotation.of == RotatedKey::Log => {
+                // What is signed wrongly is named where the entry's signatures are checked.
+                let signed = |key: &NoteVerifier| {
+                    leaf.signatures.iter().any(|s| s.role == Role::Log && s.kid == key.key().kid())
+                };
+                let next = self.log.last().filter(|last| signed(last));
+                let next = next.and_then(|last| successor(last.name(), rotation).ok()).filter(signed);
+                if let Some(next) = next {
+                    self.known.insert(next.key().kid(), (*next.key(), Role::Log, proved.index));
+                    self.log.push(next);
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// The key that was pinned must be one that the log's proved entries lead to.
+    fn pinned(&self, pins: &Pins<'_>, faults: &mut Vec<Fault>) {
+        if !self.log.is_empty() && !self.log.iter().any(|key| pins.key.has(key)) {
+            let detail = "genesis names another log key than the pinned one, and no entry that is proved beside it lets that follow \
+                          (`audit prove --keys` has those that do)";
+            faults.push(fault(FaultKind::OriginNotPinned, Some(0), &self.genesis, detail));
         }
     }
 
     fn genesis(&mut self, genesis: &Genesis, proved: &Proved, pins: &Pins<'_>, faults: &mut Vec<Fault>) {
         let mut wrong = |kind, detail: &str| faults.push(fault(kind, Some(0), &proved.file, detail));
-        if genesis.log_vkey != pins.key.to_string() {
-            wrong(FaultKind::OriginNotPinned, "genesis names another log key than the pinned one");
+        match genesis.log_vkey.parse::<NoteVerifier>() {
+            Ok(key) => self.log.push(key),
+            Err(e) => wrong(e.fault(), "genesis names no log key"),
         }
+        self.genesis.clone_from(&proved.file);
         let root = VerifyKey::from_spki_der(&genesis.root_spki).ok();
         let net_id = root.as_ref().map(VerifyKey::net_id);
         if pins.net_id.is_some() && net_id != pins.net_id {
@@ -226,7 +255,8 @@ impl Keys {
         self.net_id = net_id;
         let author =
             VerifyKey::from_wire(genesis.author_key).ok().zip(Role::from_number(genesis.author_role));
-        for (key, role) in root.map(|root| (root, Role::Root)).into_iter().chain(author) {
+        let log = self.log.first().map(|key| (*key.key(), Role::Log));
+        for (key, role) in root.map(|root| (root, Role::Root)).into_iter().chain(author).chain(log) {
             self.known.insert(key.kid(), (key, role, 0));
         }
     }
@@ -302,7 +332,7 @@ mod tests {
                 anchor: None,
             },
         };
-        let mut keys = Keys { net_id: None, known: [(kid, (key.public(), role, 5))].into() };
+        let mut keys = Keys { known: [(kid, (key.public(), role, 5))].into(), ..Keys::default() };
         let check = |keys: &Keys, index| keys.check(&proved(index), &leaf, &net_id, "a.example/log");
         assert_eq!((check(&keys, 4), check(&keys, 5)), (Ok(Signatures::Unchecked), Ok(Signatures::Verified)));
         keys.known.insert(kid, (key.public(), Role::Router, 5));

@@ -14,13 +14,15 @@ use crate::cost::evidence;
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::history::Behind;
+use crate::log_keys::LogKeys;
 use crate::merkle::Head;
-use crate::note::NoteSigner;
-use crate::scan::{self, Position};
+use crate::note::{NoteSigner, NoteVerifier};
+use crate::scan::{self, Position, Visit};
 use crate::segment;
 use crate::stage::TileStage;
 use crate::state;
 use crate::store::{Replace, replace};
+use crate::succession::{self, Lines};
 
 /// What the writer's threads tell each other and their callers.
 #[derive(Debug, Clone)]
@@ -31,6 +33,8 @@ pub(crate) struct Board {
     pub(crate) published: Head,
     /// The published checkpoint.
     pub(crate) note: String,
+    /// The log's keys as the entries up to the last commit tell, and those of them that can sign here.
+    pub(crate) signing: Signing,
     /// Why nothing is appended any more.
     pub(crate) lost: Option<LogError>,
     /// Why the last attempt to publish failed, and how many did.
@@ -44,6 +48,22 @@ pub(crate) struct Board {
     pub(crate) closing: bool,
     /// Nothing is published any more.
     pub(crate) closed: bool,
+}
+
+/// The keys of a log's heads.
+#[derive(Debug, Clone)]
+pub(crate) struct Signing {
+    pub(crate) keys: Arc<LogKeys>,
+    pub(crate) at_hand: Vec<NoteSigner>,
+}
+
+impl Signing {
+    /// Whoever signs a head of this size.
+    pub(crate) fn signers(&self, size: u64) -> Result<Vec<NoteSigner>, LogError> {
+        let of = |vkey| self.at_hand.iter().find(|signer| signer.verifier() == vkey).cloned();
+        let missing = |vkey: &NoteVerifier| LogError::LogKeyMissing { vkey: vkey.to_string() };
+        self.keys.at(size).map(|key| of(&key.vkey).ok_or_else(|| missing(&key.vkey))).collect()
+    }
 }
 
 impl Board {
@@ -74,9 +94,10 @@ impl Shared {
     }
 
     /// Moves the head. Nobody is woken who does not wait for that: each group would cost a change of threads.
-    pub(crate) fn commit(&self, head: Head) {
+    pub(crate) fn commit(&self, head: Head, keys: Arc<LogKeys>) {
         let mut board = self.lock();
         board.head = head;
+        board.signing.keys = keys;
         if std::mem::take(&mut board.awaits_commit) {
             drop(board);
             self.changed.notify_all();
@@ -111,17 +132,38 @@ impl Shared {
 pub(crate) struct Publisher {
     pub(crate) dir: PathBuf,
     pub(crate) origin: Hash,
-    pub(crate) signer: NoteSigner,
+    pub(crate) name: String,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) stage: TileStage,
     pub(crate) at: Position,
     /// What is to be checked before anything is signed.
     pub(crate) behind: Option<Behind>,
+    /// The entries of the succession file, and the size of the last head that one was published for.
+    pub(crate) lines: Lines,
+    pub(crate) told: u64,
+}
+
+/// Reads back into the tiles, and notes what the succession file needs.
+struct ReadBack<'a> {
+    stage: &'a mut TileStage,
+    lines: &'a mut Lines,
+}
+
+impl Visit for ReadBack<'_> {
+    fn leaf(&mut self, index: u64, leaf: &[u8]) -> Result<(), LogError> {
+        self.lines.see(index, leaf);
+        self.stage.leaf(index, leaf)
+    }
+
+    fn commit(&mut self, head: &Head) -> bool {
+        self.stage.commit(head)
+    }
 }
 
 impl Publisher {
     /// Publishes a head that is committed. After an error everything can be tried again.
-    pub(crate) fn publish(&mut self, head: &Head) -> Result<String, LogError> {
+    pub(crate) fn publish(&mut self, head: &Head, signing: &Signing) -> Result<String, LogError> {
+        let signers = signing.signers(head.size)?;
         if self.stage.tree.size() < head.size {
             let (stage, at) = (self.stage.clone(), self.at);
             if let Err(e) = self.read_back(head) {
@@ -135,10 +177,15 @@ impl Publisher {
         //= spec/audit-log.md#published-files
         //# A checkpoint MUST NOT be published while a tile of its size is missing.
         self.stage.put_partials()?;
-        let signed = Checkpoint { origin: self.signer.verifier().name().to_owned(), head: *head };
+        //= spec/audit-log.md#succession
+        //# A writer MUST publish it before the first head that the newer key signs.
+        self.tell_succession(head.size)?;
+        let signed = Checkpoint { origin: self.name.clone(), head: *head };
         let text = state::render(&signed);
         replace(&*self.disk, &self.dir.join(state::FILE), text.as_bytes(), Replace::Durable)?;
-        let note = signed.sign(&self.signer)?;
+        //= spec/audit-log.md#keys-of-the-log
+        //# A head MUST be signed by every key that signs heads of its size.
+        let note = signed.sign_by(&signers)?;
         replace(&*self.disk, &self.dir.join(checkpoint::FILE), note.as_bytes(), Replace::Ordered)?;
         self.stage.drop_superseded()?;
         Ok(note)
@@ -146,7 +193,19 @@ impl Publisher {
 
     fn read_back(&mut self, head: &Head) -> Result<(), LogError> {
         let segments = segment::list(&self.dir).map_err(LogError::store("list", &self.dir))?;
-        scan::walk(&segments, &self.origin, &mut self.at, head.size, &mut self.stage)
+        let mut visit = ReadBack { stage: &mut self.stage, lines: &mut self.lines };
+        scan::walk(&segments, &self.origin, &mut self.at, head.size, &mut visit)
+    }
+
+    /// Whoever reads a head finds how its key came to be the log's.
+    fn tell_succession(&mut self, size: u64) -> Result<(), LogError> {
+        if self.lines.sizes().any(|at| self.told < at && at <= size)
+            && let Some(text) = self.lines.text(size)
+        {
+            replace(&*self.disk, &self.dir.join(succession::FILE), text.as_bytes(), Replace::Ordered)?;
+        }
+        self.told = size;
+        Ok(())
     }
 
     /// Publishes until the log is closed, at most once per `every` unless somebody waits.
@@ -167,7 +226,7 @@ impl Publisher {
             let board = shared.lock().clone();
             match board.lost {
                 Some(lost) => Err(lost),
-                None => Ok((board.head, evidence(|| self.publish(&board.head))?)),
+                None => Ok((board.head, evidence(|| self.publish(&board.head, &board.signing))?)),
             }
         });
         let sound = outcome.is_ok();
@@ -188,17 +247,18 @@ impl Publisher {
         // What opened has published.
         shared.rest(Instant::now() + every);
         loop {
-            let (head, closing) = shared.wait(|board| {
+            let (head, signing, closing) = shared.wait(|board| {
                 let due = board.head.size > board.published.size;
                 board.awaits_commit = !(due || board.closing || board.lost.is_some());
-                (!board.awaits_commit).then_some((board.head, board.closing))
+                let now = || (board.head, board.signing.clone(), board.closing);
+                (!board.awaits_commit).then(now)
             });
             let begun = Instant::now();
             let stop = shared.lock().lost.is_some();
             if stop || (closing && shared.lock().published == head) {
                 return;
             }
-            let outcome = evidence(|| self.publish(&head));
+            let outcome = evidence(|| self.publish(&head, &signing));
             let failed = outcome.is_err();
             shared.change(|board| {
                 board.attempts += 1;

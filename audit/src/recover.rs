@@ -16,8 +16,9 @@ use crate::disk::Disk;
 use crate::error::LogError;
 use crate::history::{self, Behind, History, Known, Signed};
 use crate::merkle::{Head, empty_root};
+use crate::note::NoteSigner;
 use crate::owner::{Buffers, Desk, Owner};
-use crate::publish::{Board, Publisher, Shared};
+use crate::publish::{Board, Publisher, Shared, Signing};
 use crate::scan::{self, Tail};
 use crate::segment::{self, HeaderError, SegmentFile};
 use crate::stage::Mode;
@@ -28,14 +29,19 @@ use crate::writer::{Inner, LogConfig, MAX_QUEUED_APPENDS, Opened, Running};
 pub const LOCK_FILE: &str = "lock";
 
 /// Opens a log and starts its threads.
-pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(Inner, Opened), LogError> {
+pub(crate) fn open(
+    (config, more): (LogConfig, Vec<NoteSigner>),
+    now: Now,
+    disk: Arc<dyn Disk>,
+) -> Result<(Inner, Opened), LogError> {
     let dir = config.dir.clone();
     let origin = config.note.verifier().name().to_owned();
     let lock = lock(&*disk, &dir)?;
     let origin_hash = segment::origin_hash(&origin);
     check_origin(&dir, &origin_hash)?;
     let tail = scan::tail(&dir, &origin_hash)?;
-    let signed = Signed::read(&config)?;
+    let at_hand: Vec<NoteSigner> = std::iter::once(config.note.clone()).chain(more).collect();
+    let signed = Signed::read(&config, &at_hand)?;
     //= spec/audit-log.md#recovery
     //# A writer MUST refuse a log with fewer entries than `state/signed` or the checkpoint says (`SignedStateAhead`).
     if let Some(want) = signed.heads().map(|s| s.size).max().filter(|want| *want > tail.head.size) {
@@ -45,19 +51,20 @@ pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(
         kid: config.author.public().kid(),
         key: config.author.clone(),
         role: config.role,
-        origin,
+        origin: origin.clone(),
         net_id: config.net_id,
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
     let log = Known { config: &config, author: author.kid, genesis: genesis(&config)?, disk: &disk };
-    let History { mut stage, tip, at, behind, .. } = history::read(&log, &tail, &signed)?;
+    let History { mut stage, tip, at, behind, keys, lines, .. } = history::read(&log, &tail, &signed)?;
     let genesis = log.genesis;
+    let signing = can_sign(Signing { keys, at_hand }, stage.tree.size())?;
 
     let segments = writer_at(&config, origin_hash, &tail, disk.clone())?;
     stage.mode = Mode::Extend;
     let repaired_tiles = stage.repaired;
     let head = Head { size: stage.tree.size(), root: stage.tree.root() };
-    let shared = Shared::new(board(head));
+    let shared = Shared::new(board(head, signing.clone()));
     let tree = stage.tree.clone();
     let buffers = Buffers::default();
     let mut owner = Owner { author, tip, tree, segments, now, shared: shared.clone(), buffers };
@@ -66,12 +73,13 @@ pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(
         owner.append_now(vec![first_entry(&config, genesis)?])?;
     }
     let unchecked = behind.as_ref().map_or(0, Behind::entries);
-    let mut publisher = Publisher { dir, origin: origin_hash, signer: config.note, disk, stage, at, behind };
+    let mut publisher =
+        Publisher { dir, origin: origin_hash, name: origin, disk, stage, at, behind, lines, told: 0 };
     let head = shared.lock().head;
     let (published, note) = match (&publisher.behind, signed.checkpoint) {
         // What the folder has stays until the rest is checked.
         (Some(_), Some((checkpoint, note))) => (checkpoint, note),
-        _ => (head, publisher.publish(&head)?),
+        _ => (head, publisher.publish(&head, &signing)?),
     };
     shared.change(|board| {
         board.published = published;
@@ -83,11 +91,23 @@ pub(crate) fn open(config: LogConfig, now: Now, disk: Arc<dyn Disk>) -> Result<(
     Ok((Inner { shared, desk, running: Mutex::new(Some(running)) }, opened))
 }
 
-fn board(head: Head) -> Board {
+/// Whether the keys that sign a log's next heads are at hand.
+fn can_sign(signing: Signing, size: u64) -> Result<Signing, LogError> {
+    match signing.signers(size) {
+        // It never had another.
+        Err(LogError::LogKeyMissing { .. }) if signing.keys.all().len() == 1 => {
+            Err(LogError::GenesisDiffers { what: "log key" })
+        }
+        signers => signers.map(|_| signing),
+    }
+}
+
+fn board(head: Head, signing: Signing) -> Board {
     Board {
         head,
         published: Head { size: 0, root: empty_root() },
         note: String::new(),
+        signing,
         lost: None,
         publish_failed: None,
         attempts: 0,

@@ -19,6 +19,7 @@ mod published;
 mod remembered;
 mod serials;
 mod strays;
+mod succeeded;
 mod supply;
 mod tokens;
 mod tree;
@@ -32,14 +33,17 @@ use counterfoil_spec::rule::{Fault, Rule};
 use serde::Serialize;
 
 use crate::error::LogError;
+use crate::log_keys::LogKeys;
 use crate::merkle::Head;
-use crate::note::{NoteError, NoteVerifier};
+use crate::note::NoteError;
 use crate::policy::Policy;
 use crate::source::{Published, Shared};
+use crate::trust::TrustedKeys;
 
 pub use check::verify;
 pub use findings::MAX_FAULTS;
 pub use remembered::Remembered;
+pub use succeeded::Succeeded;
 pub use witnessed::WitnessedHead;
 
 /// What a valid log does not prove; every report ends with it.
@@ -92,12 +96,9 @@ impl VerifyOptions {
         Self { published: Some(Shared(files)), ..Self::new(PathBuf::new()) }
     }
 
-    /// The log that the policy names, where it names one alone.
-    fn only_log(&self) -> Option<NoteVerifier> {
-        match self.policy.as_ref()?.logs() {
-            [one] => Some(one.key.clone()),
-            _ => None,
-        }
+    /// The keys of the log that the policy names, where it names one log alone.
+    fn only_log(&self) -> Option<TrustedKeys> {
+        TrustedKeys::of(self.policy.as_ref()?.logs().iter().map(|log| log.key.clone()))
     }
 }
 
@@ -124,8 +125,12 @@ pub struct Report {
     pub net_id_pinned: bool,
     /// The log's origin.
     pub origin: String,
-    /// The log's key: the one given, or else the one in genesis.
+    /// The log's key: the newest that signs the checkpoint; the one given, where the log names another or none.
     pub log_vkey: Option<String>,
+    /// All keys that its entries name, and the sizes of the heads that each signs.
+    pub log_keys: Option<LogKeys>,
+    /// What follows the key that was given, where that signs no such heads any more.
+    pub succeeded: Option<Succeeded>,
     /// The network: the one given, or else the one in genesis.
     pub net_id: Option<NetId>,
     /// Entries that were committed; those beyond `size` were checked too, but no checkpoint covers them yet.

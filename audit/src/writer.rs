@@ -14,8 +14,11 @@ use counterfoil_spec::ids::{Hash, NetId};
 use counterfoil_spec::time::Now;
 
 use crate::chain::NewEntry;
-use crate::disk::{Disk, LocalDisk};
+#[cfg(test)]
+use crate::disk::Disk;
+use crate::disk::LocalDisk;
 use crate::error::LogError;
+use crate::log_keys::LogKeys;
 use crate::merkle::Head;
 use crate::note::NoteSigner;
 use crate::owner::{Command, Desk, Queue, Reply};
@@ -133,15 +136,26 @@ impl LogWriter {
     /// [`LogError`]; nothing on disk was changed where it is `Locked`, `Corrupt`, `SignedStateAhead`,
     /// `SignedStateDiffers` or `GenesisDiffers`.
     pub fn open(config: LogConfig, now: Now) -> Result<(Self, Opened), LogError> {
-        Self::open_on(config, now, Arc::new(LocalDisk))
+        Self::open_with(config, Vec::new(), now)
     }
 
+    /// The same for a log whose key was changed, or is about to be: beside the configured key there are `more` at hand. Which of
+    /// all of them sign its heads, its entries say.
+    ///
+    /// # Errors
+    /// As [`LogWriter::open`], and `LogKeyMissing`.
+    pub fn open_with(config: LogConfig, more: Vec<NoteSigner>, now: Now) -> Result<(Self, Opened), LogError> {
+        let (inner, opened) = recover::open((config, more), now, Arc::new(LocalDisk))?;
+        Ok((Self { inner: Arc::new(inner) }, opened))
+    }
+
+    #[cfg(test)]
     pub(crate) fn open_on(
         config: LogConfig,
         now: Now,
         disk: Arc<dyn Disk>,
     ) -> Result<(Self, Opened), LogError> {
-        let (inner, opened) = recover::open(config, now, disk)?;
+        let (inner, opened) = recover::open((config, Vec::new()), now, disk)?;
         Ok((Self { inner: Arc::new(inner) }, opened))
     }
 
@@ -180,6 +194,35 @@ impl LogWriter {
             Err(e) => return then(Err(e)),
         };
         self.inner.desk.send(&commands, entries, then, Queue::Refuse);
+    }
+
+    /// The log's keys, as the entries up to the last commit tell.
+    #[must_use]
+    pub fn keys(&self) -> Arc<LogKeys> {
+        Arc::clone(&self.inner.shared.lock().signing.keys)
+    }
+
+    /// Has a key at hand, so that it can be let follow the one in use.
+    pub fn hold(&self, signer: NoteSigner) {
+        self.inner.shared.change(|board| {
+            let at_hand = &mut board.signing.at_hand;
+            if !at_hand.iter().any(|held| held.verifier() == signer.verifier()) {
+                at_hand.push(signer);
+            }
+        });
+    }
+
+    /// Forgets the keys at hand that sign no heads.
+    pub fn let_go(&self) {
+        self.inner.shared.change(|board| {
+            let keys = Arc::clone(&board.signing.keys);
+            // A head from before the last entry may still be on its way to be signed.
+            let least = board.published.size;
+            let needed = |held: &NoteSigner| {
+                keys.all().any(|k| k.vkey == *held.verifier() && k.until.is_none_or(|until| least < until))
+            };
+            board.signing.at_hand.retain(needed);
+        });
     }
 
     /// The last commit.

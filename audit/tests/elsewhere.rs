@@ -107,7 +107,8 @@ fn what_is_wrong_with_published_files_is_named_with_its_place() {
 
 //= spec/audit-log.md#published-elsewhere
 //= type=test
-//# A verifier to whom the log's key was given MUST NOT read entries under a checkpoint that this key did not sign.
+//# A verifier to whom the log's key was given MUST NOT read entries under a checkpoint that neither this key signed nor one that
+//# the published [succession](#succession) proves to follow it.
 #[test]
 fn entries_are_not_read_under_a_checkpoint_of_another_key() {
     /// Notes what is asked for.
@@ -131,7 +132,7 @@ fn entries_are_not_read_under_a_checkpoint_of_another_key() {
     let files = Arc::new(Asked(PublishedFolder(dir), Mutex::default()));
     let report = verify_plain(&pinned(Arc::<Asked>::clone(&files))).unwrap();
     assert_eq!(named(&report), [(NoTrustedSignature, None)]);
-    assert_eq!(files.1.lock().unwrap().as_slice(), ["witnessed", "checkpoint"]);
+    assert_eq!(files.1.lock().unwrap().as_slice(), ["witnessed", "checkpoint", "succession"]);
 }
 
 #[test]

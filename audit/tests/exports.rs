@@ -11,11 +11,11 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use counterfoil_audit::LogWriter;
 use counterfoil_audit::export::{
     Checked, Destination, Entry, ExportError, FaultName, Format, Header, LEAVES_FILE, MANIFEST_FILE, Piece,
     Pins, Range, Records, Sink, check, write,
 };
+use counterfoil_audit::{LogWriter, TrustedKeys};
 use support::{Home, entries, signer};
 
 /// One line for each entry but every fifth, which has no row; with a first and a last line.
@@ -94,7 +94,7 @@ fn checked(folder: &Path, pins: &Pins) -> Checked {
 }
 
 fn pinned() -> Pins {
-    Pins { vkey: Some(signer().verifier().clone()), log: None }
+    Pins { vkey: Some(TrustedKeys::one(signer().verifier().clone())), log: None }
 }
 
 /// Names, rows and entries of what is wrong.
@@ -205,7 +205,7 @@ fn other_keys_other_sides_and_other_logs_are_named() {
     let (home, _log) = log();
     let folder = export(&home, "e", 2, 12);
     let other = counterfoil_audit::NoteSigner::new(support::ORIGIN, support::key(9)).unwrap();
-    let wrong = Pins { vkey: Some(other.verifier().clone()), log: None };
+    let wrong = Pins { vkey: Some(TrustedKeys::one(other.verifier().clone())), log: None };
     assert_eq!(
         faults(&folder, &wrong),
         [(FaultName::OriginNotPinned, None, None), (FaultName::NoTrustedSignature, None, None)]

@@ -165,12 +165,12 @@ fn issued(ca: &IssuingCa) -> Payload {
 }
 
 fn rotated(ca: &IssuingCa) -> Payload {
-    KeyRotation { of: RotatedKey::IssuingCa, certificate: ca.der().to_vec() }.into()
+    KeyRotation { of: RotatedKey::IssuingCa, successor: ca.der().to_vec() }.into()
 }
 
 //= spec/audit-log.md#keys
 //= type=test
-//# `key-rotation` MUST name an issuing CA that an earlier `ca-issued` announced, that has not ended, and that is not in use and never was.
+//# `key-rotation` of an issuing CA MUST name one that an earlier `ca-issued` announced, that has not ended, and that is not in use and never was.
 #[test]
 fn issuing_ca_takes_a_place_once_and_after_it_was_announced() {
     let (first, next) = (authority(1, 50), authority(1, 51));
@@ -270,6 +270,7 @@ fn anchored_checkpoint_of_a_node_may_not_go_back() {
         Payload::from(PeerAnchor {
             note: Checkpoint { origin: "node.example/log".to_owned(), head }.sign(&log).unwrap(),
             vkey: None,
+            succession: None,
         })
     };
     let mut forge = Forge::good(0);
@@ -278,7 +279,7 @@ fn anchored_checkpoint_of_a_node_may_not_go_back() {
     forge.push(note(5, 140), ROUTER, |_| {});
     forge.push(note(4, 140), ROUTER, |_| {});
     forge.push(note(9, 141), ROUTER, |_| {});
-    forge.push(PeerAnchor { note: "none".to_owned(), vkey: None }.into(), ROUTER, |_| {});
+    forge.push(PeerAnchor { note: "none".to_owned(), vkey: None, succession: None }.into(), ROUTER, |_| {});
     assert_eq!(
         forge.faults(),
         [(Rollback, Some(4)), (NoTrustedSignature, Some(5)), (MalformedNote, Some(6))]

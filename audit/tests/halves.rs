@@ -117,9 +117,9 @@ impl Pair {
     /// Each keeps the other's head.
     fn exchange(&mut self) {
         let note = self.router.0.publish().unwrap();
-        put(&mut self.node, PeerAnchor { note, vkey: Some(signer().vkey()) });
+        put(&mut self.node, PeerAnchor { note, vkey: Some(signer().vkey()), succession: None });
         let note = self.node.0.publish().unwrap();
-        put(&mut self.router, PeerAnchor { note, vkey: None });
+        put(&mut self.router, PeerAnchor { note, vkey: None, succession: None });
         self.router.0.publish().unwrap();
     }
 

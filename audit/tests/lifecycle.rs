@@ -149,7 +149,7 @@ fn oversized_entry_is_refused_and_the_next_is_not() {
     let note = "x".repeat(61_440);
     let long = counterfoil_audit::NewEntry::new(
         serial(1),
-        counterfoil_spec::payload::PeerAnchor { note, vkey: None },
+        counterfoil_spec::payload::PeerAnchor { note, vkey: None, succession: None },
     );
     let refused = log.append(vec![entry(2), long]);
     assert!(matches!(refused, Err(LogError::LeafTooLong { limit: 61_440, .. })), "{refused:?}");

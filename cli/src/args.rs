@@ -14,6 +14,7 @@ use crate::size::ByteSize;
 
 mod activations;
 mod bench;
+mod changes;
 mod conform;
 mod consent;
 mod model;
@@ -25,14 +26,15 @@ mod verify;
 
 pub(crate) use activations::ActivationsAs;
 pub(crate) use bench::{Against, BenchCommand, Table};
+pub(crate) use changes::{CaCommand, LogKeyCommand};
 pub(crate) use conform::ConformArgs;
 pub(crate) use consent::{ConsentCommand, HeldArgs};
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use prove::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
 pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
-    AboutArgs, AccountCommand, AuditCommand, CaCommand, EarningsCommand, ExportArgs, IdentityCommand,
-    KeyCommand, LogArgs, ProviderCommand, QuarterArgs, RootDenyCommand, ShowArgs, VerifyExportArgs,
+    AboutArgs, AccountCommand, AuditCommand, EarningsCommand, ExportArgs, IdentityCommand, KeyCommand,
+    LogArgs, ProviderCommand, QuarterArgs, RootDenyCommand, ShowArgs, VerifyExportArgs,
 };
 pub(crate) use vault::{EraseArgs, VaultCommand};
 pub(crate) use verify::VerifyArgs;

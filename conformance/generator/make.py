@@ -30,7 +30,7 @@ FILES = {
     "grants": (grants, "orders and grants under a consent token, as a node checks them"),
     "frames": (frames, "bytes on a fresh lane, as spec/session.md judges them"),
     "receipts": (receipts, "work receipts with both halves, as spec/consent.md checks them"),
-    "tlog": (tlog, "signed notes, cosignatures, proofs and policies of logs, as spec/audit-log.md and C2SP have them"),
+    "tlog": (tlog, "signed notes, cosignatures, proofs, policies and successions of logs, as spec/audit-log.md and C2SP have them"),
 }
 
 

@@ -3,7 +3,8 @@
 import base64
 import hashlib
 
-from words import T0, Key, invalid, valid
+import blake3
+from words import NET, ROOT, ROUTER_KEY, T0, Key, cbor, domain, invalid, valid
 
 ORIGIN = "router.example/log"
 LOG, OTHER_LOG = Key(0x41), Key(0x42)
@@ -266,6 +267,95 @@ def policies():
         yield invalid(None, comment, **case(policy, 1))
 
 
+ROOT_ROLE, ROUTER_ROLE, LOG_ROLE = 1, 2, 4
+THIRD_LOG, LAST_LOG = Key(0x43), Key(0x44)
+BY_AUTHOR = (ROUTER_ROLE, ROUTER_KEY)
+
+
+def entry(kind, payload, signers, seq=0, origin=ORIGIN, net_id=NET, forged=()):
+    """A leaf of the router's log, in base64 on a line; the signatures at `forged` places are of other bytes."""
+    body = cbor({
+        1: 1, 2: kind, 3: signers[0][1].kid, 4: seq, 5: bytes(32), 6: T0 * 1000, 7: bytes([kind, seq]) * 8, 8: payload,
+    })
+    signatures = []
+    for at, (role, key) in enumerate(signers):
+        data = len(origin).to_bytes(2, "big") + origin.encode() + bytes([role]) + key.kid + body
+        signatures.append([role, key.kid, key.sign(domain("entry", net_id, data + (b"!" if at in forged else b"")))])
+    return b64(cbor([body, signatures])) + "\n"
+
+
+def genesis(log=LOG, name=ORIGIN, signers=(BY_AUTHOR, (ROOT_ROLE, ROOT)), role=ROUTER_ROLE, **more):
+    return entry(1, {
+        1: ROOT.spki, 3: ORIGIN, 4: vkey(name, LOG_TYPE, log), 5: "USD", 6: ROUTER_KEY.public,
+        7: blake3.derive("counterfoil v1 node-id", ROUTER_KEY.spki), 8: role,
+    }, list(signers), **more)
+
+
+def follows(old, new, seq=1, signers=None, of=1, key=None, **more):
+    signers = signers or [BY_AUTHOR, (LOG_ROLE, old), (LOG_ROLE, new)]
+    return entry(3, {1: of, 2: new.public if key is None else key}, signers, seq, **more)
+
+
+def successions():
+    """That a key follows the one that is known."""
+    def case(lines, key):
+        return {"succession": hex_of(lines), "vkey": vkey(ORIGIN, LOG_TYPE, key)}
+
+    first = genesis()
+    second, third = follows(LOG, OTHER_LOG), follows(OTHER_LOG, THIRD_LOG, 2)
+    yield valid("a key that follows", **case(first + second, OTHER_LOG))
+    yield valid("the next but one", **case(first + second + third, THIRD_LOG))
+    yield valid("one of several", **case(first + second + third, OTHER_LOG))
+    before = genesis(LAST_LOG) + follows(LAST_LOG, LOG)
+    yield valid("where the known key has followed another", **case(before + follows(LOG, OTHER_LOG, 2), OTHER_LOG))
+    yield invalid(None, "a key that came before", **case(before + follows(LOG, OTHER_LOG, 2), LAST_LOG))
+    yield invalid(None, "the known key itself", **case(first + second, LOG))
+    yield invalid(None, "a key that it does not name", **case(first + second, THIRD_LOG))
+    yield invalid(None, "of a log that never had the known key", **case(genesis(LAST_LOG) + follows(LAST_LOG, OTHER_LOG), OTHER_LOG))
+    by = {
+        "without the author": [(LOG_ROLE, LOG), (LOG_ROLE, OTHER_LOG)],
+        "without the key before": [BY_AUTHOR, (LOG_ROLE, OTHER_LOG)],
+        "without the key that follows": [BY_AUTHOR, (LOG_ROLE, LOG)],
+        "the key before in another role": [BY_AUTHOR, (ROUTER_ROLE, LOG), (LOG_ROLE, OTHER_LOG)],
+        "the key that follows in another role": [BY_AUTHOR, (LOG_ROLE, LOG), (ROOT_ROLE, OTHER_LOG)],
+        "another author": [(ROUTER_ROLE, Key(0x15)), (LOG_ROLE, LOG), (LOG_ROLE, OTHER_LOG)],
+    }
+    for comment, signers in by.items():
+        yield invalid(None, comment, **case(first + follows(LOG, OTHER_LOG, signers=signers), OTHER_LOG))
+    for at, who in enumerate(["the author", "the key before", "the key that follows"]):
+        comment = f"a signature of {who} that does not verify"
+        yield invalid(None, comment, **case(first + follows(LOG, OTHER_LOG, forged=[at]), OTHER_LOG))
+    wrong = {
+        "signed for another network": first + follows(LOG, OTHER_LOG, net_id=Key(9).net_id),
+        "signed for another log": first + follows(LOG, OTHER_LOG, origin="other.example/log"),
+        "a rotation of an issuing CA": first + follows(LOG, OTHER_LOG, of=2),
+        "a key of 31 bytes": first + follows(LOG, OTHER_LOG, key=OTHER_LOG.public[:31]),
+        "a key that the log had before": first + second + follows(OTHER_LOG, LOG, 2),
+        "a gap": first + third,
+        "no genesis": second,
+        "genesis twice": first + first + second,
+        "a genesis that the root did not sign": genesis(signers=[BY_AUTHOR]) + second,
+        "a genesis whose root's signature does not verify": genesis(forged=[1]) + second,
+        "a genesis with a log key of another name": genesis(name="other.example/log") + second,
+        "the log of a node": genesis(role=3, signers=[(3, ROUTER_KEY), (ROOT_ROLE, ROOT)]) + second,
+        "no newline at its end": (first + second)[:-1],
+        "an empty line": first + "\n" + second,
+        "a carriage return": first + second.replace("\n", "\r\n"),
+        "a line that is no entry": first + second + b64(b"\x82") + "\n",
+        "nothing": "",
+    }
+    for comment, lines in wrong.items():
+        yield invalid(None, comment, **case(lines, OTHER_LOG))
+    weak = bytes([1]) + bytes(31)
+    yield invalid(None, "a weak key", **case(first + follows(LOG, OTHER_LOG, key=weak), OTHER_LOG))
+    yield invalid(None, "not UTF-8", **{**case(first + second, OTHER_LOG), "succession": hex_of(first + second) + "ff0a"})
+    more = [Key(0x60 + n) for n in range(32)]
+    chain = [LOG, *more]
+    lines = [follows(old, new, n + 1) for n, (old, new) in enumerate(zip(chain, more))]
+    yield valid("32 keys", **case(first + "".join(lines[:31]), more[30]))
+    yield invalid(None, "33 keys", **case(first + "".join(lines), more[31]))
+
+
 def groups():
     log = {"logVkey": vkey(ORIGIN, LOG_TYPE, LOG)}
     return [
@@ -274,4 +364,5 @@ def groups():
         {"type": "InclusionProof", **log, "tests": list(proofs())},
         {"type": "ConsistencyProof", **log, "tests": list(growths())},
         {"type": "Policy", "tests": list(policies())},
+        {"type": "Succession", **log, "tests": list(successions())},
     ]

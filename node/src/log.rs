@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use counterfoil_audit::peer::PeerLog;
 use counterfoil_audit::{
-    GenesisFacts, LogConfig, LogError, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner,
+    GenesisFacts, LogConfig, LogError, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner, NoteVerifier,
 };
 use counterfoil_consent::claimed;
 use counterfoil_identity::keep_home_format;
@@ -210,8 +210,10 @@ pub(crate) fn peer(home: &Path) -> Result<Option<PeerLog>, NodeError> {
     let mut known: Option<PeerLog> = None;
     LogReader::open(&home.join("log"))?.for_each(0, |_, _, body| {
         let Payload::PeerAnchor(anchor) = &body.payload else { return };
-        if let Some(key) = anchor.vkey.as_ref().and_then(|vkey| vkey.parse().ok()) {
-            known.get_or_insert_with(|| PeerLog::new(key, None));
+        if let Some(key) = anchor.vkey.as_ref().and_then(|vkey| vkey.parse::<NoteVerifier>().ok()) {
+            let log = known.get_or_insert_with(|| PeerLog::new(key.clone(), None));
+            // A key without the succession that leads to it was never taken.
+            let _ = log.follow(&key, anchor.succession.as_deref());
         }
         // One that contradicts those before it is evidence, and not the newest head.
         let _ = known.as_mut().map(|log| log.take(&anchor.note));

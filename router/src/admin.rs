@@ -3,6 +3,7 @@
 
 pub(crate) mod ca;
 mod deny;
+mod log_key;
 mod providers;
 
 use counterfoil_audit::NewEntry;
@@ -136,6 +137,14 @@ pub enum AdminCommand {
         /// Why; it stands in the log.
         reason: String,
     },
+    /// List the keys of the log's heads.
+    LogKeyList {},
+    /// Make the key that is to follow the log's.
+    LogKeyNext {},
+    /// Let it sign beside the one in use.
+    LogKeyActivate {},
+    /// Let it sign alone.
+    LogKeyRetire {},
     /// Erase salts, so that nobody can check what a request and its answer were.
     VaultErase {
         /// Whose.
@@ -215,6 +224,10 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::CaAnnounce { certificate } => ca::take(office, home, &certificate),
         AdminCommand::CaActivate {} => ca::activate(office, home),
         AdminCommand::CaRetire { serial, reason } => ca::retire(office, home, serial, reason),
+        AdminCommand::LogKeyList {} => log_key::list(office, home),
+        AdminCommand::LogKeyNext {} => log_key::next(office, home),
+        AdminCommand::LogKeyActivate {} => log_key::activate(office, home),
+        AdminCommand::LogKeyRetire {} => log_key::retire(office, home),
         AdminCommand::VaultErase { whose } => {
             Ok(json!(erasure::erase(office, &home.path().join("vault"), whose)?))
         }

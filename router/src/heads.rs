@@ -168,10 +168,9 @@ impl Heads {
         let (desk, lane) = (Arc::clone(&self.desk), lane.clone());
         tokio::spawn(async move {
             let office = Arc::clone(&desk.office);
-            let vkey = office.log_vkey().to_owned();
-            let published = tokio::task::spawn_blocking(move || office.publish()).await;
+            let published = tokio::task::spawn_blocking(move || office.own_head()).await;
             match published.map_err(|e| e.to_string()).and_then(|note| note.map_err(|e| e.to_string())) {
-                Ok(note) => drop(lane.head(LogHead { note, vkey })),
+                Ok((note, vkey, succession)) => drop(lane.head(LogHead { note, vkey, succession })),
                 Err(error) => {
                     tracing::error!(error, "no head could be given to a node");
                     desk.heads.no_longer_asked(lane.node());
@@ -233,7 +232,7 @@ async fn take(desk: &Desk, node: NodeId, note: String) -> Result<(), (Refusal, S
     //# So is a head of fewer entries than one that was logged before, or of as many with another root; whoever got it MUST log it first, so
     //# that both notes are kept.
     if taken.as_ref().map_or_else(|fault| fault.is_signed(), |_| true) {
-        let anchor = PeerAnchor { note, vkey: None };
+        let anchor = PeerAnchor { note, vkey: None, succession: None };
         // Where the log's disk is full the next one covers this, and the lane is as good as before.
         if let Err(error) = desk.office.append(vec![entry(anchor)]).await {
             tracing::error!(%node, %error, "a head of a node's log could not be logged");

@@ -6,7 +6,7 @@
 //! identity/next-root.key    the root after this one, committed to by the log's first entry; likewise
 //! identity/ca.key .der      the issuing CA; next-ca.key .der the one that is to take its place
 //! identity/router.key       the router identity key: signs entries, orders and receipts
-//! identity/log.key          signs the log's checkpoints
+//! identity/log.key          signs the log's checkpoints; next-log.key the one that is to follow it
 //! identity/admin.key        the bearer key of the admin calls, on loopback only
 //! models/<manifest id>/manifest.cbor   manifests of models that were published
 //! manifests/                manifests of checkpoints that were opened here
@@ -14,6 +14,7 @@
 //! ```
 
 mod authority;
+mod log_key;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -273,7 +274,7 @@ impl RouterHome {
         &self.identity
     }
 
-    /// The key of the log's checkpoints.
+    /// The key in the place of the log's; which one signs its checkpoints, the log says.
     #[must_use]
     pub const fn log_key(&self) -> &Arc<dyn Signer> {
         &self.log_key

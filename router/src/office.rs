@@ -4,6 +4,7 @@
 //! that whoever appended reads their effect.
 
 mod found;
+mod log_key;
 mod prove;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use counterfoil_spec::payload::Payload;
 use counterfoil_spec::receipt::Receipt;
 use counterfoil_spec::time::{Millis, Now};
 
-use crate::home::RouterHome;
+use crate::home::{HomeError, RouterHome};
 use crate::projection::{Projection, ProjectionError};
 use crate::roster::{Denied, Roster};
 use crate::vault::erasure::Tombstones;
@@ -60,6 +61,9 @@ pub enum OfficeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file of the home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
     /// The index said no.
     #[error(transparent)]
     Projection(#[from] ProjectionError),
@@ -90,7 +94,6 @@ pub(crate) struct Books {
 pub struct Office {
     log: LogWriter,
     log_folder: PathBuf,
-    log_vkey: String,
     identity: Arc<dyn Signer>,
     now: Now0,
     /// Guards the projections; held for lookups and while entries are applied, never across an await.
@@ -133,10 +136,10 @@ impl Office {
         if !has_segments && (home.root().is_none() || home.next_root_hash().is_none()) {
             return Err(OfficeError::RootAway(home.path().join("identity").display().to_string()));
         }
-        let note = NoteSigner::new(&origin, Arc::clone(home.log_key()))
-            .map_err(|e| OfficeError::LogKey(e.to_string()))?;
-        let log_vkey = note.vkey();
-        let (log, opened) = LogWriter::open(
+        let signer = |key| NoteSigner::new(&origin, key).map_err(|e| OfficeError::LogKey(e.to_string()));
+        let note = signer(Arc::clone(home.log_key()))?;
+        let more = home.log_keys()?.into_iter().map(signer).collect::<Result<_, _>>()?;
+        let (log, opened) = LogWriter::open_with(
             LogConfig {
                 dir: log_folder.clone(),
                 net_id: home.net_id(),
@@ -151,6 +154,7 @@ impl Office {
                 },
                 options: LogOptions::default(),
             },
+            more,
             Arc::clone(&now),
         )?;
         if !marker.exists() {
@@ -172,7 +176,6 @@ impl Office {
             log_folder,
             identity: Arc::clone(home.identity()),
             now: Now0(now),
-            log_vkey,
             books: Mutex::new(books),
             opened,
             deciding: Mutex::new(()),
@@ -181,6 +184,7 @@ impl Office {
         };
         office.follow()?;
         office.found(home)?;
+        office.settle_log_key(home)?;
         Ok(office)
     }
 
@@ -194,12 +198,6 @@ impl Office {
     #[must_use]
     pub fn log_folder(&self) -> &Path {
         &self.log_folder
-    }
-
-    /// The verifier key of the log's heads.
-    #[must_use]
-    pub fn log_vkey(&self) -> &str {
-        &self.log_vkey
     }
 
     /// The router identity key.

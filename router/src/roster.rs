@@ -147,9 +147,11 @@ impl Roster {
             }
             Payload::KeyRotation(r) => match r.of {
                 RotatedKey::IssuingCa => {
-                    let ca = self.read_ca(&r.certificate);
+                    let ca = self.read_ca(&r.successor);
                     let _ = ca.map(|ca| self.cas.rotate(&ca.serial, body.time.seconds()));
                 }
+                // The log follows its own key.
+                RotatedKey::Log => {}
             },
             Payload::ModelPublished(m) => {
                 self.models.insert(m.manifest, m.clone());

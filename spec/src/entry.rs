@@ -32,6 +32,8 @@ pub enum Role {
     Router,
     /// A node's identity key.
     Node,
+    /// The key of the log itself, which signs beside the author where another one follows it.
+    Log,
 }
 
 impl Role {
@@ -42,6 +44,7 @@ impl Role {
             Self::Root => 1,
             Self::Router => 2,
             Self::Node => 3,
+            Self::Log => 4,
         }
     }
 
@@ -52,6 +55,7 @@ impl Role {
             1 => Some(Self::Root),
             2 => Some(Self::Router),
             3 => Some(Self::Node),
+            4 => Some(Self::Log),
             _ => None,
         }
     }

@@ -4,6 +4,10 @@
 pub const MAX_LEAF_BYTES: usize = 60 * 1024;
 /// Signatures on one leaf.
 pub const MAX_LEAF_SIGNATURES: usize = 4;
+/// Keys that a log has over its whole life.
+pub const MAX_LOG_KEYS: usize = 32;
+/// The succession file of a log, in bytes: with a checkpoint it fits into one leaf.
+pub const MAX_SUCCESSION_BYTES: usize = 40 * 1024;
 /// An origin line of a log, in bytes.
 pub const MAX_ORIGIN_BYTES: usize = 200;
 /// A consent token, in bytes.

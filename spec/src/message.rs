@@ -132,9 +132,12 @@ pub struct LogHead {
     /// The checkpoint: a C2SP signed note, whole.
     #[n(1)]
     pub note: String,
-    /// The verifier key of the log.
+    /// The verifier key of the log, the newest in use.
     #[n(2)]
     pub vkey: String,
+    /// The log's succession file, where its key was changed.
+    #[n(3)]
+    pub succession: Option<String>,
 }
 
 /// The first message of a session.

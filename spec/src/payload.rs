@@ -16,8 +16,8 @@ pub use money::{
 };
 pub use network::{
     CaIssued, CapacityAttested, ConsentGranted, ConsentRevoked, DenyListIssued, Genesis, JoinToken,
-    KeyRotation, ModelPublished, ModelSize, ModelSource, NodeEnrolled, NodeRenewed, PeerAnchor, RefusalSeen,
-    RotatedKey,
+    KeyRotation, LogKeyRetired, ModelPublished, ModelSize, ModelSource, NodeEnrolled, NodeRenewed,
+    PeerAnchor, RefusalSeen, RotatedKey,
 };
 pub use work::{Credit, Debit, FinishReason, Inference, NodeUptime, QuotaLease, Tombstone, Uptime, Work};
 
@@ -130,6 +130,8 @@ payloads! {
     Tombstone = 33, "tombstone";
     /// Tokens were reserved from a day's quota.
     QuotaLease = 34, "quota-lease";
+    /// A key of the log signs no more heads.
+    LogKeyRetired = 35, "log-key-retired";
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ faults! {
     BadLogSignature;
     /// No signature on a note is by a key that was pinned.
     NoTrustedSignature;
+    /// Only a key signed that the log had retired at that size.
+    RetiredKey;
     /// Another origin than the one that was pinned.
     OriginNotPinned;
     /// Smaller than a size seen before.

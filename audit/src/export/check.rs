@@ -21,6 +21,8 @@ use crate::export::{
 use crate::merkle::{Head, leaf_hash};
 use crate::note::{NoteError, NoteVerifier};
 use crate::reader::LogReader;
+use crate::succession::Succession;
+use crate::trust::{TrustedKeys, TrustsNotes};
 
 /// Gives the format that a header names, where it is known.
 pub type Maker<'a> = dyn FnMut(&Header) -> Option<Box<dyn Format>> + 'a;
@@ -29,7 +31,7 @@ pub type Maker<'a> = dyn FnMut(&Header) -> Option<Box<dyn Format>> + 'a;
 #[derive(Debug, Clone, Default)]
 pub struct Pins {
     /// The log's verifier key, from elsewhere.
-    pub vkey: Option<NoteVerifier>,
+    pub vkey: Option<TrustedKeys>,
     /// The log's folder.
     pub log: Option<PathBuf>,
 }
@@ -115,33 +117,35 @@ fn trusted(
     pins: &Pins,
     log: Option<&LogReader>,
     found: &mut Findings,
-) -> Result<Option<NoteVerifier>, ExportError> {
+) -> Result<Option<TrustedKeys>, ExportError> {
     let of_log = match log.map(|log| log.entry(0)).transpose()? {
         Some((_, body)) => match body.payload {
-            Payload::Genesis(genesis) => Some(genesis.log_vkey),
+            Payload::Genesis(genesis) => genesis.log_vkey.parse().ok().map(TrustedKeys::one),
             _ => None,
         },
         None => None,
     };
     found.vkey_pinned = pins.vkey.is_some() || of_log.is_some();
-    let pinned = pins.vkey.as_ref().map(ToString::to_string).or(of_log);
-    if pinned.as_ref().is_some_and(|p| *p != header.log_vkey) {
+    let succession = pins.log.as_deref().map(Succession::of_log).transpose()?.flatten();
+    let pinned = pins.vkey.clone().or(of_log);
+    let pinned = pinned.map(|keys| succession.map_or_else(|| keys.clone(), |follows| keys.with(&follows)));
+    let named = header.log_vkey.parse::<NoteVerifier>();
+    let Some(keys) = pinned else {
+        let unreadable = |e: NoteError| found.unreadable(MANIFEST_FILE, format!("its log_vkey: {e}"));
+        return Ok(named.map_err(unreadable).ok().map(TrustedKeys::one));
+    };
+    // While one key follows another both sign, and the header names the newer one.
+    let is_named = |key: &NoteVerifier| keys.has(key) || header.signed_head(&keys).is_ok();
+    if !named.is_ok_and(|key| is_named(&key)) {
         let detail = format!("the export is of a log with the key {}", header.log_vkey);
         found.add(FaultName::OriginNotPinned, MANIFEST_FILE, Place::default(), detail);
     }
-    match pinned.as_ref().unwrap_or(&header.log_vkey).parse() {
-        Ok(key) => Ok(Some(key)),
-        Err(e) => {
-            let e: NoteError = e;
-            found.unreadable(MANIFEST_FILE, format!("its log_vkey: {e}"));
-            Ok(None)
-        }
-    }
+    Ok(Some(keys))
 }
 
 //= spec/export.md#what-a-checker-does
 //# A checker MUST refuse leaves that do not lead to the checkpoint's root, and a checkpoint that the pinned key did not sign.
-fn signed_head(header: &Header, key: &NoteVerifier, found: &mut Findings) -> Option<Head> {
+fn signed_head(header: &Header, key: &TrustedKeys, found: &mut Findings) -> Option<Head> {
     let checkpoint = header.signed_head(key).and_then(|c| {
         if c.origin == header.origin { Ok(c) } else { Err(NoteError::MalformedNote("of another origin")) }
     });

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::export::edges::MAX_SIDE;
-use crate::note::{MAX_NOTE_BYTES, Note, NoteError, NoteVerifier};
+use crate::note::{MAX_NOTE_BYTES, Note, NoteError};
+use crate::trust::TrustsNotes;
 
 /// The version of the export's own form.
 const VERSION: u64 = 1;
@@ -84,7 +85,7 @@ impl Header {
         Checkpoint::parse(&Note::parse(self.checkpoint.as_bytes())?.text)
     }
 
-    pub(crate) fn signed_head(&self, key: &NoteVerifier) -> Result<Checkpoint, NoteError> {
+    pub(crate) fn signed_head<K: TrustsNotes>(&self, key: &K) -> Result<Checkpoint, NoteError> {
         Checkpoint::open(self.checkpoint.as_bytes(), key)
     }
 

@@ -20,6 +20,7 @@ use crate::merkle::leaf_hash;
 use crate::note::{MAX_NOTE_BYTES, Note};
 use crate::proof::TileTree;
 use crate::reader::LogReader;
+use crate::succession::Succession;
 use crate::tile::read_limited;
 
 /// How often a checkpoint is read again because the log has grown past its tiles meanwhile.
@@ -163,8 +164,9 @@ fn header_once(
     if reader.size() < to {
         reader.refresh()?;
     }
-    let log_vkey = match reader.entry(0)?.1.payload {
-        Payload::Genesis(genesis) => genesis.log_vkey,
+    let log_vkey = match (newest_key(log, &note)?, reader.entry(0)?.1.payload) {
+        (Some(vkey), _) => vkey,
+        (None, Payload::Genesis(genesis)) => genesis.log_vkey,
         _ => String::new(),
     };
     let leaves_from = if format.looks_back() { 0 } else { from };
@@ -176,6 +178,13 @@ fn header_once(
     let (name, file) = (format.name(), format.file());
     let scope = Scope { format: name, file, log_vkey, range: from..to, leaves_from, checkpoint, note: text };
     Ok(Header::new(scope, left, right))
+}
+
+/// The newest of the log's keys that signed a checkpoint, where its key was ever changed.
+fn newest_key(log: &Path, note: &[u8]) -> Result<Option<String>, ExportError> {
+    let (Some(succession), note) = (Succession::of_log(log)?, Note::parse(note)?) else { return Ok(None) };
+    let signed = succession.keys().iter().rev().find(|key| key.verify(&note).is_ok());
+    Ok(signed.map(ToString::to_string))
 }
 
 /// The files of an export while they are written.

@@ -20,8 +20,9 @@ use data_encoding::BASE64;
 
 use crate::checkpoint::Checkpoint;
 use crate::merkle::{Head, verify_consistency};
-use crate::note::{MAX_NOTE_BYTES, NoteError, NoteVerifier};
+use crate::note::{MAX_NOTE_BYTES, NoteError};
 use crate::proof::hash_lines;
+use crate::trust::TrustsNotes;
 
 /// A whole file, in bytes.
 pub const MAX_EVIDENCE_BYTES: usize = 2 * MAX_NOTE_BYTES + 8 * 1024;
@@ -130,11 +131,11 @@ impl Evidence {
         if read.to_string() == text { Ok(read) } else { Err(NoEvidence::Form("not in its one form")) }
     }
 
-    /// Checks it with the log's key, which is got from somewhere else.
+    /// Checks it with the log's key, or with several where it was changed, got from somewhere else.
     ///
     /// # Errors
     /// [`NoEvidence`].
-    pub fn check(&self, key: &NoteVerifier) -> Result<Proven, NoEvidence> {
+    pub fn check<K: TrustsNotes + ?Sized>(&self, key: &K) -> Result<Proven, NoEvidence> {
         //= spec/audit-log.md#evidence
         //# Whoever checks evidence MUST check both signatures with a key that it got elsewhere
         let kept = Checkpoint::open(self.kept.as_bytes(), key)?;

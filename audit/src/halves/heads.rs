@@ -5,7 +5,7 @@ use counterfoil_spec::payload::{Payload, PeerAnchor};
 use counterfoil_spec::rule::{Fault, FaultKind};
 
 use super::{Compared, Evidence, Half, Parting};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint;
 use crate::error::LogError;
 use crate::merkle::{Head, root_at};
 use crate::proof::{TileTree, prove_consistency, published};
@@ -29,10 +29,9 @@ impl Kept {
         Self(Sorted::new(held_bytes))
     }
 
-    /// A head of `log`, where it is one that its key signed; of what is not the verifier has said so.
+    /// A head of `log`, where it is one that its keys of that size signed; of what is not the verifier has said so.
     pub(super) fn add(&mut self, index: u64, anchor: &PeerAnchor, log: &Half) -> Result<(), LogError> {
-        let Ok(seen) = Checkpoint::open(anchor.note.as_bytes(), &log.key) else { return Ok(()) };
-        let head = seen.head;
+        let Some(head) = log.signed(&anchor.note) else { return Ok(()) };
         let size = head.size.to_be_bytes();
         let parts = [size.as_slice(), &index.to_be_bytes(), head.root.as_bytes()];
         let mut record = [0; RECORD_BYTES];

@@ -1,7 +1,7 @@
 //! Issuing CAs: each is certified by the network's root, and takes another's place only after it was announced.
 
 use counterfoil_identity::{CaFold, IssuedCa, IssuingCas, VerifyKey};
-use counterfoil_spec::payload::{CaIssued, KeyRotation, RotatedKey};
+use counterfoil_spec::payload::{CaIssued, KeyRotation};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::rule::FaultKind;
 use counterfoil_spec::time::Seconds;
@@ -33,8 +33,7 @@ impl Authorities {
 
     /// An entry puts one to use. Where entries were lost, the one that announced it may be among them.
     pub(super) fn rotate(&mut self, rotation: &KeyRotation, at: Seconds, lost: bool) -> Result<(), Fault> {
-        let RotatedKey::IssuingCa = rotation.of;
-        let Some(ca) = self.read(&rotation.certificate)? else { return Ok(()) };
+        let Some(ca) = self.read(&rotation.successor)? else { return Ok(()) };
         if lost {
             let _ = self.cas.announce(ca, at);
         }

@@ -16,16 +16,19 @@ use super::pool::{Domain, Done, InOrder, Pool};
 use super::published::Bundles;
 use super::remembered::Remembered;
 use super::serials::Serials;
+use super::succeeded::{Told, Trust};
 use super::supply::Supply;
 use super::tree::TreeCheck;
 use super::witnessed::{Cosigned, dated};
 use super::{NOT_PROVED, Report, VerifyError, VerifyOptions, strays};
 use crate::error::LogError;
+use crate::kinds::KEY_ROTATION;
 use crate::note::NoteVerifier;
 use crate::scan::wide;
 use crate::segment;
 use crate::sorted::MAX_HELD_BYTES;
 use crate::source::Files;
+use crate::trust::TrustedKeys;
 
 /// Batches between reading and rules, for each thread.
 const BATCHES_PER_THREAD: usize = 4;
@@ -46,17 +49,22 @@ pub fn verify(
         None => return Err(VerifyError::NoLog(options.dir.display().to_string())),
     };
     let pinned = options.vkey.as_ref().map(|k| k.parse::<NoteVerifier>()).transpose();
-    let pinned = pinned.map_err(VerifyError::BadPin)?.or_else(|| options.only_log());
+    let pinned = pinned.map_err(VerifyError::BadPin)?.map(TrustedKeys::one).or_else(|| options.only_log());
     let mut findings = Findings::default();
     let cosigned = Cosigned::read(&files, &mut findings)?;
     //= spec/audit-log.md#what-a-verifier-does
     //# A verifier MUST read the checkpoint and `state/signed` before the segments, so that a log can be verified while it grows.
     let heads = Heads::read(&files, &mut findings)?;
+    let told = Told::read(&files, &mut findings)?;
+    let trusted = pinned.as_ref().map(|pinned| told.trusted(pinned, options.net_id));
     let supply = match &options.published {
         None => Supply::Segments(Feed::open(&options.dir)?),
         //= spec/audit-log.md#published-elsewhere
-        //# A verifier to whom the log's key was given MUST NOT read entries under a checkpoint that this key did not sign.
-        Some(published) => Supply::Bundles(Bundles::new(published.clone(), heads.signed_by(pinned.as_ref()))),
+        //# A verifier to whom the log's key was given MUST NOT read entries under a checkpoint that neither this key signed nor one that
+        //# the published [succession](#succession) proves to follow it.
+        Some(published) => {
+            Supply::Bundles(Bundles::new(published.clone(), heads.signed_by(trusted.as_ref())))
+        }
     };
     let (checkpoint, state) =
         (heads.checkpoint.as_ref().map(|c| c.head), heads.state.as_ref().map(|c| c.head));
@@ -67,7 +75,7 @@ pub fn verify(
         tree: TreeCheck::new(files.clone(), heads.published(), [checkpoint, state, remembered]),
         bundles: files.folder().map(|_| BundleCheck::new(files.clone(), heads.published())),
         files,
-        entries: EntryCheck::new(pinned.clone(), options.net_id),
+        entries: EntryCheck::new(pinned.as_ref(), options.net_id),
         findings,
         fallback_origin: heads.checkpoint.as_ref().or(heads.state.as_ref()).map(|c| c.origin.clone()),
         rules,
@@ -79,6 +87,7 @@ pub fn verify(
         bound: cosigned.bound(options.policy.as_ref()),
         cosigned,
         supply,
+        told,
     };
     pass.run()?;
     if let Some(bundles) = &mut pass.bundles {
@@ -109,6 +118,7 @@ struct Pass<'a, 'r> {
     rules_saw: u64,
     from_rules: Vec<Fault>,
     cosigned: Cosigned,
+    told: Told,
     /// From which entry on none may be dated before an instant, as witnesses have said.
     bound: Option<(u64, Millis)>,
 }
@@ -193,6 +203,10 @@ impl Pass<'_, '_> {
                     let leaf = batch.bytes.get(entry.span.clone()).unwrap_or_default();
                     let whole = self.place(entry, leaf, decoded)?;
                     decoded.sound = whole && !self.entries.lost;
+                    let kind = decoded.entry.as_ref().map_or(0, |parsed| parsed.body.payload.kind());
+                    if entry.index == 0 || kind == KEY_ROTATION {
+                        self.told.see(entry.index, leaf);
+                    }
                     if let (true, Ok(parsed)) = (whole, &decoded.entry) {
                         let signatures = batch.signatures.get(parsed.signatures.clone()).unwrap_or_default();
                         self.serials.add(parsed.body.payload.kind(), &parsed.body.serial, entry.index)?;
@@ -286,7 +300,7 @@ impl Pass<'_, '_> {
         (self.progress)(last, self.supply.head().size);
     }
 
-    fn report(mut self, heads: &Heads, pinned: Option<NoteVerifier>) -> Result<Report, VerifyError> {
+    fn report(mut self, heads: &Heads, pinned: Option<TrustedKeys>) -> Result<Report, VerifyError> {
         for rule in self.rules.iter_mut() {
             rule.finish(&mut self.from_rules);
         }
@@ -294,7 +308,9 @@ impl Pass<'_, '_> {
         findings.extend(self.from_rules.drain(..));
         let committed = self.supply.head();
         let origin = self.entries.origin.clone().or(self.fallback_origin.clone()).unwrap_or_default();
-        let key = pinned.as_ref().or(self.entries.genesis_key.as_ref());
+        let keys = self.entries.log_keys.take();
+        let (lost, checked) = (self.entries.lost, self.options.signatures);
+        let trust = Trust { pinned: pinned.as_ref(), keys: keys.as_ref(), lost, checked };
         if self.supply.origin().is_some_and(|o| o != segment::origin_hash(&origin)) {
             findings.file(
                 FaultKind::OriginNotPinned,
@@ -308,12 +324,17 @@ impl Pass<'_, '_> {
             findings.file(FaultKind::Corrupt, file, detail);
         }
         let held = if self.bundles.is_some() { committed.size } else { u64::MAX };
-        heads.check(key, &origin, held, findings);
+        heads.check(&trust, &origin, held, findings);
+        let shown = heads.checkpoint.as_ref().map(|c| c.head);
+        let succeeded = trust.judge(shown.map_or(committed.size, |h| h.size), findings);
+        if !lost {
+            self.told.check(heads.published(), findings);
+        }
         if let Some(remembered) = &self.options.from {
-            remembered.check((key, &origin), heads, findings);
+            remembered.check((&trust, &origin), heads, findings);
         }
         let policy = self.options.policy.as_ref();
-        let witnessed = self.cosigned.check(&self.files, heads, (key, &origin, policy), findings);
+        let witnessed = self.cosigned.check(&self.files, heads, (&trust, &origin, policy), findings);
         let lock = self.files.folder().map(|dir| std::fs::metadata(dir.join(strays::LOCK)));
         if lock.is_some_and(|lock| lock.is_ok_and(|m| m.len() != 0)) {
             findings.file(FaultKind::Corrupt, strays::LOCK, "byte 0: the lock file is not empty");
@@ -323,7 +344,6 @@ impl Pass<'_, '_> {
         findings.extend(verdict.faults);
         let strays = self.files.folder().map(|dir| strays::strays(dir, verdict.tree_size));
         findings.faults.sort_by_key(|f| f.index.unwrap_or(u64::MAX));
-        let shown = heads.checkpoint.as_ref().map(|c| c.head);
         Ok(Report {
             ok: findings.faults.is_empty(),
             size: shown.map_or(committed.size, |h| h.size),
@@ -335,7 +355,9 @@ impl Pass<'_, '_> {
             vkey_pinned: pinned.is_some(),
             net_id_pinned: self.options.net_id.is_some(),
             origin,
-            log_vkey: key.map(NoteVerifier::to_string),
+            log_vkey: trust.vkey(shown.map_or(committed.size, |h| h.size)),
+            log_keys: keys.clone(),
+            succeeded,
             net_id: self.options.net_id.or(self.entries.genesis_net),
             committed: committed.size,
             torn_bytes: self.supply.torn_bytes(),

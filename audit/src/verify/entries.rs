@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use counterfoil_identity::{KeyFault, VerifyKey};
 use counterfoil_spec::entry::{EntrySignature, Role};
 use counterfoil_spec::ids::{Hash, Kid, NetId, PublicKey};
-use counterfoil_spec::payload::{Genesis, NodeEnrolled, Payload};
+use counterfoil_spec::payload::{Genesis, KeyRotation, NodeEnrolled, Payload, RotatedKey};
 use counterfoil_spec::rule::FaultKind;
 use counterfoil_spec::time::Millis;
 
@@ -17,7 +17,9 @@ use super::heads::note_fault;
 use super::peers::Peers;
 use super::tokens::Tokens;
 use crate::kinds::may_author;
+use crate::log_keys::LogKeys;
 use crate::note::NoteVerifier;
+use crate::trust::{TrustedKeys, TrustsNotes};
 
 struct Known {
     key: VerifyKey,
@@ -26,10 +28,10 @@ struct Known {
 
 /// What the entries so far say.
 pub(super) struct EntryCheck {
-    pinned_key: Option<NoteVerifier>,
+    pinned_origin: Option<String>,
     pinned_net: Option<NetId>,
-    /// The key that genesis names.
-    pub(super) genesis_key: Option<NoteVerifier>,
+    /// The key that genesis names, and those that follow it.
+    pub(super) log_keys: Option<LogKeys>,
     /// The network of the root key that genesis names.
     pub(super) genesis_net: Option<NetId>,
     pub(super) origin: Option<String>,
@@ -45,12 +47,12 @@ pub(super) struct EntryCheck {
 }
 
 impl EntryCheck {
-    pub(super) fn new(pinned_key: Option<NoteVerifier>, pinned_net: Option<NetId>) -> Self {
-        let origin = pinned_key.as_ref().map(|k| k.name().to_owned());
+    pub(super) fn new(pinned: Option<&TrustedKeys>, pinned_net: Option<NetId>) -> Self {
+        let origin = pinned.map(|keys| keys.origin().to_owned());
         Self {
-            pinned_key,
+            pinned_origin: origin.clone(),
             pinned_net,
-            genesis_key: None,
+            log_keys: None,
             genesis_net: None,
             origin,
             keys: HashMap::new(),
@@ -86,7 +88,7 @@ impl EntryCheck {
                 findings.entry(FaultKind::UnknownKey, index, "a second genesis introduces no keys");
             }
             _ if index == 0 => findings.entry(FaultKind::UnknownKey, 0, "the first entry is not genesis"),
-            _ => {}
+            payload => self.log_key(index, payload, signatures, findings),
         }
         self.follow(index, parsed, findings);
         if body.time < self.time {
@@ -102,7 +104,7 @@ impl EntryCheck {
             }
             Payload::NodeEnrolled(enrolled) => self.enrol(enrolled),
             Payload::CaIssued(issued) => self.authorities.issue(issued, body.time.seconds()),
-            Payload::KeyRotation(rotation) => {
+            Payload::KeyRotation(rotation) if rotation.of == RotatedKey::IssuingCa => {
                 self.authorities.rotate(rotation, body.time.seconds(), self.lost)
             }
             Payload::NodeRenewed(renewed) => self.generations.renew(renewed, self.lost),
@@ -211,18 +213,59 @@ impl EntryCheck {
                 if key.name() != genesis.origin {
                     findings.entry(FaultKind::OriginNotPinned, 0, "the log key's name is not the origin");
                 }
-                self.genesis_key = Some(key);
+                if let Err((kind, detail)) = self.introduce(key.key().wire(), Role::Log) {
+                    findings.entry(kind, 0, detail);
+                }
+                self.log_keys = Some(LogKeys::found(key));
             }
             Err(e) => findings.entry(note_fault(&e), 0, format!("log key: {e}")),
         }
-        match &self.pinned_key {
-            Some(pinned) if pinned.to_string() != genesis.log_vkey || pinned.name() != genesis.origin => {
-                let detail =
-                    format!("genesis names {} as its key, not the pinned {pinned}", genesis.log_vkey);
-                findings.entry(FaultKind::OriginNotPinned, 0, detail);
+        if self.pinned_origin.is_none() {
+            self.origin = Some(genesis.origin.clone());
+        }
+    }
+
+    /// An entry about the log's own keys. What it names may sign it already.
+    fn log_key(
+        &mut self,
+        index: u64,
+        payload: &Payload,
+        signatures: &[EntrySignature],
+        findings: &mut Findings,
+    ) {
+        let concerned = match payload {
+            Payload::KeyRotation(KeyRotation { of: RotatedKey::Log, .. }) => true,
+            Payload::LogKeyRetired(_) => false,
+            _ => return,
+        };
+        let Some(keys) = &mut self.log_keys else { return };
+        let mut must_sign: Vec<NoteVerifier> = keys.in_use().map(|key| key.vkey.clone()).collect();
+        // The entry that says what is amiss here may be one that was lost.
+        if let Err(fold) = keys.apply(index, payload) {
+            if !self.lost {
+                findings.entry(fold.fault(), index, fold.to_string());
             }
-            Some(_) => {}
-            None => self.origin = Some(genesis.origin.clone()),
+            return;
+        }
+        //= spec/audit-log.md#keys-of-the-log
+        //# The key in use and the key that follows it MUST both sign the `key-rotation` beside its author, each in role 4.
+        //= spec/audit-log.md#keys-of-the-log
+        //# The key that goes on signing MUST sign the `log-key-retired` beside its author, in role 4.
+        if !concerned {
+            must_sign.retain(|key| keys.in_use().any(|used| used.vkey == *key));
+        }
+        let newest = keys.in_use().last().filter(|_| concerned).map(|key| key.vkey.clone());
+        for vkey in must_sign.iter().chain(&newest) {
+            let kid = vkey.key().kid();
+            if !signatures.iter().any(|s| s.role == Role::Log && s.kid == kid) {
+                let detail = format!("{vkey} has not signed it, and it takes that key's signature too");
+                findings.entry(FaultKind::BadEntrySignature, index, detail);
+            }
+        }
+        if let Some(next) = newest
+            && let Err((kind, detail)) = self.introduce(next.key().wire(), Role::Log)
+        {
+            findings.entry(kind, index, detail);
         }
     }
 

@@ -3,12 +3,14 @@
 use counterfoil_spec::rule::FaultKind;
 
 use super::findings::Findings;
+use super::succeeded::Trust;
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::LogError;
 use crate::merkle::{Head, empty_root};
-use crate::note::{MAX_NOTE_BYTES, Note, NoteError, NoteVerifier};
+use crate::note::{MAX_NOTE_BYTES, Note, NoteError};
 use crate::source::Files;
 use crate::state::{self, MAX_STATE_BYTES};
+use crate::trust::{TrustedKeys, TrustsNotes};
 
 /// Read before anything else, so that a running writer only ever makes the rest longer.
 pub(super) struct Heads {
@@ -55,8 +57,8 @@ impl Heads {
     }
 
     /// The checkpoint's head, where a pinned key signed it; one of no entries where it did not.
-    pub(super) fn signed_by(&self, pinned: Option<&NoteVerifier>) -> Head {
-        let signed = self.note.as_ref().is_some_and(|note| pinned.is_none_or(|key| key.verify(note).is_ok()));
+    pub(super) fn signed_by(&self, pinned: Option<&TrustedKeys>) -> Head {
+        let signed = self.note.as_ref().is_some_and(|note| pinned.is_none_or(|key| key.check(note).is_ok()));
         let head = self.checkpoint.as_ref().filter(|_| signed).map(|c| c.head);
         head.unwrap_or_else(|| Head { size: 0, root: empty_root() })
     }
@@ -72,13 +74,7 @@ impl Heads {
     }
 
     /// Checks origins, the signature and that nothing went backwards.
-    pub(super) fn check(
-        &self,
-        key: Option<&NoteVerifier>,
-        origin: &str,
-        committed: u64,
-        findings: &mut Findings,
-    ) {
+    pub(super) fn check(&self, trust: &Trust<'_>, origin: &str, committed: u64, findings: &mut Findings) {
         for (claim, file) in [(&self.checkpoint, checkpoint::FILE), (&self.state, state::FILE)] {
             let Some(claim) = claim else { continue };
             if claim.origin != origin {
@@ -97,10 +93,10 @@ impl Heads {
                 format!("have {}, want at least the checkpoint's {}", state.head.size, checkpoint.head.size);
             findings.file(FaultKind::Rollback, state::FILE, detail);
         }
-        if let (Some(note), Some(key)) = (&self.note, key)
-            && let Err(e) = key.verify(note)
+        if let Some((note, checkpoint)) = self.note_and_checkpoint()
+            && let Err((kind, detail)) = trust.check(note, checkpoint.head.size)
         {
-            findings.file(note_fault(&e), checkpoint::FILE, e.to_string());
+            findings.file(kind, checkpoint::FILE, detail);
         }
     }
 }

@@ -34,12 +34,11 @@ impl Peers {
         let origin = &checkpoint.origin;
         if let Some(vkey) = &anchor.vkey {
             let key = read_key(vkey)?;
-            let known = self.logs.entry(key.name().to_owned()).or_insert_with(|| PeerLog::new(key, None));
+            let known =
+                self.logs.entry(key.name().to_owned()).or_insert_with(|| PeerLog::new(key.clone(), None));
             //= spec/audit-log.md#keys
-            //# and no other key of that origin later.
-            if known.key().to_string() != *vkey {
-                return Err((FaultKind::OriginNotPinned, format!("{origin} had another key before")));
-            }
+            //# another key of that origin later MUST follow the one before by the succession in the same entry.
+            known.follow(&key, anchor.succession.as_deref()).map_err(|e| (e.kind(), e.to_string()))?;
         }
         let Some(known) = self.logs.get_mut(origin) else {
             //= spec/audit-log.md#keys
@@ -75,7 +74,7 @@ mod tests {
     }
 
     fn bare(note: String) -> PeerAnchor {
-        PeerAnchor { note, vkey: None }
+        PeerAnchor { note, vkey: None, succession: None }
     }
 
     #[test]
@@ -98,10 +97,10 @@ mod tests {
         let mut kind = |anchor: PeerAnchor, lost| peers.anchor(&anchor, lost).map_err(|e| e.0);
         assert_eq!(kind(bare(note(&theirs, 1, 0)), false), Err(FaultKind::UnknownKey));
         assert_eq!(kind(bare(note(&theirs, 1, 0)), true), Ok(()));
-        let first = PeerAnchor { note: note(&ours, 1, 0), vkey: Some(ours.vkey()) };
+        let first = PeerAnchor { vkey: Some(ours.vkey()), ..bare(note(&ours, 1, 0)) };
         assert_eq!(kind(first, false), Ok(()));
         assert_eq!(kind(bare(note(&theirs, 1, 0)), false), Err(FaultKind::NoTrustedSignature));
-        let other = PeerAnchor { note: note(&theirs, 2, 0), vkey: Some(theirs.vkey()) };
+        let other = PeerAnchor { vkey: Some(theirs.vkey()), ..bare(note(&theirs, 2, 0)) };
         assert_eq!(kind(other, false), Err(FaultKind::OriginNotPinned));
         assert_eq!(kind(bare("no note".to_owned()), false), Err(FaultKind::MalformedNote));
         assert_eq!(kind(bare(note(&ours, 2, 0)), false), Ok(()));

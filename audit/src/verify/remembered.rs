@@ -4,10 +4,11 @@
 use counterfoil_spec::rule::FaultKind;
 
 use super::findings::Findings;
-use super::heads::{Heads, note_fault};
+use super::heads::Heads;
+use super::succeeded::Trust;
 use crate::checkpoint::{self, Checkpoint};
 use crate::merkle::Head;
-use crate::note::{Note, NoteError, NoteVerifier};
+use crate::note::{Note, NoteError};
 
 /// A checkpoint that somebody kept.
 #[derive(Debug, Clone)]
@@ -34,19 +35,14 @@ impl Remembered {
 
     /// Checks that it is this log's, and that the log has not become shorter. Whether its root is that of the same entries is
     /// seen as the tree grows.
-    pub(super) fn check(
-        &self,
-        (key, origin): (Option<&NoteVerifier>, &str),
-        heads: &Heads,
-        findings: &mut Findings,
-    ) {
+    pub(super) fn check(&self, (trust, origin): (&Trust<'_>, &str), heads: &Heads, findings: &mut Findings) {
         let Checkpoint { origin: named, head } = &self.checkpoint;
         if named != origin {
             let detail = format!("remembered: origin {named:?} where {origin:?} was expected");
             findings.file(FaultKind::OriginNotPinned, checkpoint::FILE, detail);
         }
-        if let Some(Err(e)) = key.map(|key| key.verify(&self.note)) {
-            findings.file(note_fault(&e), checkpoint::FILE, format!("remembered: {e}"));
+        if let Err((kind, detail)) = trust.check(&self.note, head.size) {
+            findings.file(kind, checkpoint::FILE, format!("remembered: {detail}"));
         }
         let shown = heads.checkpoint.as_ref().map_or(0, |c| c.head.size);
         if head.size > shown {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::segment;
 use crate::tile::{TileId, TileKind, nodes_at};
-use crate::{checkpoint, state, witnessed};
+use crate::{checkpoint, state, succession, witnessed};
 
 /// Names that a report lists.
 const MAX_STRAYS: usize = 100;
@@ -26,7 +26,7 @@ pub(super) fn strays(dir: &Path, size: u64) -> Vec<String> {
 }
 
 fn belongs(name: &str, size: u64) -> bool {
-    if [checkpoint::FILE, state::FILE, witnessed::FILE, LOCK].contains(&name) {
+    if [checkpoint::FILE, state::FILE, succession::FILE, witnessed::FILE, LOCK].contains(&name) {
         return true;
     }
     if let Some(first) = name.strip_prefix("seg/").and_then(|n| n.strip_suffix(".log")) {

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::findings::Findings;
 use super::heads::Heads;
+use super::succeeded::Trust;
 use crate::error::LogError;
 use crate::merkle::verify_consistency;
-use crate::note::{MAX_NOTE_BYTES, Note, NoteVerifier};
+use crate::note::{MAX_NOTE_BYTES, Note};
 use crate::policy::{Policy, Witnessed};
 use crate::proof::consistency;
 use crate::proofs::quorum_detail;
@@ -71,7 +72,7 @@ impl Cosigned {
         &self,
         files: &Files,
         heads: &Heads,
-        (key, origin, policy): (Option<&NoteVerifier>, &str, Option<&Policy>),
+        (trust, origin, policy): (&Trust<'_>, &str, Option<&Policy>),
         findings: &mut Findings,
     ) -> Option<WitnessedHead> {
         if let Some((note, checkpoint)) = &self.note {
@@ -79,8 +80,8 @@ impl Cosigned {
                 let detail = format!("origin {:?} where {origin:?} was expected", checkpoint.origin);
                 findings.file(FaultKind::OriginNotPinned, FILE, detail);
             }
-            if let Some(Err(e)) = key.map(|key| key.verify(note)) {
-                findings.file(e.fault(), FILE, e.to_string());
+            if let Err((kind, detail)) = trust.check(note, checkpoint.head.size) {
+                findings.file(kind, FILE, detail);
             }
             follows(files, checkpoint, heads, findings);
         }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 pub mod forge;
+pub mod keys;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -45,6 +45,9 @@ pub(crate) struct VerifyProofArgs {
     /// The log's verifier key, got from elsewhere than the proof
     #[arg(long)]
     pub(crate) vkey: String,
+    /// The log's succession file: that another key followed the pinned one, as that signed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) succession: Option<PathBuf>,
     /// The network id, got from elsewhere than the proof
     #[arg(long)]
     pub(crate) net_id: Option<String>,
@@ -66,7 +69,7 @@ pub(crate) struct VerifyProofArgs {
 pub(crate) struct RecountArgs {
     /// The receipt
     pub(crate) receipt: PathBuf,
-    /// The log's verifier key, got from elsewhere than the receipt
+    /// The log's verifier key, got from elsewhere than the receipt; an older one will do, as the receipt says what follows it
     #[arg(long)]
     pub(crate) vkey: String,
     /// The messages that were sent, as JSON; a whole request body will do
@@ -88,7 +91,7 @@ pub(crate) struct WitnessArgs {
     /// The name that cosignatures bear, such as witness.example/w1; it belongs to the key for good
     #[arg(long, env = "COUNTERFOIL_WITNESS_NAME")]
     pub(crate) name: String,
-    /// The verifier key of a log to follow; may be given several times
+    /// The verifier key of a log to follow; may be given several times, also for one log whose key is being changed
     #[arg(
         long = "log-vkey",
         env = "COUNTERFOIL_WITNESS_LOG",

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use counterfoil_spec::country::Country;
 
-use super::{ProveArgs, RecountArgs, VerifyArgs, VerifyProofArgs, WitnessArgs, address};
+use super::{
+    CaCommand, LogKeyCommand, ProveArgs, RecountArgs, VerifyArgs, VerifyProofArgs, WitnessArgs, address,
+};
 use crate::export::{FormatName, Place};
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +70,12 @@ pub(crate) enum IdentityCommand {
         after_help = "Where the root's key lies in the home, a running router does all this by itself at two thirds of a CA's life. Where it lies elsewhere:\n\n  counterfoil identity ca next --request ca.csr                     at the router\n  counterfoil --home ROOT identity ca sign --request ca.csr --certificate ca.pem    where the root's key is\n  counterfoil identity ca announce --certificate ca.pem             at the router\n  counterfoil identity ca activate                                  at the router, a day later"
     )]
     Ca(CaCommand),
+    /// The key that signs the log's heads: what follows it, and when
+    #[command(
+        subcommand,
+        after_help = "Auditors and witnesses pin the log's key, so it is changed with overlap:\n\n  counterfoil identity log-key next         make the next key; give it to auditors and witnesses\n  counterfoil identity log-key activate     from here on heads are signed by both keys\n  counterfoil identity log-key retire       once everybody has the new key: the old one signs no more and is destroyed\n\nThe router may run meanwhile. Nodes follow by themselves. Whoever still has the old key is told the new one by `audit verify`, and by `audit verify-proof` with --succession."
+    )]
+    LogKey(LogKeyCommand),
     /// The root's deny list: routers and issuing CAs that the network trusts no more
     #[command(
         subcommand,
@@ -119,43 +127,6 @@ pub(crate) enum RootDenyCommand {
         /// What `sign` wrote
         #[arg(long, value_name = "FILE")]
         list: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CaCommand {
-    /// List the issuing CAs with their phases
-    List,
-    /// Make the next issuing CA and announce it in the log; where the root's key is elsewhere, make a request for it
-    Next {
-        /// Where the request is written [default: standard output]
-        #[arg(long, value_name = "FILE")]
-        request: Option<PathBuf>,
-    },
-    /// Certify an issuing CA, in a home with identity/root.key and root.der
-    Sign {
-        /// What `next` wrote
-        #[arg(long, value_name = "FILE")]
-        request: PathBuf,
-        /// Where the certificate is written [default: standard output]
-        #[arg(long, value_name = "FILE")]
-        certificate: Option<PathBuf>,
-    },
-    /// Announce the next issuing CA with the certificate that the root gave it
-    Announce {
-        /// What `sign` wrote
-        #[arg(long, value_name = "FILE")]
-        certificate: PathBuf,
-    },
-    /// Let the next issuing CA take the place of the one in use: new certificates come from it at once
-    Activate,
-    /// Refuse the certificates of an issuing CA that is not in use any more at once, instead of when the last has ended
-    Retire {
-        /// Its serial number, as `list` prints it
-        serial: String,
-        /// Why; it stands in the log
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
     },
 }
 
@@ -226,6 +197,9 @@ pub(crate) struct VerifyExportArgs {
     /// The log's verifier key, pinned out of band
     #[arg(long)]
     pub(crate) vkey: Option<String>,
+    /// The log's succession file, where its key was changed since
+    #[arg(long, value_name = "FILE", requires = "vkey")]
+    pub(crate) succession: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -247,6 +221,9 @@ pub(crate) enum AuditCommand {
         /// The log's verifier key, got from elsewhere than the evidence
         #[arg(long)]
         vkey: String,
+        /// The log's succession file, where its key was changed between the two heads
+        #[arg(long, value_name = "FILE")]
+        succession: Option<PathBuf>,
     },
     /// Prove entries, or that the log kept what it had, to somebody who sees nothing else of it
     Prove(ProveArgs),

@@ -7,6 +7,7 @@ mod prove;
 mod recount;
 mod remote;
 mod show;
+mod trusted;
 mod verify;
 mod verify_proof;
 mod witness;
@@ -28,7 +29,9 @@ pub(crate) async fn run(home: &Path, command: AuditCommand, json: bool) -> Outco
     match command {
         // It waits for files, and computes: neither is for a thread of the runtime.
         AuditCommand::Verify(args) => tokio::task::block_in_place(|| verify::run(home, &args, json)),
-        AuditCommand::VerifyEvidence { file, vkey } => against::verify_evidence(&file, &vkey, json),
+        AuditCommand::VerifyEvidence { file, vkey, succession } => {
+            against::verify_evidence(&file, (&vkey, succession.as_deref()), json)
+        }
         AuditCommand::Prove(args) => prove::run(&folder(home, &args.at), &args, json),
         AuditCommand::VerifyProof(args) => verify_proof::run(&args, json),
         AuditCommand::Recount(args) => recount::run(&args, json),

@@ -2,13 +2,15 @@
 
 mod ca;
 mod keys;
+mod log_key;
 mod renew;
 mod revoke;
 mod root_deny;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use counterfoil_audit::NoteSigner;
+use counterfoil_audit::{NoteSigner, Succession};
 use counterfoil_identity::check_home_format;
 use counterfoil_identity::key_file::is_there;
 use counterfoil_node::NodeIdentity;
@@ -74,6 +76,7 @@ pub(crate) async fn run(home: &Path, command: IdentityCommand, json: bool) -> Ou
             Ok(())
         }
         IdentityCommand::Ca(command) => ca::run(home, command, json).await,
+        IdentityCommand::LogKey(command) => log_key::run(home, command, json).await,
         IdentityCommand::RootDeny(command) => root_deny::run(home, command, json),
         IdentityCommand::Revoke { enrol, recovery_key, node, net_id } => {
             Box::pin(revoke::run(home, enrol, revoke::Which { recovery_key, node, net_id }, json)).await
@@ -98,14 +101,21 @@ fn show(home: &Path, json: bool) -> Outcome {
 }
 
 fn describe(home: &RouterHome) -> Result<Value, Failure> {
-    let note =
-        NoteSigner::new(&home.origin(), std::sync::Arc::clone(home.log_key())).map_err(Failure::store)?;
+    let log_vkey = log_vkeys(home)?.pop();
     Ok(json!({
-        "role": "router", "net_id": home.net_id(), "router_id": home.router_id(), "log_vkey": note.vkey(),
+        "role": "router", "net_id": home.net_id(), "router_id": home.router_id(), "log_vkey": log_vkey,
         "origin": home.origin(), "ca_expires": home.ca().not_after(), "root_key_id": home.domain().root_key().kid(),
         "root_key_here": home.root().is_some(),
         "router_key_id": home.identity().public().kid(), "router_key": home.identity().public().wire(), "home": home.path(),
     }))
+}
+
+/// The keys that the log's heads may bear, as the home's files and the log's own say, the newest last.
+pub(crate) fn log_vkeys(home: &RouterHome) -> Result<Vec<String>, Failure> {
+    let own = NoteSigner::new(&home.origin(), Arc::clone(home.log_key())).map_err(Failure::store)?.vkey();
+    let succession = Succession::of_log(&home.path().join("log")).map_err(Failure::store)?;
+    let followed = succession.iter().flat_map(|known| known.keys().iter().map(ToString::to_string));
+    Ok(std::iter::once(own).chain(followed).collect())
 }
 
 fn node(identity: &NodeIdentity) -> Value {

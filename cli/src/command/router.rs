@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use counterfoil_audit::NoteSigner;
 use counterfoil_model::Checkpoint;
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{
@@ -17,6 +16,7 @@ use serde_json::json;
 
 use crate::args::{RouterArgs, Switch};
 use crate::command::audit::read_policy;
+use crate::command::identity::log_vkeys;
 use crate::exit::{Failure, Outcome};
 use crate::hashing::{self, Watcher};
 use crate::home::Running;
@@ -105,10 +105,13 @@ fn config(args: &RouterArgs, repositories: Vec<Repository>) -> RouterConfig {
 fn witnessing(args: &RouterArgs, home: &RouterHome) -> Result<Option<Witnessing>, Failure> {
     let Some(path) = &args.witness_policy else { return Ok(None) };
     let policy = read_policy(path)?;
-    let own = NoteSigner::new(&home.origin(), Arc::clone(home.log_key())).map_err(Failure::store)?.vkey();
+    let own = log_vkeys(home)?;
     let at = path.display();
-    if !policy.logs().is_empty() && !policy.logs().iter().any(|log| log.key.to_string() == own) {
-        return Err(Failure::wrong_use(format!("{at} names other logs than this one, whose key is {own}")));
+    if !policy.logs().is_empty() && !policy.logs().iter().any(|log| own.contains(&log.key.to_string())) {
+        let newest = own.last().cloned().unwrap_or_default();
+        return Err(Failure::wrong_use(format!(
+            "{at} names other logs than this one, whose key is {newest}"
+        )));
     }
     if !policy.witnesses().iter().any(|witness| witness.url.is_some()) {
         return Err(Failure::wrong_use(format!(

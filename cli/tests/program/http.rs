@@ -98,6 +98,18 @@ pub(crate) fn ask_bytes(to: SocketAddr, key: Option<&str>, body: &[u8]) -> Reply
     Reply::read(send(to, key, body))
 }
 
+/// Posts a text to a path.
+pub(crate) fn post(to: SocketAddr, path: &str, body: &str) -> Reply {
+    let mut socket = connect(to);
+    let n = body.len();
+    write!(
+        socket,
+        "POST {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {n}\r\n\r\n{body}"
+    )
+    .unwrap();
+    Reply::read(socket)
+}
+
 /// Asks for events.
 pub(crate) fn stream(to: SocketAddr, key: Option<&str>, body: &Value) -> Stream {
     let mut lines = BufReader::new(send(to, key, body.to_string().as_bytes()));

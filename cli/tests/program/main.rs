@@ -28,6 +28,7 @@ mod halves;
 mod harness;
 mod http;
 mod keys;
+mod log_keys;
 mod logits;
 mod lookups;
 mod models;

@@ -194,3 +194,45 @@ fn a_witness_without_its_memory_and_a_policy_for_another_log_do_not_start() {
     let refused = own.ask(&["router", "--witness-policy", &policy]);
     assert!(refused.code == 2 && refused.err.contains("names no witness with a URL"), "{refused:?}");
 }
+
+/// The lines of a policy for these witnesses.
+fn policy_of(witnesses: &[Program]) -> String {
+    let lines: String = (1..)
+        .zip(witnesses)
+        .map(|(n, w)| format!("witness w{n} {} {}\n", w.said("vkey"), w.said("url")))
+        .collect();
+    format!("{lines}group two 2 w1 w2 w3\nquorum two\n")
+}
+
+#[test]
+fn witnesses_cosign_while_the_logs_key_is_changed_and_are_told_the_new_one() {
+    let mut setting = Setting::new();
+    let router = setting.router();
+    setting.home.account();
+    setting.wait_until_witnessed();
+    let new = text(&setting.home.json(&["identity", "log-key", "next"])["vkey"]);
+    setting.home.json(&["identity", "log-key", "activate"]);
+    // They know the old key alone, and both have signed.
+    let report = setting.wait_until_witnessed();
+    assert_eq!((&report["ok"], &report["log_vkey"]), (&json!(true), &json!(new)));
+    // Each is started anew with both keys.
+    setting.witnesses.drain(..).for_each(Program::stop);
+    let both = format!("{},{new}", setting.vkey);
+    setting.witnesses = (1..=3).map(|n| witness(&setting.home, n, &both)).collect();
+    router.stop();
+    let lines = policy_of(&setting.witnesses);
+    std::fs::write(&setting.policy, format!("log {}\nlog {new}\n{lines}", setting.vkey)).unwrap();
+    let router = setting.router();
+    setting.home.json(&["identity", "log-key", "retire"]);
+    let report = setting.wait_until_witnessed();
+    assert_eq!((&report["ok"], &report["vkey_pinned"]), (&json!(true), &json!(true)));
+    router.stop();
+    // With the old key alone a witness takes nothing that the new one alone has signed.
+    setting.witnesses.drain(..).for_each(Program::stop);
+    setting.witnesses = (1..=3).map(|n| witness(&setting.home, n, &setting.vkey)).collect();
+    let note = std::fs::read_to_string(setting.home.path().join("log/checkpoint")).unwrap();
+    let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
+    let body = format!("old {size}\n\n{note}");
+    let reply = crate::http::post(setting.witnesses[0].address(), "/add-checkpoint", &body);
+    assert_eq!(reply.status, 403, "{reply:?}");
+}

@@ -232,7 +232,7 @@ fn settles(lane: &mut NodeLane, seen: &Seen, said: RouterMessage) -> Result<(), 
             if answer.is_some() { lane.send(&NodeMessage::Drain) } else { Ok(()) }
         }
         (RouterMessage::Head(head), Some(note)) => {
-            lane.send(&NodeMessage::Head(LogHead { note, vkey: head.vkey }))
+            lane.send(&NodeMessage::Head(LogHead { note, vkey: head.vkey, succession: None }))
         }
         _ => Ok(()),
     }

@@ -331,7 +331,7 @@ pub(crate) fn spiffe_id(net_id: &NetId, role: Role, id: &NodeId) -> Option<Strin
     let kind = match role {
         Role::Router => "router",
         Role::Node => "node",
-        Role::Root => return None,
+        Role::Root | Role::Log => return None,
     };
     Some(format!("spiffe://{net_id}/{kind}/{id}"))
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use counterfoil_audit::NewEntry;
+use counterfoil_audit::note::NoteError;
 use counterfoil_audit::peer::PeerLog;
+use counterfoil_audit::{NewEntry, NoteVerifier};
 use counterfoil_identity::random;
 use counterfoil_spec::message::{LogHead, NodeMessage};
 use counterfoil_spec::payload::PeerAnchor;
@@ -72,18 +73,17 @@ impl Service<'_> {
         let no = |lane: &mut counterfoil_session::NodeLane, e: &dyn std::fmt::Display| {
             lane.shut(Refusal::SessionHead, &e.to_string())
         };
-        let is_first = self.node.router_log.is_none();
-        let known =
-            self.node.router_log.clone().map_or_else(|| head.vkey.parse().map(|k| PeerLog::new(k, None)), Ok);
-        let mut router_log = known.map_err(|e| no(&mut self.lane, &e))?;
+        let vkey: NoteVerifier = head.vkey.parse().map_err(|e: NoteError| no(&mut self.lane, &e))?;
+        let known = self.node.router_log.clone();
+        let is_new = known.as_ref().is_none_or(|log| *log.key() != vkey);
         //= spec/session.md#heads
         //# for a node's log that is the key with which it enrolled, for a
-        //# router's the one in the first head that the node logged.
-        if router_log.key().to_string() != head.vkey {
-            return Err(no(&mut self.lane, &"the router's log has another key than before"));
-        }
+        //# router's the one in the first head that the node logged, or one that follows it.
+        let follows = head.succession.filter(|_| is_new && known.is_some());
+        let mut router_log = known.unwrap_or_else(|| PeerLog::new(vkey.clone(), None));
+        router_log.follow(&vkey, follows.as_deref()).map_err(|e| no(&mut self.lane, &e))?;
         let taken = router_log.take(&head.note);
-        let anchor = PeerAnchor { note: head.note, vkey: is_first.then_some(head.vkey) };
+        let anchor = PeerAnchor { note: head.note, vkey: is_new.then_some(head.vkey), succession: follows };
         let entry = NewEntry::new(random::serial(), anchor);
         let log = self.node.log.clone();
         match taken {
@@ -119,7 +119,8 @@ impl Service<'_> {
         match answer {
             Ok(Ok(note)) => {
                 let vkey = self.node.log.vkey().to_owned();
-                self.lane.send(&NodeMessage::Head(LogHead { note, vkey }))
+                // A node's log keeps its key.
+                self.lane.send(&NodeMessage::Head(LogHead { note, vkey, succession: None }))
             }
             // The lane that it was for is gone.
             Err(error) if error.is_cancelled() => Ok(()),

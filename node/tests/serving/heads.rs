@@ -3,15 +3,19 @@ use std::sync::Arc;
 use super::fixture::{Lane, Scene};
 use counterfoil_audit::checkpoint::Checkpoint;
 use counterfoil_audit::merkle::leaf_hash;
-use counterfoil_audit::{Head, LogReader, NoteSigner, NoteVerifier};
+use counterfoil_audit::{
+    GenesisFacts, Head, LogConfig, LogOptions, LogReader, LogWriter, NewEntry, NoteSigner, NoteVerifier,
+    Succession,
+};
 use counterfoil_identity::SecretKey;
 use counterfoil_node::NodeError;
 use counterfoil_session::LaneEnd;
-use counterfoil_spec::entry::Body;
+use counterfoil_spec::entry::{Body, Role};
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{LogHead, NodeMessage};
-use counterfoil_spec::payload::{Payload, PeerAnchor};
+use counterfoil_spec::payload::{KeyRotation, Payload, PeerAnchor, RotatedKey};
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Millis;
 
 const ORIGIN: &str = "router.example/log";
 
@@ -22,7 +26,7 @@ fn signer(seed: u8) -> NoteSigner {
 fn head(signer: &NoteSigner, size: u64, root: u8) -> LogHead {
     let head = Head { size, root: leaf_hash(&[root]) };
     let note = Checkpoint { origin: ORIGIN.to_owned(), head }.sign(signer).unwrap();
-    LogHead { note, vkey: signer.vkey() }
+    LogHead { note, vkey: signer.vkey(), succession: None }
 }
 
 /// What the node's log keeps of the router's, with the index of each.
@@ -76,13 +80,16 @@ async fn a_head_of_the_router_is_logged_whole_and_then_answered() {
     let [first, second] = [head(&signer(3), 5, 0), head(&signer(3), 6, 1)];
     let covered = answered(&mut lane, first.clone()).await;
     let vkey = Some(signer(3).vkey());
-    assert_eq!(kept(&scene), [(covered - 1, PeerAnchor { note: first.note.clone(), vkey: vkey.clone() })]);
+    assert_eq!(
+        kept(&scene),
+        [(covered - 1, PeerAnchor { note: first.note.clone(), vkey: vkey.clone(), succession: None })]
+    );
     let again = answered(&mut lane, second.clone()).await;
     assert_eq!(
         kept(&scene),
         [
-            (covered - 1, PeerAnchor { note: first.note, vkey }),
-            (again - 1, PeerAnchor { note: second.note, vkey: None })
+            (covered - 1, PeerAnchor { note: first.note, vkey, succession: None }),
+            (again - 1, PeerAnchor { note: second.note, vkey: None, succession: None })
         ]
     );
 }
@@ -136,11 +143,74 @@ async fn a_head_that_the_routers_log_key_did_not_sign_is_refused_and_not_logged(
     for wrong in [
         head(&signer(4), 6, 0),
         LogHead { vkey: signer(3).vkey(), ..head(&signer(4), 6, 0) },
-        LogHead { note: "no note".to_owned(), vkey: signer(3).vkey() },
-        LogHead { note: head(&signer(3), 6, 0).note, vkey: "no key".to_owned() },
+        LogHead { note: "no note".to_owned(), ..head(&signer(3), 6, 0) },
+        LogHead { vkey: "no key".to_owned(), ..head(&signer(3), 6, 0) },
     ] {
         assert_eq!(ended_by(&lane, wrong).await, Refusal::SessionHead);
         lane = scene.lane().await;
     }
     assert_eq!(kept(&scene).len(), 1);
+}
+
+/// The succession of a router's log whose key was changed from the one of seed 3 to that of seed 30.
+fn succession() -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, author) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]));
+    let config = LogConfig {
+        dir: folder.path().join("log"),
+        net_id: root.public().net_id(),
+        author: Arc::new(author),
+        role: Role::Router,
+        note: signer(3),
+        genesis: GenesisFacts {
+            root_spki: root.public().spki_der(),
+            next_root_hash: None,
+            currency: "USD".to_owned(),
+            root: Some(Arc::new(root)),
+        },
+        options: LogOptions::default(),
+    };
+    let (log, _) = LogWriter::open(config, Arc::new(|| Millis(0))).unwrap();
+    log.hold(signer(30));
+    let [old, new] = [3, 30].map(|seed| Arc::new(SecretKey::from_seed([seed; 32])));
+    let successor = new.public().wire().as_bytes().to_vec();
+    let payload = KeyRotation { of: RotatedKey::Log, successor };
+    let mut entry = NewEntry::new(Serial::from_bytes([1; 16]), payload);
+    entry.co_signers = vec![(Role::Log, old), (Role::Log, new)];
+    log.append(vec![entry]).unwrap();
+    log.close().unwrap();
+    Succession::of_log(&folder.path().join("log")).unwrap().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_key_that_follows_the_routers_is_taken_with_its_succession_alone_and_for_good() {
+    let mut scene = Scene::new();
+    let mut lane = scene.lane().await;
+    let told = Some(succession());
+    answered(&mut lane, head(&signer(3), 5, 0)).await;
+    for wrong in [
+        head(&signer(30), 6, 0),
+        LogHead { succession: told.clone(), ..head(&signer(31), 6, 0) },
+        LogHead { succession: Some("no line\n".to_owned()), ..head(&signer(30), 6, 0) },
+        // It names the key that follows and bears the other one's signature.
+        LogHead { vkey: signer(30).vkey(), succession: told.clone(), ..head(&signer(3), 6, 0) },
+    ] {
+        assert_eq!(ended_by(&lane, wrong).await, Refusal::SessionHead);
+        lane = scene.lane().await;
+    }
+    let followed = LogHead { succession: told.clone(), ..head(&signer(30), 6, 0) };
+    answered(&mut lane, followed.clone()).await;
+    let (note, vkey) = (followed.note.clone(), Some(followed.vkey.clone()));
+    assert_eq!(kept(&scene).pop().unwrap().1, PeerAnchor { note, vkey, succession: told.clone() });
+    // Once it is known it need not be proved again, and nothing leads back.
+    answered(&mut lane, LogHead { succession: told.clone(), ..head(&signer(30), 7, 0) }).await;
+    let note = head(&signer(30), 7, 0).note;
+    assert_eq!(kept(&scene).pop().unwrap().1, PeerAnchor { note, vkey: None, succession: None });
+    scene.crash().await;
+    scene.start();
+    let lane = scene.lane().await;
+    let back = LogHead { succession: told, ..head(&signer(3), 8, 0) };
+    assert_eq!(ended_by(&lane, back).await, Refusal::SessionHead);
+    let mut lane = scene.lane().await;
+    answered(&mut lane, head(&signer(30), 8, 0)).await;
 }

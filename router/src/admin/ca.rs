@@ -122,7 +122,7 @@ pub(crate) fn activate(office: &Office, home: &RouterHome) -> Result<Value, Admi
         .map_err(AdminError::caller)?;
     // Nobody sees the files. Where the log does not take the entry the next start writes it, from the files.
     let ca = home.switch_ca()?;
-    let rotation = KeyRotation { of: RotatedKey::IssuingCa, certificate: ca.der().to_vec() };
+    let rotation = KeyRotation { of: RotatedKey::IssuingCa, successor: ca.der().to_vec() };
     let at = office.append_blocking(vec![entry(rotation)])?;
     let serial = ca.serial();
     home.use_ca(ca);

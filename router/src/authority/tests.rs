@@ -102,7 +102,7 @@ impl Scene {
             .for_each(0, |_, _, body| {
                 let der = match &body.payload {
                     Payload::CaIssued(ca) => &ca.certificate,
-                    Payload::KeyRotation(rotation) => &rotation.certificate,
+                    Payload::KeyRotation(rotation) => &rotation.successor,
                     _ => return,
                 };
                 all.push((body.payload.name(), IssuedCa::read(der, root).unwrap().serial));

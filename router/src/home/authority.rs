@@ -168,20 +168,24 @@ impl Authority<'_> {
     }
 
     fn sync(&self) -> Result<(), HomeError> {
-        let folder = &self.folder;
-        std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io_error(folder))
+        sync(&self.folder)
     }
+}
+
+/// Makes durable what was moved or removed.
+pub(super) fn sync(folder: &Path) -> Result<(), HomeError> {
+    std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io_error(folder))
 }
 
 /// One change of the folder, whole or not at all.
 #[derive(Debug)]
-enum Step {
+pub(super) enum Step {
     Move(PathBuf, PathBuf),
     Remove(PathBuf),
 }
 
 impl Step {
-    fn carry_out(&self) -> Result<(), HomeError> {
+    pub(super) fn carry_out(&self) -> Result<(), HomeError> {
         match self {
             Self::Move(from, to) => match std::fs::rename(from, to) {
                 // Another process, which reads this home, has carried it out.

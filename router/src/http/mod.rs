@@ -37,6 +37,7 @@ pub(crate) fn api(desk: Arc<Desk>) -> Router {
         .route("/v1/receipts/{request}", get(receipt::receipt))
         .route("/log/checkpoint", get(published::checkpoint))
         .route("/log/witnessed", get(published::witnessed))
+        .route("/log/succession", get(published::succession))
         .route("/log/tile/{*path}", get(published::tile))
         .route("/admin/v1/command", post(admin_call::command))
         .fallback(unknown_path)

@@ -1,5 +1,5 @@
-//! `GET /log/checkpoint`, `/log/witnessed` and `/log/tile/…`: the published log. Hashes are public; entries are for auditors, for the
-//! operator, and for those who may call without a key on loopback.
+//! `GET /log/checkpoint`, `/log/witnessed`, `/log/succession` and `/log/tile/…`: the published log. Hashes are public, and so is how
+//! its keys followed each other; entries are for auditors, for the operator, and for those who may call without a key on loopback.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use axum::extract::{self, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use counterfoil_audit::tile::{TileId, TileKind, read_tile};
-use counterfoil_audit::{checkpoint, witnessed};
+use counterfoil_audit::{checkpoint, succession, witnessed};
 
 use crate::desk::Desk;
 use crate::http::auth;
@@ -25,6 +25,11 @@ pub(crate) async fn checkpoint(State(desk): State<Arc<Desk>>) -> Result<Response
 /// The newest checkpoint that a quorum of witnesses has cosigned.
 pub(crate) async fn witnessed(State(desk): State<Arc<Desk>>) -> Result<Response, ApiError> {
     Ok(note(read(&desk.office.log_folder().join(witnessed::FILE)).await?))
+}
+
+/// How the log's keys followed each other, once its key was changed.
+pub(crate) async fn succession(State(desk): State<Arc<Desk>>) -> Result<Response, ApiError> {
+    Ok(note(read(&desk.office.log_folder().join(succession::FILE)).await?))
 }
 
 fn note(bytes: Vec<u8>) -> Response {

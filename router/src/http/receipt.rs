@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! { "request_id", "entry", "salt" | null, "inference", "leaf", "proof", "works": [{ "serial", "entry", "proof" }…],
-//!   "log_vkey", "net_id" }
+//!   "log_vkey", "succession" | null, "net_id" }
 //! ```
 //!
 //! A proof is a C2SP tlog-proof with the entry's leaf as its extra line. The salt is null once it was erased; then nobody can
-//! hold a text against the entry. `log_vkey` and `net_id` are there to be compared with what was got elsewhere.
+//! hold a text against the entry. `log_vkey` and `net_id` are there to be compared with what was got elsewhere; `succession` leads
+//! whoever knows an older key of the log to that one.
 
 use std::sync::Arc;
 
@@ -53,6 +54,7 @@ pub(crate) async fn receipt(
     let proved = proved
         .map_err(|e| internal(&e))?
         .map_err(|e| ApiError::unavailable(format!("the entry cannot be proved now: {e}")))?;
+    let succession = desk.office.succession().map_err(|e| internal(&e))?.map(|s| s.to_string());
     let mut proofs = proved.iter().map(Proof::to_string);
     let proof = proofs.next();
     let works: Vec<Value> = works
@@ -63,7 +65,7 @@ pub(crate) async fn receipt(
     Ok(Json(json!({
         "request_id": request, "entry": index, "salt": salt, "inference": body.payload,
         "leaf": HEXLOWER.encode(&leaf), "proof": proof, "works": works,
-        "log_vkey": desk.office.log_vkey(), "net_id": desk.home.net_id(),
+        "log_vkey": desk.office.log_vkey(), "succession": succession, "net_id": desk.home.net_id(),
     })))
 }
 

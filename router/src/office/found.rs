@@ -23,7 +23,7 @@ impl Office {
         }
         // Another is in use there: this one took its place here, and the log did not come to say so.
         if may_stand.is_ok() && other.is_some_and(|other| other != ca.serial()) {
-            let rotation = KeyRotation { of: RotatedKey::IssuingCa, certificate: ca.der().to_vec() };
+            let rotation = KeyRotation { of: RotatedKey::IssuingCa, successor: ca.der().to_vec() };
             entries.push(entry(rotation));
         }
         drop(books);

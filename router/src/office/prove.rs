@@ -1,5 +1,7 @@
 //! Proofs of entries, for whoever they belong to, and heads.
 
+use counterfoil_audit::Succession;
+use counterfoil_audit::peer::named_in;
 use counterfoil_audit::proof::{self, Proof};
 use counterfoil_spec::ids::Serial;
 
@@ -22,12 +24,24 @@ impl Office {
         indexes.iter().map(prove).collect()
     }
 
-    /// Waits until everything that is durable is published; gives the checkpoint. Blocks.
+    /// Waits until everything that is durable is published; gives the checkpoint, the newest key that signed it, and how that came
+    /// to be the log's, where it was not from the beginning. Blocks.
     ///
     /// # Errors
     /// What the log says.
-    pub(crate) fn publish(&self) -> Result<String, OfficeError> {
-        Ok(self.log.publish()?)
+    pub(crate) fn own_head(&self) -> Result<(String, String, Option<String>), OfficeError> {
+        let note = self.log.publish()?;
+        let size = named_in(&note).map_or(0, |head| head.head.size);
+        let vkey = self.log.keys().newest_at(size).map(ToString::to_string).unwrap_or_default();
+        Ok((note, vkey, self.succession()?.map(|s| s.to_string())))
+    }
+
+    /// How the log's keys followed each other, where its key was ever changed.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub(crate) fn succession(&self) -> Result<Option<Succession>, OfficeError> {
+        Ok(Succession::of_log(&self.log_folder)?)
     }
 }
 

@@ -58,10 +58,10 @@ pub struct KeyRotation {
     /// Whose.
     #[n(1)]
     pub of: RotatedKey,
-    /// The certificate of the key that takes over, DER.
+    /// What takes over: of an issuing CA its certificate, DER; of the log's key the raw public key.
     #[cbor(n(2), with = "minicbor::bytes")]
     #[serde(with = "crate::receipt::hex_bytes")]
-    pub certificate: Vec<u8>,
+    pub successor: Vec<u8>,
 }
 
 /// Which of a network's keys.
@@ -69,9 +69,21 @@ pub struct KeyRotation {
 #[cbor(index_only)]
 #[serde(rename_all = "kebab-case")]
 pub enum RotatedKey {
+    /// That of this log's heads.
+    #[n(1)]
+    Log,
     /// That of the issuing CA.
     #[n(2)]
     IssuingCa,
+}
+
+/// `log-key-retired`: a key that another one follows signs no more heads of this log.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct LogKeyRetired {
+    /// Which.
+    #[n(1)]
+    pub key: PublicKey,
 }
 
 /// `join-token`: the public half only.
@@ -263,6 +275,9 @@ pub struct PeerAnchor {
     /// The other log's verifier key, in the first entry of an origin whose key no other entry introduces.
     #[n(2)]
     pub vkey: Option<String>,
+    /// The other log's succession file, where `vkey` follows a key that was known.
+    #[n(3)]
+    pub succession: Option<String>,
 }
 
 /// `refusal`.

@@ -15,7 +15,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
 });
 
 fn checked(folder: &Path) -> Result<Checked, ExportError> {
-    let pins = Pins { vkey: Some(log().verifier().clone()), log: None };
+    let pins = Pins { vkey: Some(counterfoil_audit::TrustedKeys::one(log().verifier().clone())), log: None };
     let make = &mut |header: &Header| {
         let plain: Box<dyn Format> = Box::new(Plain);
         (header.format == "plain").then_some(plain)

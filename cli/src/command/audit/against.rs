@@ -11,8 +11,8 @@ use counterfoil_identity::VerifyKey;
 use counterfoil_spec::rule::FaultKind;
 use serde_json::{Value, json};
 
+use super::trusted::all_of;
 use super::verify::{Judged, judge, tell_fault};
-use super::verify_proof::pinned;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 
@@ -39,6 +39,7 @@ pub(super) fn hold(
     folder: &Path,
 ) -> Result<Held, Failure> {
     let mine = Half::open(&ours.dir, report.log_vkey.as_deref());
+    let mine = mine.map(|half| half.with_keys(report.log_keys.clone()));
     let mut options = VerifyOptions::new(dir);
     options.signatures = ours.signatures;
     options.net_id = report.net_id;
@@ -46,14 +47,14 @@ pub(super) fn hold(
     let judged = judge(&options, routers.or_else(|| router_key(&[dir.to_owned()])))?;
     let mut evidence = Vec::new();
     let both = mine.and_then(|mine| {
-        let theirs = Half::open(dir, None)?;
+        let theirs = Half::open(dir, None)?.with_keys(judged.report.log_keys.clone());
         let compared = compare(&mine, &theirs, counterfoil_router::clock::now())?;
         Ok((compared, [mine, theirs]))
     });
     let compared = match both {
         Ok((compared, halves)) => {
             for piece in &compared.evidence {
-                if let Some(proven) = halves.iter().find_map(|half| piece.check(half.key()).ok()) {
+                if let Some(proven) = halves.iter().find_map(|half| piece.check(&half.trusted()).ok()) {
                     evidence.push((keep(folder, piece, &proven)?, proven));
                 }
             }
@@ -162,8 +163,8 @@ impl Held {
 }
 
 /// Checks a piece of evidence with the key alone.
-pub(super) fn verify_evidence(file: &Path, vkey: &str, json: bool) -> Outcome {
-    let key = pinned(vkey)?;
+pub(super) fn verify_evidence(file: &Path, key: (&str, Option<&Path>), json: bool) -> Outcome {
+    let key = all_of(key)?;
     let at = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
     let bytes = read_limited(file, MAX_EVIDENCE_BYTES).map_err(|e| Failure::check(at(&e)))?;
     let bytes = bytes.ok_or_else(|| Failure::wrong_use(at(&"there is no such file")))?;

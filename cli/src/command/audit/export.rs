@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use counterfoil_audit::LogReader;
 use counterfoil_audit::export::{
     Checked, Destination, ExportError, Header, Pins, Range, Written, check, write,
 };
-use counterfoil_audit::{LogReader, NoteVerifier};
 use counterfoil_identity::Signer;
 use counterfoil_router::home::RouterHome;
 use serde_json::json;
@@ -16,6 +16,8 @@ use crate::exit::{Failure, Outcome};
 use crate::export::FormatName;
 use crate::keys;
 use crate::output;
+
+use super::trusted::trusted;
 
 /// Exports a part of a log.
 pub(crate) fn export(home: &Path, log: &Path, args: ExportArgs, json: bool) -> Outcome {
@@ -110,9 +112,8 @@ fn tell(written: &Written, folder: &Path, json: bool) {
 
 /// Checks an export.
 pub(crate) fn verify(args: VerifyExportArgs, json: bool) -> Outcome {
-    let vkey = args.vkey.as_deref().map(str::parse::<NoteVerifier>).transpose();
-    let pins =
-        Pins { vkey: vkey.map_err(|e| Failure::wrong_use(format!("--vkey: {e}")))?, log: args.log_dir };
+    let vkey = args.vkey.as_deref().map(|vkey| trusted((vkey, args.succession.as_deref()))).transpose()?;
+    let pins = Pins { vkey, log: args.log_dir };
     if !args.folder.is_dir() {
         return Err(Failure::store(anyhow::anyhow!("{} is no folder with an export", args.folder.display())));
     }

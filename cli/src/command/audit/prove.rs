@@ -12,7 +12,7 @@ use counterfoil_audit::tile::read_limited;
 use counterfoil_audit::{LogError, LogReader};
 use counterfoil_identity::VerifyKey;
 use counterfoil_spec::ids::{Kid, NodeId, Serial};
-use counterfoil_spec::payload::Payload;
+use counterfoil_spec::payload::{Payload, RotatedKey};
 use serde_json::json;
 
 use super::halves::node_of;
@@ -165,6 +165,7 @@ fn of_request(reader: &LogReader, request: &Serial, works: bool) -> Result<Vec<u
 fn introducing(reader: &LogReader, indexes: &BTreeSet<u64>) -> Result<Vec<u64>, Failure> {
     let mut wanted: BTreeSet<Kid> = BTreeSet::new();
     let mut workers: BTreeSet<NodeId> = BTreeSet::new();
+    let mut changed = Vec::new();
     let (mut keys, mut nodes): (BTreeMap<Kid, u64>, BTreeMap<NodeId, u64>) = Default::default();
     let looked = reader.for_each(0, |index, leaf, body| {
         if indexes.contains(&index) {
@@ -172,6 +173,9 @@ fn introducing(reader: &LogReader, indexes: &BTreeSet<u64>) -> Result<Vec<u64>, 
             if let Payload::Work(work) = &body.payload {
                 workers.extend(node_of(&work.receipt));
             }
+        }
+        if matches!(&body.payload, Payload::KeyRotation(rotation) if rotation.of == RotatedKey::Log) {
+            changed.push(index);
         }
         if let Payload::NodeEnrolled(node) = &body.payload
             && let Ok(key) = VerifyKey::from_wire(node.identity_key)
@@ -183,6 +187,6 @@ fn introducing(reader: &LogReader, indexes: &BTreeSet<u64>) -> Result<Vec<u64>, 
     looked.map_err(Failure::check)?;
     let signed = wanted.iter().filter_map(|kid| keys.get(kid));
     let worked = workers.iter().filter_map(|node| nodes.get(node));
-    // Genesis introduces its author and the root.
-    Ok(std::iter::once(0).chain(signed.chain(worked).copied()).collect())
+    // Genesis introduces its author, the root and the log's first key; others follow that one by one.
+    Ok(std::iter::once(0).chain(changed).chain(signed.chain(worked).copied()).collect())
 }

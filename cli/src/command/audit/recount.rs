@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use counterfoil_audit::TrustedKeys;
 use counterfoil_audit::commitment::{Committed, commitment};
 use counterfoil_audit::proofs::{Given, Judged, MAX_PROOFS, Pins, judge};
 use counterfoil_audit::tile::read_limited;
@@ -12,7 +13,7 @@ use counterfoil_spec::rule::{Fault, FaultKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::verify_proof::pinned;
+use super::trusted::{followed, pinned};
 use crate::args::RecountArgs;
 use crate::command::router::checkpoint;
 use crate::exit::{Failure, Outcome};
@@ -27,6 +28,8 @@ struct Receipt {
     request_id: Serial,
     salt: Option<Hash>,
     proof: String,
+    #[serde(default)]
+    succession: Option<String>,
     #[serde(default)]
     works: Vec<WorkProof>,
 }
@@ -45,10 +48,14 @@ struct Compared {
 
 /// Recounts one receipt.
 pub(super) fn run(args: &RecountArgs, json: bool) -> Outcome {
-    let key = pinned(&args.vkey)?;
     let text = text_of(&args.receipt)?;
     let receipt: Receipt = serde_json::from_str(&text)
         .map_err(|e| Failure::wrong_use(format!("{}: no receipt: {e}", args.receipt.display())))?;
+    let key = TrustedKeys::one(pinned(&args.vkey)?);
+    let key = match &receipt.succession {
+        Some(succession) => followed(&key, succession.as_bytes(), &args.receipt)?,
+        None => key,
+    };
     let names: Vec<String> = receipt.works.iter().map(|w| format!("work {}", w.serial)).collect();
     let works = names.iter().zip(&receipt.works).map(|(file, w)| Given {
         file,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use counterfoil_audit::archive::Archive;
 use counterfoil_audit::note::MAX_NOTE_BYTES;
 use counterfoil_audit::tile::read_limited;
-use counterfoil_audit::verify::{Remembered, Report, VerifyError, VerifyOptions, verify};
+use counterfoil_audit::verify::{Remembered, Report, Succeeded, VerifyError, VerifyOptions, verify};
 use counterfoil_audit::{LogReader, Published, PublishedFolder, checkpoint, segment};
 use counterfoil_consent::ConsentRule;
 use counterfoil_identity::VerifyKey;
@@ -200,6 +200,14 @@ fn tell(report: &Report, held: &[Held]) {
         output::line(
             "Pinned: nothing but what the log says of itself; give --vkey and --net-id to judge whose log it is.",
         );
+    }
+    if let Some(Succeeded { pinned, retired_by, vkey, named_by }) = &report.succeeded {
+        output::line(&format!(
+            "Succeeded: entry {retired_by} retired the pinned {pinned}, which had let another follow; the log's key is"
+        ));
+        output::line(&format!(
+            "  {vkey}, as the key before it signed in entry {named_by}: pin that from here on"
+        ));
     }
     match &report.witnessed {
         Some(head) => {

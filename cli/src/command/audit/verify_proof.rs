@@ -3,7 +3,6 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use counterfoil_audit::NoteVerifier;
 use counterfoil_audit::growth::{Growth, MAX_GROWTH_BYTES};
 use counterfoil_audit::note::Note;
 use counterfoil_audit::policy::{MAX_POLICY_BYTES, Policy, Witnessed};
@@ -11,11 +10,14 @@ use counterfoil_audit::proof::MAX_PROOF_BYTES;
 use counterfoil_audit::proofs::{Given, Judged, MAX_PROOFS, Pins, Proved, Signatures, judge};
 use counterfoil_audit::tile::read_limited;
 use counterfoil_audit::verify::NOT_PROVED;
+use counterfoil_audit::{TrustedKeys, TrustsNotes};
 use counterfoil_spec::limits::MAX_LEAF_BYTES;
+use counterfoil_spec::rule::FaultKind;
 use serde_json::{Value, json};
 
 use super::halves;
 use super::prove::read_checkpoint;
+use super::trusted::{HINT, trusted};
 use crate::args::VerifyProofArgs;
 use crate::command::account::id;
 use crate::exit::{Failure, Outcome};
@@ -23,7 +25,7 @@ use crate::output;
 
 /// Judges the proofs in some files.
 pub(super) fn run(args: &VerifyProofArgs, json: bool) -> Outcome {
-    let key = pinned(&args.vkey)?;
+    let key = trusted((&args.vkey, args.succession.as_deref()))?;
     let policy = args.policy.as_deref().map(read_policy).transpose()?;
     if args.file.len() > MAX_PROOFS {
         return Err(Failure::wrong_use(format!("at most {MAX_PROOFS} proofs at a time")));
@@ -45,11 +47,6 @@ pub(super) fn run(args: &VerifyProofArgs, json: bool) -> Outcome {
     let receipts = halves::check(&mut judged, net_id);
     tell(&judged, receipts, json)?;
     if judged.ok { Ok(()) } else { Err(failed(&judged)) }
-}
-
-/// The log's key as it was given.
-pub(super) fn pinned(vkey: &str) -> Result<NoteVerifier, Failure> {
-    vkey.parse().map_err(|e| Failure::wrong_use(format!("--vkey: {e}")))
 }
 
 /// A policy in a file.
@@ -92,6 +89,9 @@ fn tell(judged: &Judged, receipts: usize, json: bool) -> Outcome {
         let file = fault.file.as_deref().unwrap_or_default();
         output::line(&format!("{}{index} {file}: {}", fault.kind.name(), fault.detail));
     }
+    if judged.faults.iter().any(|fault| fault.kind == FaultKind::NoTrustedSignature) {
+        output::line(HINT);
+    }
     for proved in &judged.proofs {
         output::line(&said(proved)?);
     }
@@ -121,7 +121,7 @@ fn said(proved: &Proved) -> Result<String, Failure> {
 fn growth(
     files: &[(String, Vec<u8>)],
     old: &Path,
-    key: &NoteVerifier,
+    key: &TrustedKeys,
     policy: Option<&Policy>,
     json: bool,
 ) -> Outcome {
@@ -129,7 +129,7 @@ fn growth(
         return Err(Failure::wrong_use("--old is for one proof of consistency"));
     };
     let (note, earlier) = read_checkpoint(old)?;
-    let refused = |fault: counterfoil_spec::rule::FaultKind, detail: String| {
+    let refused = |fault: FaultKind, detail: String| {
         if json {
             let faults = json!([{ "fault": fault, "index": null, "file": file, "detail": detail }]);
             output::json(&json!({ "ok": false, "faults": faults }));
@@ -138,11 +138,11 @@ fn growth(
         }
         Failure::check("the proof of consistency does not verify")
     };
-    if earlier.origin != key.name() {
+    if earlier.origin != key.origin() {
         let detail = format!("the earlier checkpoint is of {:?}", earlier.origin);
-        return Err(refused(counterfoil_spec::rule::FaultKind::OriginNotPinned, detail));
+        return Err(refused(FaultKind::OriginNotPinned, detail));
     }
-    key.verify(&note).map_err(|e| refused(e.fault(), format!("the earlier checkpoint: {e}")))?;
+    key.check(&note).map_err(|e| refused(e.fault(), format!("the earlier checkpoint: {e}")))?;
     let proof = Growth::parse(bytes).map_err(|e| refused(e.fault(), e.to_string()))?;
     let checkpoint = proof.verify(&earlier.head, key).map_err(|e| refused(e.fault(), e.to_string()))?;
     let witnessed = match policy {
@@ -150,7 +150,7 @@ fn growth(
             let note = Note::parse(proof.note.as_bytes()).map_err(|e| refused(e.fault(), e.to_string()))?;
             let found = policy.judge(&note);
             if !found.quorum_met {
-                let kind = counterfoil_spec::rule::FaultKind::QuorumNotMet;
+                let kind = FaultKind::QuorumNotMet;
                 return Err(refused(kind, "its checkpoint does not meet the policy".to_owned()));
             }
             Some(found)

@@ -19,7 +19,7 @@ use counterfoil_router::clock;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::verify_proof::pinned;
+use super::trusted::pinned;
 use crate::args::WitnessArgs;
 use crate::exit::{Failure, Outcome};
 use crate::keys::keyring;

@@ -69,6 +69,7 @@ pub(super) fn judge(group: &Value, test: &Value) -> Verdict {
         Some("InclusionProof") => tlog::inclusion(group, test),
         Some("ConsistencyProof") => tlog::consistency(group, test),
         Some("Policy") => tlog::policy(test),
+        Some("Succession") => tlog::succession(group, test),
         other => Ok(Verdict::Skipped(format!("groups of type {other:?} are not known here"))),
     };
     judged.unwrap_or_else(|e| Verdict::Skipped(format!("the case cannot be read: {e}")))

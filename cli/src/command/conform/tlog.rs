@@ -1,5 +1,6 @@
 //! Notes, cosignatures, proofs and policies of logs.
 
+use counterfoil_audit::Succession;
 use counterfoil_audit::checkpoint::Checkpoint;
 use counterfoil_audit::growth::Growth;
 use counterfoil_audit::note::{Note, NoteVerifier, WitnessKey};
@@ -101,4 +102,22 @@ pub(super) fn policy(test: &Value) -> Judged {
         if found.quorum_met { Ok(()) } else { Err(format!("no quorum: {:?}", found.cosigned)) }
     };
     Ok(Verdict::uncoded(policy.and_then(met)))
+}
+
+#[derive(Deserialize)]
+struct Follows {
+    succession: Hex,
+    vkey: String,
+}
+
+/// A key that follows the one that is known.
+pub(super) fn succession(group: &Value, test: &Value) -> Judged {
+    let (log, test): (Log, Follows) = (read(group)?, read(test)?);
+    let (known, next): (NoteVerifier, NoteVerifier) = (key(&log.log_vkey)?, key(&test.vkey)?);
+    let proved = Succession::parse(&test.succession.0).map_err(|e| e.to_string());
+    let leads = |proved: Succession| {
+        let follows = proved.after(&known).is_some_and(|after| after.contains(&next));
+        follows.then_some(()).ok_or_else(|| "it does not lead there".to_owned())
+    };
+    Ok(Verdict::uncoded(proved.and_then(leads)))
 }

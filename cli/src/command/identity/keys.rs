@@ -19,7 +19,7 @@ use crate::output;
 
 /// Keys that live long enough to be worth an agent. A TLS key is made anew for each certificate, and the admin key is no
 /// signing key.
-const LONG_LIVED: [&str; 7] = ["root", "next-root", "ca", "next-ca", "router", "node", "log"];
+const LONG_LIVED: [&str; 8] = ["root", "next-root", "ca", "next-ca", "router", "node", "log", "next-log"];
 /// Connections that an agent serves at one time.
 const MAX_CLIENTS: usize = 64;
 
