@@ -1,5 +1,6 @@
 //! Measures a log on the disk and cores at hand, beside the floor under each figure: as many bytes written with one
-//! `fdatasync` per group, bare signing and bare signature checks.
+//! `fdatasync` per group, bare signing and bare signature checks. Entries whose signatures cost nothing are appended too, as
+//! other stores have none.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use counterfoil_identity::{SecretKey, VerifyKey};
+use counterfoil_identity::{SecretKey, SignFault, Signer, VerifyKey};
 use counterfoil_spec::entry::{Role, entry_signing_input};
 use counterfoil_spec::ids::{NodeId, Serial, Signature};
 use counterfoil_spec::payload::ConsentGranted;
@@ -16,7 +17,9 @@ use serde::Serialize;
 
 use crate::chain::NewEntry;
 use crate::error::LogError;
+use crate::merkle::{leaf_hash, verify_inclusion};
 use crate::note::NoteSigner;
+use crate::proof::prove;
 use crate::reader::LogReader;
 use crate::scan::wide;
 use crate::segment;
@@ -27,6 +30,8 @@ use crate::writer::{GenesisFacts, LogConfig, LogOptions, LogWriter};
 pub const BATCHES: [usize; 3] = [1, 64, 1024];
 /// What makes a leaf 300 bytes long.
 const TOKEN_BYTES: usize = 81;
+/// Checks of an inclusion proof.
+const PROOF_CHECKS: u64 = 10_000;
 
 /// How much to measure.
 #[derive(Debug, Clone)]
@@ -84,6 +89,27 @@ pub fn run(options: &BenchOptions, told: &mut dyn FnMut(&Rate)) -> Result<Vec<Ra
     outcome
 }
 
+/// Entries in a second.
+struct Appends {
+    signed: u64,
+    unsigned: u64,
+    raw: u64,
+}
+
+/// A key whose signatures cost nothing and are none.
+#[derive(Debug)]
+struct Unsigned(VerifyKey);
+
+impl Signer for Unsigned {
+    fn public(&self) -> VerifyKey {
+        self.0
+    }
+
+    fn sign(&self, _: &[u8]) -> Result<Signature, SignFault> {
+        Ok(Signature::from_bytes([7; 64]))
+    }
+}
+
 struct Bench<'a> {
     options: &'a BenchOptions,
     author: Arc<SecretKey>,
@@ -122,21 +148,31 @@ impl Bench<'_> {
         tell(rate("bare Ed25519 signing".to_owned(), signing, None));
         for batch in BATCHES {
             let dir = self.options.dir.join(format!("batch-{batch}"));
-            let (ours, raw) = self.append(&dir, batch)?;
+            let Appends { signed, unsigned, raw } = self.append(&dir, batch)?;
             tell(rate(format!("raw write and fdatasync of the same bytes, {batch} entries each"), raw, None));
             let floor = raw.saturating_mul(signing) / raw.saturating_add(signing).max(1);
             tell(rate(
                 format!("durable append, {batch} entries each, over writing and signing"),
-                ours,
+                signed,
                 Some(floor),
+            ));
+            tell(rate(
+                format!("durable append without signatures, {batch} entries each, over writing"),
+                unsigned,
+                Some(raw),
             ));
         }
         let dir = self.options.dir.join("verify");
-        let log = self.open(&dir)?;
+        let log = self.open(&dir, self.author.clone())?;
         for from in (0..self.options.entries).step_by(1024) {
             log.append((from..self.options.entries.min(from + 1024)).map(measured_entry).collect())?;
         }
+        let size = log.close()?.size;
+        let begun = Instant::now();
+        let log = self.open(&dir, self.author.clone())?;
+        tell(rate("open the log, entries".to_owned(), per_second(size, begun.elapsed()), None));
         log.close()?;
+        tell(rate(format!("check of an inclusion proof at {size} entries"), self.proofs(&dir, size)?, None));
         tell(rate("verify without signatures, entries".to_owned(), self.verify(&dir, false)?, None));
         let bare = self.on_all_threads(|_, public, input, signature| public.verify(input, signature).is_ok());
         tell(rate("bare verify_strict".to_owned(), bare, None));
@@ -144,14 +180,14 @@ impl Bench<'_> {
         Ok(rates)
     }
 
-    fn open(&self, dir: &Path) -> Result<LogWriter, LogError> {
-        let (root, log_key) = (SecretKey::generate(), Arc::new(SecretKey::generate()));
-        let note = NoteSigner::new("bench.invalid/log", log_key);
+    fn open(&self, dir: &Path, author: Arc<dyn Signer>) -> Result<LogWriter, LogError> {
+        let root = SecretKey::from_seed([1; 32]);
+        let note = NoteSigner::new("bench.invalid/log", Arc::new(SecretKey::from_seed([2; 32])));
         let note = note.map_err(|_| LogError::BadOrigin { origin: "bench.invalid/log".to_owned() })?;
         let config = LogConfig {
             dir: dir.to_owned(),
             net_id: root.public().net_id(),
-            author: self.author.clone(),
+            author,
             role: Role::Node,
             note,
             genesis: GenesisFacts {
@@ -165,12 +201,16 @@ impl Bench<'_> {
         Ok(LogWriter::open(config, Arc::new(|| Millis(1_790_000_000_000)))?.0)
     }
 
-    /// Entries in a second through the writer, and as bare writes of as many bytes. The two take turns, so that what
-    /// else the disk and the cores do falls on both.
-    fn append(&self, dir: &Path, batch: usize) -> Result<(u64, u64), BenchError> {
-        let log = self.open(dir)?;
-        log.append(vec![measured_entry(u64::MAX)])?;
-        let leaf = LogReader::open(dir)?.leaf(1)?;
+    /// Entries in a second through the writer, with signatures and without, and as bare writes of as many bytes. The three
+    /// take turns, so that what else the disk and the cores do falls on all of them.
+    fn append(&self, dir: &Path, batch: usize) -> Result<Appends, BenchError> {
+        let logs = [
+            self.open(&dir.join("signed"), self.author.clone())?,
+            self.open(&dir.join("unsigned"), Arc::new(Unsigned(self.author.public())))?,
+        ];
+        let [signed, _] = &logs;
+        signed.append(vec![measured_entry(u64::MAX)])?;
+        let leaf = LogReader::open(&dir.join("signed"))?.leaf(1)?;
         let mut frames = Vec::new();
         for _ in 0..batch {
             segment::push_entry(&mut frames, &leaf);
@@ -180,18 +220,38 @@ impl Bench<'_> {
         let store = |e| LogError::store("write", &path)(e);
         let mut file = File::create(&path).map_err(store)?;
         let (appends, batch) = (self.options.appends, wide(batch));
-        let (mut ours, mut raw) = (Duration::ZERO, Duration::ZERO);
+        let mut took = [Duration::ZERO; 3];
+        let [ours @ .., raw] = &mut took;
         for n in 0..appends {
-            let entries = (n * batch..(n + 1) * batch).map(measured_entry).collect();
-            let begun = Instant::now();
-            log.append(entries)?;
-            ours += begun.elapsed();
+            for (log, took) in logs.iter().zip(&mut *ours) {
+                let entries = (n * batch..(n + 1) * batch).map(measured_entry).collect();
+                let begun = Instant::now();
+                log.append(entries)?;
+                *took += begun.elapsed();
+            }
             let begun = Instant::now();
             file.write_all(&frames).and_then(|()| file.sync_data()).map_err(store)?;
-            raw += begun.elapsed();
+            *raw += begun.elapsed();
         }
-        log.close()?;
-        Ok((per_second(appends * batch, ours), per_second(appends * batch, raw)))
+        for log in logs {
+            log.close()?;
+        }
+        let [signed, unsigned, raw] = took.map(|took| per_second(appends * batch, took));
+        Ok(Appends { signed, unsigned, raw })
+    }
+
+    /// Checks of one proof in a second.
+    fn proofs(&self, dir: &Path, size: u64) -> Result<u64, BenchError> {
+        let index = size / 3;
+        let reader = LogReader::open(dir)?;
+        let (proof, leaf, root) = (prove(dir, index)?, leaf_hash(&reader.leaf(index)?), reader.head().root);
+        let begun = Instant::now();
+        for _ in 0..PROOF_CHECKS {
+            let leaf = std::hint::black_box(&leaf);
+            verify_inclusion(index, size, leaf, &proof.path, &root)
+                .map_err(|e| BenchError::Unsound(e.to_string()))?;
+        }
+        Ok(per_second(PROOF_CHECKS, begun.elapsed()))
     }
 
     fn verify(&self, dir: &Path, signatures: bool) -> Result<u64, BenchError> {
@@ -215,7 +275,7 @@ impl Bench<'_> {
         let body = [7; 200];
         let input =
             entry_signing_input(&public.net_id(), "bench.invalid/log", Role::Node, &public.kid(), &body);
-        let signature = self.author.sign(&input);
+        let signature = SecretKey::sign(&self.author, &input);
         let each = self.options.entries.div_ceil(wide(threads));
         let begun = Instant::now();
         std::thread::scope(|scope| {
@@ -244,7 +304,7 @@ mod tests {
         let options = BenchOptions { dir: dir.clone(), entries: 20, appends: 1, threads: 1 };
         let mut told = Vec::new();
         let rates = run(&options, &mut |r| told.push(r.clone())).unwrap();
-        assert_eq!(rates.len(), 10);
+        assert_eq!(rates.len(), 15);
         assert_eq!(told, rates);
         assert!(!dir.exists());
     }
@@ -263,7 +323,7 @@ mod tests {
         let dir = folder.path().join("bench");
         let options = BenchOptions { dir: dir.clone(), entries: 1, appends: 1, threads: 1 };
         let bench = Bench { options: &options, author: Arc::new(SecretKey::from_seed([1; 32])) };
-        let log = bench.open(&dir).unwrap();
+        let log = bench.open(&dir, bench.author.clone()).unwrap();
         log.append(vec![measured_entry(300)]).unwrap();
         let leaf = LogReader::open(&dir).unwrap().leaf(1).unwrap();
         assert_eq!(leaf.len(), 300);
