@@ -18,11 +18,11 @@ use crate::error::LogError;
 use crate::glance::{chain_hash, glance};
 use crate::kinds::{KEY_ROTATION, LOG_KEY_RETIRED};
 use crate::log_keys::LogKeys;
-use crate::merkle::{Frontier, Head, leaf_hash};
+use crate::merkle::{Frontier, Head};
 use crate::note::{MAX_NOTE_BYTES, Note, NoteSigner, NoteVerifier};
 use crate::scan::{self, FrameReader, Position, Tail, Visit, wide};
 use crate::segment::{self, Frame, HEADER_BYTES, SegmentFile};
-use crate::stage::TileStage;
+use crate::stage::{Mode, TileStage};
 use crate::state;
 use crate::succession::{Lines, rotates};
 use crate::tile::{TILE_WIDTH, read_limited};
@@ -120,19 +120,30 @@ pub(crate) struct History {
     expected: Vec<Head>,
 }
 
-/// Reads the committed entries, all of them or the last ones.
+/// Reads the committed entries, all of them or the last ones. Tiles are written again only once everything that is read was
+/// found sound: until then they may be the better copy.
 pub(crate) fn read(log: &Known<'_>, tail: &Tail, signed: &Signed) -> Result<History, LogError> {
     // Of a log whose key was ever changed all entries are read, as some of them say who signs. That it was not, the checkpoint says
     // that genesis' own key alone has signed.
     if let Some((checkpoint, _)) = &signed.checkpoint
         && signed.by_one
         && checkpoint.size > log.config.options.checked_at_open.max(TILE_WIDTH)
-        && let Some(history) = read_edge(log, tail, signed, checkpoint)
+        && let Some(history) = read_edge(log, tail, signed, (checkpoint, Mode::Compare))
     {
-        return Ok(history);
+        if !history.stage.differs {
+            return Ok(history);
+        }
+        if let Some(history) = read_edge(log, tail, signed, (checkpoint, Mode::Repair)) {
+            return Ok(history);
+        }
     }
-    let own = log.config.note.verifier();
-    let mut history = History::new(signed, own, (TileStage::new(log.dir(), log.disk.clone()), 0));
+    let history = read_all(log, tail, signed, Mode::Compare)?;
+    if history.stage.differs { read_all(log, tail, signed, Mode::Repair) } else { Ok(history) }
+}
+
+fn read_all(log: &Known<'_>, tail: &Tail, signed: &Signed, mode: Mode) -> Result<History, LogError> {
+    let stage = TileStage::new(log.dir(), log.disk.clone(), mode);
+    let mut history = History::new(signed, log.config.note.verifier(), (stage, 0));
     history.walk(log, tail, Position::default())?;
     match history.expected.iter().max_by_key(|h| h.size) {
         Some(missed) => Err(LogError::SignedStateDiffers { size: missed.size }),
@@ -142,11 +153,16 @@ pub(crate) fn read(log: &Known<'_>, tail: &Tail, signed: &Signed) -> Result<Hist
 
 /// Reads from the last whole tile before the checkpoint's end on. `None` for whatever reason that does not lead to every
 /// head that was signed.
-fn read_edge(log: &Known<'_>, tail: &Tail, signed: &Signed, checkpoint: &Head) -> Option<History> {
+fn read_edge(
+    log: &Known<'_>,
+    tail: &Tail,
+    signed: &Signed,
+    (checkpoint, mode): (&Head, Mode),
+) -> Option<History> {
     let from = (checkpoint.size - 1) / TILE_WIDTH * TILE_WIDTH;
     let mut lines = Lines::default();
     check_first(log, tail.segments.first()?, &mut lines).ok()?;
-    let stage = TileStage::at(log.dir(), log.disk.clone(), from).ok()?;
+    let stage = TileStage::at(TileStage::new(log.dir(), log.disk.clone(), mode), from).ok()?;
     let (tree, committed) = (stage.tree.clone(), tail.head.size);
     let behind = Behind { tree, segments: tail.segments.clone(), committed };
     let mut history = History::new(signed, log.config.note.verifier(), (stage, from));
@@ -242,14 +258,6 @@ impl Visit for Pass<'_, '_> {
             history.tip_found = true;
         }
         history.tip.time = history.tip.time.max(glance.time);
-        if history.from > 0 && history.expected.iter().any(|head| head.size == index + 1) {
-            // Before a tile is written that hangs on those at the right edge.
-            let mut tree = history.stage.tree.clone();
-            tree.push(leaf_hash(leaf), |_, _, _| {});
-            if history.expected.iter().any(|head| head.size == index + 1 && head.root != tree.root()) {
-                return Err(LogError::SignedStateDiffers { size: index + 1 });
-            }
-        }
         history.stage.leaf(index, leaf)?;
         let History { stage, expected, .. } = history;
         expected.retain(|head| head.size != stage.tree.size() || head.root != stage.tree.root());
@@ -280,18 +288,28 @@ impl Behind {
     /// # Errors
     /// `Corrupt` for what is damaged, `Store`.
     pub(crate) fn check(&self, dir: &Path, origin: &Hash, disk: &Arc<dyn Disk>) -> Result<(), LogError> {
-        let mut found = Compared { stage: TileStage::new(dir, disk.clone()), until: self.entries() };
+        let compared = self.compare(dir, origin, disk, Mode::Compare)?;
+        if compared.differs {
+            let tiles = self.compare(dir, origin, disk, Mode::Repair)?.repaired;
+            tracing::warn!(tiles, "published tiles were missing or wrong and were written again");
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &self,
+        dir: &Path,
+        origin: &Hash,
+        disk: &Arc<dyn Disk>,
+        mode: Mode,
+    ) -> Result<TileStage, LogError> {
+        let stage = TileStage::new(dir, disk.clone(), mode);
+        let mut found = Compared { stage, until: self.entries() };
         scan::walk(&self.segments, origin, &mut Position::default(), self.committed, &mut found)?;
         if found.stage.tree != self.tree {
             return Err(LogError::SignedStateDiffers { size: self.entries() });
         }
-        if found.stage.repaired > 0 {
-            tracing::warn!(
-                tiles = found.stage.repaired,
-                "published tiles were missing or wrong and were written again"
-            );
-        }
-        Ok(())
+        Ok(found.stage)
     }
 }
 

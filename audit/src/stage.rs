@@ -17,6 +17,8 @@ use crate::tile::{
 /// Whether tiles may already be on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
+    /// They may; nothing is written, but it is noted whether any would have to be.
+    Compare,
     /// They may; those that are right stay, others are replaced.
     Repair,
     /// They are new.
@@ -36,50 +38,56 @@ pub(crate) struct TileStage {
     entries: Vec<u8>,
     /// Tiles written in [`Mode::Repair`].
     pub(crate) repaired: u64,
+    /// In [`Mode::Compare`] a tile was missing or wrong, or a partial one was left over.
+    pub(crate) differs: bool,
     /// Whole tiles whose partial forms may still be on disk.
     filled: Vec<TileId>,
 }
 
 impl TileStage {
-    pub(crate) fn new(dir: &Path, disk: Arc<dyn Disk>) -> Self {
+    pub(crate) fn new(dir: &Path, disk: Arc<dyn Disk>, mode: Mode) -> Self {
         let levels = vec![Vec::new(); usize::from(MAX_TILE_LEVEL) + 1];
         Self {
             dir: dir.to_owned(),
             disk,
-            mode: Mode::Repair,
+            mode,
             tree: Frontier::default(),
             levels,
             entries: Vec::new(),
             repaired: 0,
+            differs: false,
             filled: Vec::new(),
         }
     }
 
-    /// The stage of a tree of `size` leaves, a number of whole tiles, as the hash tiles above them have it.
+    /// Moves an empty stage to a tree of `size` leaves, a number of whole tiles, as the hash tiles above them have it.
     ///
     /// # Errors
     /// `Published` where one of those is not there or too short, `Store`.
-    pub(crate) fn at(dir: &Path, disk: Arc<dyn Disk>, size: u64) -> Result<Self, LogError> {
-        let mut tiles = TileTree::new(dir, size);
-        let tree = Frontier::of(size, &mut |level, index| tiles.node(level, index))?;
-        let mut stage = Self { tree, ..Self::new(dir, disk) };
-        for (level, row) in (0..=MAX_TILE_LEVEL).zip(&mut stage.levels) {
+    pub(crate) fn at(mut empty: Self, size: u64) -> Result<Self, LogError> {
+        let mut tiles = TileTree::new(&empty.dir, size);
+        empty.tree = Frontier::of(size, &mut |level, index| tiles.node(level, index))?;
+        for (level, row) in (0..=MAX_TILE_LEVEL).zip(&mut empty.levels) {
             let nodes = nodes_at(level, size);
             for node in nodes - nodes % TILE_WIDTH..nodes {
                 row.extend_from_slice(tiles.node(u32::from(level) * 8, node)?.as_bytes());
             }
         }
-        Ok(stage)
+        Ok(empty)
     }
 
     fn put(&mut self, id: TileId, bytes: &[u8]) -> Result<(), LogError> {
         let path = self.dir.join(id.path());
-        if self.mode == Mode::Repair {
+        if self.mode != Mode::Extend {
             let limit = match id.kind {
                 TileKind::Hashes(_) => MAX_HASH_TILE_BYTES,
                 TileKind::Entries => MAX_ENTRY_TILE_BYTES,
             };
             if matches!(read_limited(&path, limit), Ok(Some(found)) if found == bytes) {
+                return Ok(());
+            }
+            if self.mode == Mode::Compare {
+                self.differs = true;
                 return Ok(());
             }
             self.repaired += 1;
@@ -90,6 +98,10 @@ impl TileStage {
     fn put_whole(&mut self, kind: TileKind, index: u64, bytes: &[u8]) -> Result<(), LogError> {
         let id = TileId::whole(kind, index);
         self.put(id, bytes)?;
+        if self.mode == Mode::Compare {
+            self.differs |= self.dir.join(id.partial_folder()).exists();
+            return Ok(());
+        }
         self.filled.push(id);
         // While a long log is opened this list would grow; nothing refers to those partial tiles any more.
         if self.mode == Mode::Repair { self.drop_filled() } else { Ok(()) }
@@ -178,17 +190,18 @@ mod tests {
     #[test]
     fn stage_of_published_tiles_is_the_one_that_wrote_them() {
         let folder = tempfile::tempdir().unwrap();
-        let mut grown = TileStage::new(folder.path(), Arc::new(LocalDisk));
+        let empty = |mode| TileStage::new(folder.path(), Arc::new(LocalDisk), mode);
+        let mut grown = empty(Mode::Extend);
         for (leaf, done) in (1..=0x1_0300_u64).enumerate() {
             grown.push(&leaf.to_be_bytes()).unwrap();
             if [0x100, 0x300, 0xff00, 0x1_0000, 0x1_0100, 0x1_0300].contains(&done) {
                 grown.put_partials().unwrap();
-                let found = TileStage::at(folder.path(), Arc::new(LocalDisk), done).unwrap();
+                let found = TileStage::at(empty(Mode::Compare), done).unwrap();
                 assert_eq!((&found.tree, &found.levels), (&grown.tree, &grown.levels), "{done} leaves");
             }
         }
         std::fs::write(folder.path().join("tile/1/001.p/3"), [7; 95]).unwrap();
-        let refused = TileStage::at(folder.path(), Arc::new(LocalDisk), 0x1_0300).err();
+        let refused = TileStage::at(empty(Mode::Compare), 0x1_0300).err();
         assert!(
             matches!(&refused, Some(LogError::Published { file, .. }) if file == "tile/1/001.p/3"),
             "{refused:?}"
