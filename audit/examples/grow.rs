@@ -1,7 +1,9 @@
-//! Writes a log to be measured with: `grow FOLDER ENTRIES`. Its entries are refusals, which no rule has anything to say about.
+//! Writes a log to be measured with, or adds to one: `grow FOLDER ENTRIES`. Its entries are refusals, which no rule has anything
+//! to say about. Says how long opening took.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program that measures and prints")]
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use counterfoil_audit::{GenesisFacts, LogConfig, LogOptions, LogWriter, NewEntry, NoteSigner};
 use counterfoil_identity::{SecretKey, random};
@@ -33,7 +35,10 @@ fn main() {
         },
         options: LogOptions::default(),
     };
-    let (log, _) = LogWriter::open(config, Arc::new(|| Millis(1_790_000_000_000))).unwrap();
+    let begun = Instant::now();
+    let (log, opened) = LogWriter::open(config, Arc::new(|| Millis(1_790_000_000_000))).unwrap();
+    let (took, unchecked) = (begun.elapsed().as_millis(), opened.unchecked);
+    println!("opened with {} entries in {took} ms, {unchecked} to be checked behind the start", opened.size);
     for first in (1..entries).step_by(1024) {
         let count = GROUP.min(entries - first);
         let group = (0..count).map(|_| NewEntry::new(random::serial(), refused.clone())).collect();
