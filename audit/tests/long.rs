@@ -117,7 +117,7 @@ fn entry_that_was_exchanged_with_its_checksums_and_commits_is_found_behind_the_s
     let mut bad = std::fs::read(&path).unwrap();
     bad[at + 40] ^= 1;
     std::fs::write(&path, bad).unwrap();
-    reseal(&home.dir());
+    reseal(&home.dir(), UNCHECKED);
     let mut whole = copied(&home);
     whole.options.checked_at_open = u64::MAX;
     let before = bytes(&whole.dir());
@@ -155,9 +155,10 @@ fn ended(home: &Home) -> LogErrorIs {
     refused
 }
 
-/// Makes checksums and commit frames anew before [`UNCHECKED`], as somebody would who covers a trace.
-fn reseal(dir: &Path) {
-    let mut tree = Frontier::default();
+/// Makes all checksums anew and the commit frames of fewer than `until` entries, as somebody would who covers a trace. Gives the
+/// hashes of the tile of level 1.
+fn reseal(dir: &Path, until: u64) -> Vec<u8> {
+    let (mut tree, mut tile) = (Frontier::default(), Vec::new());
     for segment in segment::list(dir).unwrap() {
         let old = std::fs::read(&segment.path).unwrap();
         let mut new = old[..HEADER_BYTES].to_vec();
@@ -167,11 +168,13 @@ fn reseal(dir: &Path) {
             match frame {
                 Frame::Entry { leaf, .. } => {
                     segment::push_entry(&mut new, leaf);
-                    tree.push(leaf_hash(leaf), |_, _, _| {});
+                    tree.push(leaf_hash(leaf), |level, _, hash| {
+                        tile.extend_from_slice(if level == 8 { hash.as_bytes() } else { &[] });
+                    });
                 }
                 Frame::Commit(head) => {
                     let ours = Head { size: head.size, root: tree.root() };
-                    new.extend(segment::commit(if head.size < UNCHECKED { &ours } else { &head }));
+                    new.extend(segment::commit(if head.size < until { &ours } else { &head }));
                 }
                 other => panic!("{other:?}"),
             }
@@ -179,6 +182,23 @@ fn reseal(dir: &Path) {
         }
         std::fs::write(&segment.path, new).unwrap();
     }
+    tile
+}
+
+#[test]
+fn log_whose_every_commit_and_edge_were_made_anew_does_not_lead_to_its_checkpoint() {
+    let home = long_log(SIZE);
+    let edge = home.dir().join("tile/1/000.p/2");
+    assert_eq!(reseal(&home.dir(), u64::MAX), std::fs::read(&edge).unwrap());
+    let (path, at) = leaf_at(&home.dir(), 100);
+    let mut bad = std::fs::read(&path).unwrap();
+    bad[at + 40] ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    std::fs::write(&edge, reseal(&home.dir(), u64::MAX)).unwrap();
+    let before = bytes(&home.dir());
+    let refused = home.open().err();
+    assert!(matches!(refused, Some(LogError::SignedStateDiffers { size: SIZE })), "{refused:?}");
+    assert_eq!(bytes(&home.dir()), before);
 }
 
 #[test]
