@@ -101,6 +101,9 @@ impl Succession {
             return Err(SuccessionFault::Form("its first line is not genesis"));
         };
         let mut read = Self::begin(&leaf, &genesis)?;
+        //= spec/audit-log.md#succession
+        //# Whoever follows it MUST check in each line the signature of the log's author, that of the key before and that of the key that
+        //# follows, and in the first line that of the root; the network is the one of the root's key.
         for (line, (leaf, body)) in (2..).zip(leaves) {
             read.follow(line, &leaf, &body)?;
         }

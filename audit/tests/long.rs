@@ -15,6 +15,7 @@ use counterfoil_audit::segment::{self, Frame, HEADER_BYTES};
 use counterfoil_audit::verify::{Report, VerifyOptions, verify_plain};
 use counterfoil_audit::{Head, LogError, LogWriter};
 use counterfoil_spec::rule::FaultKind;
+use support::keys::{FIRST, NEXT, keyed, of, retired, rotation, signed_by};
 use support::{Home, copy, entries, files, key, signer};
 
 /// Entries of the log that is damaged here: the last 189 are read when it opens.
@@ -251,4 +252,57 @@ fn end_and_beginning_of_a_long_log_are_looked_at_before_it_opens() {
         let refused = home.open().err();
         assert!(matches!(refused, Some(LogError::Corrupt { .. })), "{refused:?}");
     }
+}
+
+/// A log whose key was changed early, and then as long as one that opens by its end.
+fn changed_early(retires: bool) -> Home {
+    let mut home = Home::new();
+    let (log, _) = home.open().unwrap();
+    log.hold(of(NEXT));
+    log.append(vec![keyed(2000, rotation(NEXT), &[FIRST, NEXT])]).unwrap();
+    if retires {
+        log.append(vec![keyed(2001, retired(FIRST), &[NEXT])]).unwrap();
+    }
+    log.append(entries(1..SIZE)).unwrap();
+    log.close().unwrap();
+    home.options.checked_at_open = 0;
+    home
+}
+
+#[test]
+fn log_whose_key_was_changed_is_read_whole_before_it_opens() {
+    for (retires, signs) in [(false, vec![FIRST, NEXT]), (true, vec![NEXT])] {
+        let home = changed_early(retires);
+        let (log, opened) = LogWriter::open_with(home.config(), vec![of(NEXT)], home.now()).unwrap();
+        assert_eq!((opened.unchecked, signed_by(&log.checkpoint())), (0, signs));
+        log.close().unwrap();
+    }
+    // Its key is changed after it opened by its end.
+    let home = long_log(SIZE);
+    let (log, opened) = home.open().unwrap();
+    assert_eq!(opened.unchecked, UNCHECKED);
+    log.hold(of(NEXT));
+    log.append(vec![keyed(2000, rotation(NEXT), &[FIRST, NEXT])]).unwrap();
+    log.close().unwrap();
+    assert_eq!(signed_by(&log.checkpoint()), [FIRST, NEXT]);
+    assert_eq!(verify(&home.dir()).faults, []);
+}
+
+#[test]
+fn head_that_hides_a_change_of_the_key_is_the_last_one() {
+    let home = changed_early(false);
+    let file = home.dir().join("checkpoint");
+    let note = std::fs::read_to_string(&file).unwrap();
+    let (stripped, _) = note.trim_end().rsplit_once('\n').unwrap();
+    assert_eq!(signed_by(&format!("{stripped}\n")), [FIRST]);
+    std::fs::write(&file, format!("{stripped}\n")).unwrap();
+    let (log, opened) = home.open().unwrap();
+    assert_eq!(opened.unchecked, UNCHECKED);
+    let LogError::Corrupt { file: named, reason, .. } = log.close().unwrap_err() else { panic!() };
+    assert_eq!((named.as_str(), reason.starts_with("entry 1 changes the log's key")), ("checkpoint", true));
+    drop(log);
+    std::fs::remove_file(&file).unwrap();
+    let (log, opened) = LogWriter::open_with(home.config(), vec![of(NEXT)], home.now()).unwrap();
+    assert_eq!((opened.unchecked, signed_by(&log.checkpoint())), (0, vec![FIRST, NEXT]));
+    log.close().unwrap();
 }

@@ -136,3 +136,17 @@ fn file_that_the_entries_do_not_make_is_damage() {
     std::fs::write(other.dir().join(FILE), text).unwrap();
     assert_eq!(named(&pinned(&other.dir(), FIRST)), [(Corrupt, None)]);
 }
+
+#[test]
+fn every_flipped_bit_of_a_succession_is_refused() {
+    let home = Home::new();
+    changed(&home).close().unwrap();
+    let text = std::fs::read(home.dir().join(FILE)).unwrap();
+    for at in 0..text.len() {
+        for bit in 0..8 {
+            let mut bad = text.clone();
+            bad[at] ^= 1 << bit;
+            assert!(Succession::parse(&bad).is_err(), "bit {bit} of byte {at}");
+        }
+    }
+}
