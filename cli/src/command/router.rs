@@ -47,6 +47,11 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         Box::pin(RunningRouter::start(router_home, &checkpoints, config)).await.map_err(start_failure)?;
     router.have_witnessed(witnessing);
     let url = format!("http://{}", router.http_addr());
+    // Before it says that it is ready: from then on other commands find it.
+    if !args.supervised {
+        let (pid, url) = (std::process::id(), url.clone());
+        Running { pid, url, router_pid: pid, nodes: Vec::new() }.write(home)?;
+    }
     if json {
         output::json(&json!({
             "ready": "router", "url": url, "http": router.http_addr().to_string(),
@@ -63,11 +68,6 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         ));
         output::line("  next      counterfoil identity join-token     (one for each node)");
         output::line(&format!("  log key   {}", router.office().log_vkey()));
-    }
-    if !args.supervised {
-        let running =
-            Running { pid: std::process::id(), url, router_pid: std::process::id(), nodes: Vec::new() };
-        running.write(home)?;
     }
     let lost = tokio::select! {
         () = stop => false,
