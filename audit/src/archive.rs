@@ -5,6 +5,7 @@
 //! witnessed, succession                   where there are
 //! tile/<L>/<N>[.p/<W>]                    all hash tiles of that size, level by level
 //! tile/entries/<N>[.p/<W>]                all entries
+//! tile/kept/<N>                           those that are left, where some were removed
 //! ```
 //!
 //! Any tar makes such a file of a log's folder, and reads it. It is read and written here in forty lines because a verifier asks for
@@ -139,8 +140,15 @@ pub fn write(dir: &Path, out: &mut dyn Write) -> Result<u64, LogError> {
     for (kind, count) in levels.chain([(TileKind::Entries, size)]) {
         for first in (0..count).step_by(256) {
             let id = tile_of(kind, first, count);
-            let bytes = read_tile(dir, id).map_err(LogError::store("read", &dir.join(id.path())))?;
-            put(&id.path(), &bytes.ok_or_else(|| missing(&id.path()))?)?;
+            let read = |id: TileId| read_tile(dir, id).map_err(LogError::store("read", &dir.join(id.path())));
+            let kept = TileId { kind: TileKind::Kept, ..id };
+            match read(id)? {
+                Some(bytes) => put(&id.path(), &bytes)?,
+                None if kind == TileKind::Entries && id.width == 256 => {
+                    put(&kept.path(), &read(kept)?.ok_or_else(|| missing(&id.path()))?)?;
+                }
+                None => return Err(missing(&id.path())),
+            }
         }
     }
     out.write_all(&[0; 2 * BLOCK]).and_then(|()| out.flush()).map_err(LogError::store("write", dir))?;

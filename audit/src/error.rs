@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use counterfoil_identity::SignFault;
 use counterfoil_spec::encode::DecodeError;
+use counterfoil_spec::ids::Hash;
 
 use crate::log_keys::KeyFold;
 
@@ -162,6 +163,26 @@ pub enum LogError {
         index: u64,
         /// Entries there are.
         size: u64,
+    },
+    /// It was removed.
+    #[error(
+        "entry {index} was removed when its time was over, and the hash of its leaf alone is left ({hash}); a copy of the \
+         log from before has it"
+    )]
+    Removed {
+        /// Its index.
+        index: u64,
+        /// The hash of its leaf.
+        hash: Hash,
+    },
+    /// What is left of a range is not what its prune says, so that nothing more is removed.
+    #[error(
+        "entry {index} says what is to be removed, and the log has other entries there; nothing was changed. Restore \
+         log/seg from a copy"
+    )]
+    PruneDiffers {
+        /// The index of the prune.
+        index: u64,
     },
     /// A published file that does not say what it must.
     #[error("{file}: {reason}")]

@@ -159,6 +159,15 @@ pub enum ExportError {
         /// Why.
         reason: String,
     },
+    /// An entry that is not there any more, so that its row cannot be written and the rest would be less than was asked for.
+    #[error(
+        "entry {index} was removed when its time was over, so an export with it would be short; choose a range behind what \
+         was removed with --from, or export from a copy of the log from before"
+    )]
+    Removed {
+        /// Which.
+        index: u64,
+    },
     /// Entries that nobody has signed for.
     #[error("the checkpoint covers {signed} entries; an export cannot end at {asked}")]
     Unsigned {

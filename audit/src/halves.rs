@@ -32,7 +32,7 @@ use crate::verify::MAX_FAULTS;
 pub use evidence::{Evidence, MAX_EVIDENCE_BYTES, NoEvidence, Parting, Proven};
 
 use heads::Kept;
-use receipts::{Receipts, Side};
+use receipts::{Receipts, Side, Times};
 
 /// One of two logs.
 #[derive(Debug, Clone)]
@@ -65,6 +65,8 @@ pub struct Compared {
     pub node: String,
     /// Receipts that stand in both, the same in each.
     pub matched: u64,
+    /// Receipts of the node's log that may have stood among entries which the router's removed; whether they did nobody can see.
+    pub removed: u64,
     /// Heads of the router's log that the node's keeps, and that it does not contradict.
     pub router_heads: u64,
     /// The same of the node's log.
@@ -183,11 +185,17 @@ pub fn compare(one: &Half, other: &Half, now: Millis) -> Result<Compared, Halves
         out: Compared { router: router.origin().into(), node: node.origin().into(), ..Compared::default() },
         enrolled: None,
         routers_time: 0,
+        removed_to: None,
     };
     pass.read()?;
     pass.parties();
-    let Pass { receipts, of_router, of_node, mut out, routers_time, .. } = pass;
-    receipts.finish((router, node), (routers_time, now), &mut out)?;
+    let Pass { receipts, of_router, of_node, mut out, routers_time, removed_to, .. } = pass;
+    let times = Times {
+        now,
+        router: routers_time,
+        removed_to: removed_to.map_or(Ok(None), |end| removed(router, end))?,
+    };
+    receipts.finish((router, node), times, &mut out)?;
     out.router_heads = of_router.finish((router, node), &mut out)?;
     out.node_heads = of_node.finish((node, router), &mut out)?;
     out.ok = out.faults.is_empty();
@@ -207,6 +215,13 @@ struct Pass<'a> {
     enrolled: Option<(u64, NodeEnrolled)>,
     /// The time of the router's last entry.
     routers_time: u64,
+    /// Up to which entry the router's log names old ones that it removes.
+    removed_to: Option<u64>,
+}
+
+/// Until when receipts were made that the router may have removed: the time of the first entry that its last prune spares.
+fn removed(router: &Half, end: u64) -> Result<Option<Millis>, LogError> {
+    Ok(LogReader::open(&router.dir)?.kept_from(end)?.map(|(_, body)| body.time))
 }
 
 impl Pass<'_> {
@@ -236,6 +251,10 @@ impl Pass<'_> {
                 }
                 Some(Payload::Work(work)) => {
                     self.receipts.add(side, index, &work.receipt, Some(&self.node_id))
+                }
+                Some(Payload::Prune(prune)) => {
+                    self.removed_to = Some(prune.end);
+                    Ok(())
                 }
                 Some(Payload::PeerAnchor(anchor)) if !side.is_later() => {
                     self.of_node.add(index, &anchor, self.node)
@@ -291,7 +310,7 @@ impl Compared {
 
 /// What an entry says, where it is of a kind that is looked at here. One that cannot be read was named before.
 fn payload(kind: u16, leaf: &[u8]) -> Option<Payload> {
-    const LOOKED_AT: [u16; 3] = [NODE_ENROLLED, WORK, PEER_ANCHOR];
+    const LOOKED_AT: [u16; 4] = [NODE_ENROLLED, WORK, PEER_ANCHOR, PRUNE];
     if !LOOKED_AT.contains(&kind) {
         return None;
     }
@@ -302,3 +321,4 @@ fn payload(kind: u16, leaf: &[u8]) -> Option<Payload> {
 const NODE_ENROLLED: u16 = 5;
 const WORK: u16 = 21;
 const PEER_ANCHOR: u16 = 24;
+const PRUNE: u16 = 30;

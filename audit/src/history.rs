@@ -16,6 +16,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::glance::{chain_hash, glance};
+use crate::gone::Gone;
 use crate::kinds::{KEY_ROTATION, LOG_KEY_RETIRED};
 use crate::log_keys::LogKeys;
 use crate::merkle::{Frontier, Head};
@@ -118,6 +119,8 @@ pub(crate) struct History {
     tip_found: bool,
     /// Heads that were signed and whose tree was not met yet.
     expected: Vec<Head>,
+    /// What was removed.
+    pub(crate) gone: Gone,
 }
 
 /// Reads the committed entries, all of them or the last ones. Tiles are written again only once everything that is read was
@@ -147,7 +150,7 @@ fn read_all(log: &Known<'_>, tail: &Tail, signed: &Signed, mode: Mode) -> Result
     history.walk(log, tail, Position::default())?;
     match history.expected.iter().max_by_key(|h| h.size) {
         Some(missed) => Err(LogError::SignedStateDiffers { size: missed.size }),
-        None => Ok(history),
+        None => history.gone.check().map(|()| history),
     }
 }
 
@@ -170,7 +173,11 @@ fn read_edge(
     let segment = tail.segments.iter().rev().find(|s| s.first <= from)?;
     history.walk(log, tail, Position { index: segment.first, segment: segment.first, offset: 0 }).ok()?;
     history.behind = Some(behind);
-    (history.tip_found && history.expected.is_empty()).then_some(history)
+    //= spec/audit-log.md#removal
+    //# A writer that finds a `prune` among the entries that it reads at its start MUST read all others too before it appends, since what it names may
+    //# be among them.
+    let whole = history.tip_found && history.expected.is_empty() && history.gone.prunes.is_empty();
+    whole.then_some(history)
 }
 
 /// Checks that the first entry is the genesis that the configuration makes, with the configured key as the log's.
@@ -213,7 +220,18 @@ impl History {
         let expected = signed.heads().filter(|head| *head != empty).collect();
         let (tip, at) = (ChainTip::new(), Position::default());
         let (keys, lines) = (Arc::new(LogKeys::found(own.clone())), Lines::default());
-        Self { stage, tip, keys, lines, at, behind: None, from, tip_found: false, expected }
+        Self {
+            stage,
+            tip,
+            keys,
+            lines,
+            at,
+            behind: None,
+            from,
+            tip_found: false,
+            expected,
+            gone: Gone::default(),
+        }
     }
 
     /// What an entry says of the log's keys.
@@ -226,6 +244,12 @@ impl History {
         }
         let (_, body) = Leaf::read(leaf).map_err(|source| LogError::BadEntry { index, source })?;
         Ok(Arc::make_mut(&mut self.keys).apply(index, &body.payload)?)
+    }
+
+    /// Notes that the tree has grown by a leaf.
+    fn grown(&mut self) {
+        let Self { stage, expected, .. } = self;
+        expected.retain(|head| head.size != stage.tree.size() || head.root != stage.tree.root());
     }
 
     fn walk(&mut self, log: &Known<'_>, tail: &Tail, mut at: Position) -> Result<(), LogError> {
@@ -258,9 +282,23 @@ impl Visit for Pass<'_, '_> {
             history.tip_found = true;
         }
         history.tip.time = history.tip.time.max(glance.time);
+        history.gone.leaf(index, glance.kind, leaf)?;
         history.stage.leaf(index, leaf)?;
-        let History { stage, expected, .. } = history;
-        expected.retain(|head| head.size != stage.tree.size() || head.root != stage.tree.root());
+        history.grown();
+        Ok(())
+    }
+
+    fn removed(&mut self, index: u64, hash: Hash) -> Result<(), LogError> {
+        let history = &mut *self.history;
+        if index < history.from {
+            return Ok(());
+        }
+        if index == 0 {
+            return Err(LogError::GenesisDiffers { what: "first entry, which is gone," });
+        }
+        history.gone.removed += 1;
+        history.stage.removed(index, hash)?;
+        history.grown();
         Ok(())
     }
 
@@ -304,11 +342,12 @@ impl Behind {
         mode: Mode,
     ) -> Result<TileStage, LogError> {
         let stage = TileStage::new(dir, disk.clone(), mode);
-        let mut found = Compared { stage, until: self.entries() };
+        let mut found = Compared { stage, until: self.entries(), gone: Gone::default() };
         scan::walk(&self.segments, origin, &mut Position::default(), self.committed, &mut found)?;
         if found.stage.tree != self.tree {
             return Err(LogError::SignedStateDiffers { size: self.entries() });
         }
+        found.gone.check()?;
         Ok(found.stage)
     }
 }
@@ -316,6 +355,7 @@ impl Behind {
 struct Compared {
     stage: TileStage,
     until: u64,
+    gone: Gone,
 }
 
 impl Visit for Compared {
@@ -330,7 +370,16 @@ impl Visit for Compared {
             );
             return Err(LogError::corrupt(checkpoint::FILE, 0, reason));
         }
+        self.gone.leaf(index, kind, leaf)?;
         self.stage.leaf(index, leaf)
+    }
+
+    fn removed(&mut self, index: u64, hash: Hash) -> Result<(), LogError> {
+        if index >= self.until {
+            return Ok(());
+        }
+        self.gone.removed += 1;
+        self.stage.removed(index, hash)
     }
 
     fn commit(&mut self, head: &Head) -> bool {

@@ -39,6 +39,8 @@ mod tests {
             for (role, name) in [(Role::Router, "router"), (Role::Node, "node")] {
                 assert_eq!(may_author(number, role), authors.iter().any(|a| a == name), "{kind}");
             }
+            let removable = kind["removable"].as_bool().unwrap_or(false);
+            assert_eq!(crate::prune::is_removable(number), removable, "{kind}");
             compared += 1;
         }
         assert_eq!(compared, counterfoil_spec::payload::Payload::KINDS.len());

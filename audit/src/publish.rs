@@ -155,6 +155,10 @@ impl Visit for ReadBack<'_> {
         self.stage.leaf(index, leaf)
     }
 
+    fn removed(&mut self, index: u64, hash: Hash) -> Result<(), LogError> {
+        self.stage.removed(index, hash)
+    }
+
     fn commit(&mut self, head: &Head) -> bool {
         self.stage.commit(head)
     }

@@ -17,7 +17,16 @@ const MARK_EVERY: u64 = 64;
 /// Bytes read at a time where one entry is wanted.
 const LOOKUP_CHUNK_BYTES: usize = 32 << 10;
 
-type EachLeaf<'a> = dyn FnMut(u64, &[u8]) -> Result<(), LogError> + 'a;
+type Each<'a> = dyn FnMut(u64, Stored<'_>) -> Result<(), LogError> + 'a;
+
+/// What a log has of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored<'a> {
+    /// Its leaf.
+    Leaf(&'a [u8]),
+    /// It was removed, and this is the hash of its leaf.
+    Removed(Hash),
+}
 
 /// A reader of the entries that were committed when it was opened or refreshed.
 pub struct LogReader {
@@ -97,12 +106,15 @@ impl LogReader {
     /// The bytes of one leaf.
     ///
     /// # Errors
-    /// `OutOfRange`, `Corrupt`, `Store`.
+    /// `OutOfRange`, `Removed`, `Corrupt`, `Store`.
     pub fn leaf(&self, index: u64) -> Result<Vec<u8>, LogError> {
         let mut found = Vec::new();
-        self.leaves(index, index.saturating_add(1), LOOKUP_CHUNK_BYTES, &mut |_, leaf| {
-            leaf.clone_into(&mut found);
-            Ok(())
+        self.frames(index, index.saturating_add(1), LOOKUP_CHUNK_BYTES, &mut |index, stored| match stored {
+            Stored::Leaf(leaf) => {
+                leaf.clone_into(&mut found);
+                Ok(())
+            }
+            Stored::Removed(hash) => Err(LogError::Removed { index, hash }),
         })?;
         Ok(found)
     }
@@ -115,22 +127,36 @@ impl LogReader {
         Leaf::read(&self.leaf(index)?).map_err(|source| LogError::BadEntry { index, source })
     }
 
-    /// Calls `each` for every entry from `from` on, in order.
+    /// The first entry from `index` on that is there, with its index.
+    ///
+    /// # Errors
+    /// As [`LogReader::for_each`].
+    pub fn kept_from(&self, index: u64) -> Result<Option<(u64, Body)>, LogError> {
+        let mut found = None;
+        let read = self.stream(index.min(self.head.size), self.head.size, |at, bytes| {
+            let (_, body) = Leaf::read(bytes).map_err(|source| LogError::BadEntry { index: at, source })?;
+            found = Some((at, body));
+            Err(LogError::Closed)
+        });
+        match (found, read) {
+            (None, Err(e)) => Err(e),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// Calls `each` for every entry from `from` on that is there, in order.
     ///
     /// # Errors
     /// As [`LogReader::entry`]; `from` may be the size, not more.
     pub fn for_each(&self, from: u64, mut each: impl FnMut(u64, &Leaf, &Body)) -> Result<(), LogError> {
-        if from == self.head.size {
-            return Ok(());
-        }
-        self.leaves(from, self.head.size, STREAM_CHUNK_BYTES, &mut |index, bytes| {
+        self.stream(from, self.head.size, |index, bytes| {
             let (leaf, body) = Leaf::read(bytes).map_err(|source| LogError::BadEntry { index, source })?;
             each(index, &leaf, &body);
             Ok(())
         })
     }
 
-    /// Calls `each` with the bytes of every leaf from `from` up to and without `to`, in order, until it fails.
+    /// Calls `each` with the bytes of every leaf from `from` up to and without `to` that is there, in order, until it fails.
     ///
     /// # Errors
     /// As [`LogReader::leaf`], and what `each` says.
@@ -140,12 +166,28 @@ impl LogReader {
         to: u64,
         mut each: impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.walk(from, to, |index, stored| match stored {
+            Stored::Leaf(leaf) => each(index, leaf),
+            Stored::Removed(_) => Ok(()),
+        })
+    }
+
+    /// The same, with the hashes of leaves that were removed in their places.
+    ///
+    /// # Errors
+    /// As [`LogReader::stream`].
+    pub fn walk<E: From<LogError>>(
+        &self,
+        from: u64,
+        to: u64,
+        mut each: impl FnMut(u64, Stored<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         if from == to {
             return Ok(());
         }
         let mut stopped = None;
-        let read = self.leaves(from, to, STREAM_CHUNK_BYTES, &mut |index, leaf| {
-            each(index, leaf).map_err(|e| {
+        let read = self.frames(from, to, STREAM_CHUNK_BYTES, &mut |index, stored| {
+            each(index, stored).map_err(|e| {
                 stopped = Some(e);
                 LogError::Closed
             })
@@ -156,7 +198,7 @@ impl LogReader {
         }
     }
 
-    fn leaves(&self, from: u64, to: u64, chunk: usize, each: &mut EachLeaf<'_>) -> Result<(), LogError> {
+    fn frames(&self, from: u64, to: u64, chunk: usize, each: &mut Each<'_>) -> Result<(), LogError> {
         if to > self.head.size || from >= to {
             return Err(LogError::OutOfRange { index: from, size: self.head.size });
         }
@@ -165,14 +207,10 @@ impl LogReader {
             let mut frames = FrameReader::new(part.file.clone(), offset, chunk);
             while index < to.min(part.end_index) {
                 let next = frames.next().map_err(LogError::store("read", &part.segment.path))?;
-                match next {
-                    Some((_, Frame::Entry { leaf, intact: true })) => {
-                        if index >= from {
-                            each(index, leaf)?;
-                        }
-                        index += 1;
-                    }
-                    Some((_, Frame::Commit(_))) => {}
+                let stored = match next {
+                    Some((_, Frame::Entry { leaf, intact: true })) => Stored::Leaf(leaf),
+                    Some((_, Frame::Removed { hash, intact: true })) => Stored::Removed(hash),
+                    Some((_, Frame::Commit(_))) => continue,
                     _ => {
                         return Err(LogError::corrupt(
                             &part.segment.name,
@@ -180,7 +218,11 @@ impl LogReader {
                             "no intact frame",
                         ));
                     }
+                };
+                if index >= from {
+                    each(index, stored)?;
                 }
+                index += 1;
             }
         }
         Ok(())
@@ -206,7 +248,7 @@ fn extend(part: &mut Indexed, head: &mut Head) -> Result<(), LogError> {
     let mut marks = Vec::new();
     while let Some((offset, frame)) = frames.next().map_err(store)? {
         match frame {
-            Frame::Entry { intact: true, .. } => {
+            Frame::Entry { intact: true, .. } | Frame::Removed { intact: true, .. } => {
                 if (index - part.segment.first).is_multiple_of(MARK_EVERY) {
                     marks.push(offset);
                 }

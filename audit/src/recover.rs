@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use counterfoil_identity::VerifyKey;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, Serial};
-use counterfoil_spec::payload::Genesis;
+use counterfoil_spec::payload::{Genesis, Prune};
 use counterfoil_spec::time::Now;
 
 use crate::chain::{Author, NewEntry};
@@ -18,6 +18,7 @@ use crate::history::{self, Behind, History, Known, Signed};
 use crate::merkle::{Head, empty_root};
 use crate::note::NoteSigner;
 use crate::owner::{Buffers, Desk, Owner};
+use crate::prune::Pruned;
 use crate::publish::{Board, Publisher, Shared, Signing};
 use crate::scan::{self, Tail};
 use crate::segment::{self, HeaderError, SegmentFile};
@@ -34,14 +35,44 @@ pub(crate) fn open(
     now: Now,
     disk: Arc<dyn Disk>,
 ) -> Result<(Inner, Opened), LogError> {
+    let at_hand: Vec<NoteSigner> = std::iter::once(config.note.clone()).chain(more).collect();
+    let origin_hash = segment::origin_hash(config.note.verifier().name());
+    let lock = lock(&*disk, &config.dir)?;
+    check_origin(&config.dir, &origin_hash)?;
+    let mut ready = prepare((&config, &at_hand), origin_hash, &now, &disk)?;
+    if !ready.unfinished.is_empty() {
+        let Ready { opened, unfinished, .. } = ready;
+        let removed =
+            Pruned { dir: &config.dir, origin: &origin_hash, disk: &disk }.carry_out(&unfinished)?;
+        ready = prepare((&config, &at_hand), origin_hash, &now, &disk)?;
+        ready.opened = Opened { removed, ..opened };
+    }
+    let Ready { owner, publisher, opened, .. } = ready;
+    let shared = owner.shared.clone();
+    let desk = Desk::new(owner);
+    let running = start(&shared, &desk, publisher, config.options.publish_every, lock)?;
+    Ok((Inner { shared, desk, running: Mutex::new(Some(running)) }, opened))
+}
+
+/// A log that was read, before its threads run.
+struct Ready {
+    owner: Owner,
+    publisher: Publisher,
+    opened: Opened,
+    /// The prunes of the log, where what they name was not all removed.
+    unfinished: Vec<(u64, Prune)>,
+}
+
+fn prepare(
+    (config, at_hand): (&LogConfig, &[NoteSigner]),
+    origin_hash: Hash,
+    now: &Now,
+    disk: &Arc<dyn Disk>,
+) -> Result<Ready, LogError> {
     let dir = config.dir.clone();
     let origin = config.note.verifier().name().to_owned();
-    let lock = lock(&*disk, &dir)?;
-    let origin_hash = segment::origin_hash(&origin);
-    check_origin(&dir, &origin_hash)?;
     let tail = scan::tail(&dir, &origin_hash)?;
-    let at_hand: Vec<NoteSigner> = std::iter::once(config.note.clone()).chain(more).collect();
-    let signed = Signed::read(&config, &at_hand)?;
+    let signed = Signed::read(config, at_hand)?;
     //= spec/audit-log.md#recovery
     //# A writer MUST refuse a log with fewer entries than `state/signed` or the checkpoint says (`SignedStateAhead`).
     if let Some(want) = signed.heads().map(|s| s.size).max().filter(|want| *want > tail.head.size) {
@@ -55,28 +86,33 @@ pub(crate) fn open(
         net_id: config.net_id,
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
-    let log = Known { config: &config, author: author.kid, genesis: genesis(&config)?, disk: &disk };
-    let History { mut stage, tip, at, behind, keys, lines, .. } = history::read(&log, &tail, &signed)?;
+    let log = Known { config, author: author.kid, genesis: genesis(config)?, disk };
+    let mut history = history::read(&log, &tail, &signed)?;
+    let unfinished = history.gone.unfinished();
+    let History { mut stage, tip, at, behind, keys, lines, .. } = history;
     let genesis = log.genesis;
-    let signing = can_sign(Signing { keys, at_hand }, stage.tree.size())?;
+    let signing = can_sign(Signing { keys, at_hand: at_hand.to_vec() }, stage.tree.size())?;
 
-    let segments = writer_at(&config, origin_hash, &tail, disk.clone())?;
+    let segments = writer_at(config, origin_hash, &tail, disk.clone())?;
     stage.mode = Mode::Extend;
     let repaired_tiles = stage.repaired;
     let head = Head { size: stage.tree.size(), root: stage.tree.root() };
     let shared = Shared::new(board(head, signing.clone()));
     let tree = stage.tree.clone();
     let buffers = Buffers::default();
-    let mut owner = Owner { author, tip, tree, segments, now, shared: shared.clone(), buffers };
+    let mut owner = Owner { author, tip, tree, segments, now: now.clone(), shared: shared.clone(), buffers };
     let fresh = head.size == 0;
     if fresh {
-        owner.append_now(vec![first_entry(&config, genesis)?])?;
+        owner.append_now(vec![first_entry(config, genesis)?])?;
     }
     let unchecked = behind.as_ref().map_or(0, Behind::entries);
+    let disk = disk.clone();
     let mut publisher =
         Publisher { dir, origin: origin_hash, name: origin, disk, stage, at, behind, lines, told: 0 };
     let head = shared.lock().head;
     let (published, note) = match (&publisher.behind, signed.checkpoint) {
+        //= spec/audit-log.md#removal
+        //# A router MUST append a `prune`, and sign and publish a checkpoint that covers it, before it removes the first entry.
         // What the folder has stays until the rest is checked.
         (Some(_), Some((checkpoint, note))) => (checkpoint, note),
         _ => (head, publisher.publish(&head, &signing)?),
@@ -85,10 +121,9 @@ pub(crate) fn open(
         board.published = published;
         board.note = note;
     });
-    let opened = Opened { size: head.size, torn_bytes: tail.torn_bytes, fresh, repaired_tiles, unchecked };
-    let desk = Desk::new(owner);
-    let running = start(&shared, &desk, publisher, config.options.publish_every, lock)?;
-    Ok((Inner { shared, desk, running: Mutex::new(Some(running)) }, opened))
+    let torn_bytes = tail.torn_bytes;
+    let opened = Opened { size: head.size, torn_bytes, fresh, repaired_tiles, unchecked, removed: 0 };
+    Ok(Ready { owner, publisher, opened, unfinished })
 }
 
 /// Whether the keys that sign a log's next heads are at hand.

@@ -200,7 +200,7 @@ fn last_commit(
     let mut frames = FrameReader::new(file.clone(), from, STREAM_CHUNK_BYTES);
     while let Some((offset, frame)) = frames.next().map_err(store)? {
         match frame {
-            Frame::Entry { intact: true, .. } => {}
+            Frame::Entry { intact: true, .. } | Frame::Removed { intact: true, .. } => {}
             Frame::Commit(head) => {
                 let end = offset + wide(COMMIT_BYTES);
                 last = Some((LastGroup { start, end }, head));
@@ -266,6 +266,8 @@ pub(crate) fn tail(dir: &Path, origin: &Hash) -> Result<Tail, LogError> {
 pub(crate) trait Visit {
     /// The next leaf.
     fn leaf(&mut self, index: u64, leaf: &[u8]) -> Result<(), LogError>;
+    /// The hash of the next leaf, where that was removed.
+    fn removed(&mut self, index: u64, hash: Hash) -> Result<(), LogError>;
     /// A commit frame; whether the leaves so far give its root.
     fn commit(&mut self, head: &Head) -> bool;
 }
@@ -314,12 +316,19 @@ pub(crate) fn walk_segment(
                 at.index += 1;
                 committed = false;
             }
+            Frame::Removed { hash, intact: true } => {
+                visit.removed(at.index, hash)?;
+                at.index += 1;
+                committed = false;
+            }
             Frame::Commit(head) if head.size != at.index => return corrupt("a commit frame of another size"),
             Frame::Commit(head) if !visit.commit(&head) => {
                 return corrupt("the entries do not give the commit's root");
             }
             Frame::Commit(_) => committed = true,
-            Frame::Entry { .. } | Frame::BadCommit => return corrupt("the checksum is wrong"),
+            Frame::Entry { .. } | Frame::Removed { .. } | Frame::BadCommit => {
+                return corrupt("the checksum is wrong");
+            }
             Frame::BadLength(_) => return corrupt("a length that no entry has"),
             Frame::Short => return corrupt("the file ends within a frame"),
         }

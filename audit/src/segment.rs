@@ -4,6 +4,7 @@
 //! seg/<first index, 20 digits>.log
 //! header  "CFLOGSG1" ‖ SHA-256(origin) ‖ u64be first index ‖ u32be crc32c of the 48 bytes before           52 bytes
 //! entry   u32be length (1 to 61,440) ‖ u32be crc32c(leaf) ‖ leaf
+//! removed u32be 2³² − 1 ‖ u32be crc32c(leaf hash) ‖ leaf hash (32)                                        40 bytes
 //! commit  u32be 0 ‖ u64be size ‖ root (32) ‖ u32be crc32c of the 44 bytes before                            48 bytes
 //! ```
 //!
@@ -25,6 +26,8 @@ pub const MAGIC: &[u8; 8] = b"CFLOGSG1";
 pub const HEADER_BYTES: usize = 52;
 /// A commit frame, in bytes.
 pub const COMMIT_BYTES: usize = 48;
+/// What stands in the place of an entry that was removed, in bytes.
+pub const REMOVED_BYTES: usize = 40;
 /// What stands before a leaf, in bytes.
 pub const ENTRY_HEAD_BYTES: usize = 8;
 /// The longest frame, in bytes.
@@ -104,6 +107,13 @@ pub fn push_entry(out: &mut Vec<u8>, leaf: &[u8]) {
     out.extend_from_slice(leaf);
 }
 
+/// Appends what stands in the place of an entry that was removed.
+pub fn push_removed(out: &mut Vec<u8>, leaf_hash: &Hash) {
+    out.extend_from_slice(&REMOVED.to_be_bytes());
+    out.extend_from_slice(&crc32c::crc32c(leaf_hash.as_bytes()).to_be_bytes());
+    out.extend_from_slice(leaf_hash.as_bytes());
+}
+
 /// Writes a commit frame.
 #[must_use]
 pub fn commit(head: &Head) -> [u8; COMMIT_BYTES] {
@@ -127,6 +137,13 @@ pub enum Frame<'a> {
         /// Whether the checksum is right.
         intact: bool,
     },
+    /// An entry that was removed.
+    Removed {
+        /// The hash of its leaf.
+        hash: Hash,
+        /// Whether the checksum is right.
+        intact: bool,
+    },
     /// A commit frame with a right checksum.
     Commit(Head),
     /// A commit frame with a wrong checksum.
@@ -143,6 +160,7 @@ impl Frame<'_> {
     pub const fn bytes(&self) -> usize {
         match self {
             Self::Entry { leaf, .. } => ENTRY_HEAD_BYTES + leaf.len(),
+            Self::Removed { .. } => REMOVED_BYTES,
             Self::Commit(_) | Self::BadCommit => COMMIT_BYTES,
             Self::BadLength(_) | Self::Short => 0,
         }
@@ -151,7 +169,10 @@ impl Frame<'_> {
     /// Whether it is a frame with a right checksum.
     #[must_use]
     pub const fn is_intact(&self) -> bool {
-        matches!(self, Self::Entry { intact: true, .. } | Self::Commit(_))
+        matches!(
+            self,
+            Self::Entry { intact: true, .. } | Self::Removed { intact: true, .. } | Self::Commit(_)
+        )
     }
 }
 
@@ -161,6 +182,7 @@ impl Frame<'_> {
 pub fn is_short(bytes: &[u8]) -> bool {
     let Some(len) = array_at(bytes, 0).map(|b| u32::from_be_bytes(*b)) else { return true };
     match usize::try_from(len) {
+        _ if len == REMOVED => bytes.len() < REMOVED_BYTES,
         Ok(0) => bytes.len() < COMMIT_BYTES,
         Ok(len) if len <= MAX_LEAF_BYTES => bytes.len() < ENTRY_HEAD_BYTES + len,
         _ => false,
@@ -177,6 +199,15 @@ pub fn parse(bytes: &[u8]) -> Frame<'_> {
     let Some(len) = array_at(bytes, 0).map(|b| u32::from_be_bytes(*b)) else { return Frame::Short };
     if len == 0 {
         return parse_commit(bytes);
+    }
+    if len == REMOVED {
+        return match (array_at(bytes, 4), array_at(bytes, ENTRY_HEAD_BYTES)) {
+            (Some(crc), Some(hash)) => Frame::Removed {
+                hash: Hash::from_bytes(*hash),
+                intact: crc32c::crc32c(hash) == u32::from_be_bytes(*crc),
+            },
+            _ => Frame::Short,
+        };
     }
     let Some(len) = usize::try_from(len).ok().filter(|l| *l <= MAX_LEAF_BYTES) else {
         return Frame::BadLength(len);
@@ -233,6 +264,9 @@ pub fn check_header(bytes: &[u8], origin: Option<&Hash>, first: u64) -> Result<H
     if index == first { Ok(found) } else { Err(HeaderError::OtherFirst) }
 }
 
+/// The length that no entry has, by which a removed one is told.
+const REMOVED: u32 = u32::MAX;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,6 +281,18 @@ mod tests {
         push_entry(&mut bytes, b"leaf");
         assert_eq!(parse(&bytes), Frame::Entry { leaf: b"leaf", intact: true });
         assert_eq!(parse(&commit(&head())), Frame::Commit(head()));
+    }
+
+    #[test]
+    fn removed_entry_keeps_the_hash_of_its_leaf() {
+        let hash = Hash::from_bytes([7; 32]);
+        let mut bytes = Vec::new();
+        push_removed(&mut bytes, &hash);
+        assert_eq!(bytes.len(), REMOVED_BYTES);
+        assert_eq!(parse(&bytes), Frame::Removed { hash, intact: true });
+        assert_eq!(parse(&bytes[..39]), Frame::Short);
+        bytes[4] ^= 1;
+        assert_eq!(parse(&bytes), Frame::Removed { hash, intact: false });
     }
 
     #[test]

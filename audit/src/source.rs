@@ -37,8 +37,9 @@ impl Shared {
     /// One entry, unverified; `None` where it cannot be read.
     #[must_use]
     pub fn entry(&self, index: u64) -> Option<Body> {
-        let id = tile_of(TileKind::Entries, index, self.size()?);
-        let bytes = self.0.read(&id.path(), MAX_ENTRY_TILE_BYTES).ok()??;
+        let size = self.size()?;
+        let read = |kind| self.0.read(&tile_of(kind, index, size).path(), MAX_ENTRY_TILE_BYTES).ok()?;
+        let bytes = read(TileKind::Entries).or_else(|| read(TileKind::Kept))?;
         let leaf = leaves(&bytes).nth(usize::try_from(index % TILE_WIDTH).ok()?)?;
         Leaf::read(leaf).ok().map(|(_, body)| body)
     }
@@ -101,7 +102,8 @@ impl Files {
             Self::Published(files) => files,
         };
         let id = tile_of(kind, index.saturating_mul(TILE_WIDTH), count);
-        if id.width == 0 {
+        // Entries are removed by 256.
+        if id.width == 0 || (kind == TileKind::Kept && u64::from(id.width) < TILE_WIDTH) {
             return Ok(Vec::new());
         }
         match files.0.read(&id.path(), limit) {

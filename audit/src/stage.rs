@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use counterfoil_spec::ids::Hash;
+
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::merkle::{Frontier, Head, leaf_hash};
@@ -36,6 +38,8 @@ pub(crate) struct TileStage {
     levels: Vec<Vec<u8>>,
     /// The leaves of the last entry tile while that is partial.
     entries: Vec<u8>,
+    /// Whether one of them was removed.
+    has_removed: bool,
     /// Tiles written in [`Mode::Repair`].
     pub(crate) repaired: u64,
     /// In [`Mode::Compare`] a tile was missing or wrong, or a partial one was left over.
@@ -54,6 +58,7 @@ impl TileStage {
             tree: Frontier::default(),
             levels,
             entries: Vec::new(),
+            has_removed: false,
             repaired: 0,
             differs: false,
             filled: Vec::new(),
@@ -81,7 +86,7 @@ impl TileStage {
         if self.mode != Mode::Extend {
             let limit = match id.kind {
                 TileKind::Hashes(_) => MAX_HASH_TILE_BYTES,
-                TileKind::Entries => MAX_ENTRY_TILE_BYTES,
+                TileKind::Entries | TileKind::Kept => MAX_ENTRY_TILE_BYTES,
             };
             if matches!(read_limited(&path, limit), Ok(Some(found)) if found == bytes) {
                 return Ok(());
@@ -107,11 +112,33 @@ impl TileStage {
         if self.mode == Mode::Repair { self.drop_filled() } else { Ok(()) }
     }
 
-    fn push(&mut self, leaf: &[u8]) -> Result<(), LogError> {
+    /// Puts 256 entries where they are published, and takes them from where they were.
+    //= spec/audit-log.md#published-files
+    //# Of 256 entries of which any was removed a writer MUST publish `tile/kept/<N>` and MUST NOT publish `tile/entries/<N>`
+    fn put_entries(&mut self, index: u64) -> Result<(), LogError> {
+        let bytes = std::mem::take(&mut self.entries);
+        let (kind, other) = match std::mem::take(&mut self.has_removed) {
+            true => (TileKind::Kept, TileKind::Entries),
+            false => (TileKind::Entries, TileKind::Kept),
+        };
+        self.put_whole(kind, index, &bytes)?;
+        let path = self.dir.join(TileId::whole(other, index).path());
+        if self.mode == Mode::Extend || !path.exists() {
+            return Ok(());
+        }
+        if self.mode == Mode::Compare {
+            self.differs = true;
+            return Ok(());
+        }
+        self.disk.remove_file(&path).map_err(LogError::store("delete", &path))
+    }
+
+    /// `leaf` is empty where it was removed.
+    fn push(&mut self, leaf: &[u8], hash: Hash) -> Result<(), LogError> {
         let place = self.tree.size();
         let mut whole = Vec::new();
         let levels = &mut self.levels;
-        self.tree.push(leaf_hash(leaf), |level, index, hash| {
+        self.tree.push(hash, |level, index, hash| {
             let tile_level = level / 8;
             let slot = usize::try_from(tile_level).ok().and_then(|l| levels.get_mut(l));
             if let (0, Some(tile), Ok(tile_level)) = (level % 8, slot, u8::try_from(tile_level)) {
@@ -122,21 +149,23 @@ impl TileStage {
             }
         });
         push_leaf(&mut self.entries, leaf);
-        if place % TILE_WIDTH == TILE_WIDTH - 1 {
-            whole.push((TileKind::Entries, place / TILE_WIDTH, std::mem::take(&mut self.entries)));
-        }
+        self.has_removed |= leaf.is_empty();
         for (kind, index, bytes) in whole {
             self.put_whole(kind, index, &bytes)?;
         }
-        Ok(())
+        if place % TILE_WIDTH == TILE_WIDTH - 1 { self.put_entries(place / TILE_WIDTH) } else { Ok(()) }
     }
 
     /// Writes the partial tiles of the present size.
     pub(crate) fn put_partials(&mut self) -> Result<(), LogError> {
+        if self.has_removed {
+            let reason = "one of the last entries was removed, which no prune can name";
+            return Err(LogError::corrupt(crate::segment::FOLDER, 0, reason));
+        }
         for id in partial_tiles(self.tree.size()) {
             let bytes = match id.kind {
                 TileKind::Hashes(level) => self.levels.get(usize::from(level)).cloned().unwrap_or_default(),
-                TileKind::Entries => self.entries.clone(),
+                TileKind::Entries | TileKind::Kept => self.entries.clone(),
             };
             self.put(id, &bytes)?;
         }
@@ -174,7 +203,11 @@ impl TileStage {
 
 impl Visit for TileStage {
     fn leaf(&mut self, _: u64, leaf: &[u8]) -> Result<(), LogError> {
-        self.push(leaf)
+        self.push(leaf, leaf_hash(leaf))
+    }
+
+    fn removed(&mut self, _: u64, hash: Hash) -> Result<(), LogError> {
+        self.push(&[], hash)
     }
 
     fn commit(&mut self, head: &Head) -> bool {
@@ -193,7 +226,7 @@ mod tests {
         let empty = |mode| TileStage::new(folder.path(), Arc::new(LocalDisk), mode);
         let mut grown = empty(Mode::Extend);
         for (leaf, done) in (1..=0x1_0300_u64).enumerate() {
-            grown.push(&leaf.to_be_bytes()).unwrap();
+            grown.push(&leaf.to_be_bytes(), leaf_hash(&leaf.to_be_bytes())).unwrap();
             if [0x100, 0x300, 0xff00, 0x1_0000, 0x1_0100, 0x1_0300].contains(&done) {
                 grown.put_partials().unwrap();
                 let found = TileStage::at(empty(Mode::Compare), done).unwrap();

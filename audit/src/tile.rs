@@ -3,6 +3,7 @@
 //! ```text
 //! tile/<L>/<N>[.p/<W>]         W (256 where absent) hashes of 32 bytes: the nodes of level 8·L, from N·256 on
 //! tile/entries/<N>[.p/<W>]     W leaves, each {u16be length ‖ leaf}
+//! tile/kept/<N>                256 leaves, with length 0 for those that were removed
 //! N                            groups of three digits; all but the last with an `x`: 1234067 is x001/x234/067
 //! ```
 
@@ -31,6 +32,8 @@ pub enum TileKind {
     Hashes(u8),
     /// Leaves.
     Entries,
+    /// Leaves of which some were removed.
+    Kept,
 }
 
 /// One tile by name.
@@ -57,6 +60,7 @@ impl TileId {
         let mut out = match self.kind {
             TileKind::Hashes(level) => format!("tile/{level}/"),
             TileKind::Entries => "tile/entries/".to_owned(),
+            TileKind::Kept => "tile/kept/".to_owned(),
         };
         let digits = format!("{:03}", self.index);
         let padded = format!("{digits:0>width$}", width = digits.len().div_ceil(3) * 3);
@@ -89,6 +93,7 @@ impl TileId {
         let (kind, rest) = rest.split_once('/')?;
         let kind = match kind {
             "entries" => TileKind::Entries,
+            "kept" => TileKind::Kept,
             level => TileKind::Hashes(level.parse().ok().filter(|l| *l <= MAX_TILE_LEVEL)?),
         };
         let (name, width) = match rest.split_once(".p/") {
@@ -104,7 +109,8 @@ impl TileId {
             index = index.checked_mul(1000)?.checked_add(digits.parse().ok()?)?;
         }
         let id = Self { kind, index, width };
-        (id.path() == path).then_some(id)
+        let has_form = kind != TileKind::Kept || width == 256;
+        (has_form && id.path() == path).then_some(id)
     }
 
     /// How many nodes of level 8·L (or leaves) come before the end of this tile.
@@ -171,7 +177,7 @@ pub fn read_limited(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
 pub fn read_tile(dir: &Path, id: TileId) -> io::Result<Option<Vec<u8>>> {
     let limit = match id.kind {
         TileKind::Hashes(_) => MAX_HASH_TILE_BYTES,
-        TileKind::Entries => MAX_ENTRY_TILE_BYTES,
+        TileKind::Entries | TileKind::Kept => MAX_ENTRY_TILE_BYTES,
     };
     for _ in 0..MAX_LOOKS {
         let wider = wider_partials(dir, id);
@@ -207,7 +213,7 @@ fn wider_partials(dir: &Path, id: TileId) -> Vec<TileId> {
 fn beginning(id: TileId, bytes: &[u8]) -> Option<&[u8]> {
     match id.kind {
         TileKind::Hashes(_) => bytes.get(..usize::from(id.width).checked_mul(32)?),
-        TileKind::Entries => {
+        TileKind::Entries | TileKind::Kept => {
             let mut all = leaves(bytes);
             let (mut count, mut len) = (0, 0_usize);
             for leaf in all.by_ref().take(usize::from(id.width)) {
@@ -237,7 +243,7 @@ pub fn leaves(tile: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Appends one leaf to an entry tile.
+/// Appends one leaf to an entry tile; an empty one stands for a leaf that was removed.
 pub fn push_leaf(tile: &mut Vec<u8>, leaf: &[u8]) {
     // A leaf is at most MAX_LEAF_BYTES long, which a u16 holds.
     let len = u16::try_from(leaf.len()).unwrap_or(u16::MAX);

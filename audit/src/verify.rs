@@ -17,6 +17,7 @@ mod peers;
 mod pool;
 mod published;
 mod remembered;
+mod removed;
 mod serials;
 mod strays;
 mod succeeded;
@@ -43,6 +44,7 @@ use crate::trust::TrustedKeys;
 pub use check::verify;
 pub use findings::MAX_FAULTS;
 pub use remembered::Remembered;
+pub use removed::Pruned;
 pub use succeeded::Succeeded;
 pub use witnessed::WitnessedHead;
 
@@ -148,6 +150,11 @@ pub struct Report {
     pub checkpoint: Option<String>,
     /// Entries that the rules saw; fewer than were committed where damage stopped them.
     pub rules_saw: u64,
+    /// Entries of which the hash alone is there: what they say, their signatures and their places in their author's chain were not
+    /// checked.
+    pub removed: u64,
+    /// The prunes of the log.
+    pub prunes: Vec<Pruned>,
     /// Files under the log's folder that do not belong to it; they were not read.
     pub strays: Vec<String>,
     /// [`NOT_PROVED`].

@@ -91,6 +91,8 @@ pub struct Opened {
     pub repaired_tiles: u64,
     /// Entries that are checked before the next head is signed, and not yet.
     pub unchecked: u64,
+    /// Entries that were removed just now, because a `prune` of the log says so.
+    pub removed: u64,
 }
 
 /// Where appended entries are.

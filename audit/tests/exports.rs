@@ -16,7 +16,7 @@ use counterfoil_audit::export::{
     Pins, Range, Records, Sink, check, write,
 };
 use counterfoil_audit::{LogWriter, TrustedKeys};
-use support::{Home, entries, signer};
+use support::{Home, aged, entries, signer};
 
 /// One line for each entry but every fifth, which has no row; with a first and a last line.
 #[derive(Default)]
@@ -302,4 +302,38 @@ fn a_tree_that_its_checkpoint_does_not_sign_is_not_exported() {
     );
     assert!(matches!(done, Err(ExportError::InconsistentTree)), "{done:?}");
     assert!(!folder.exists());
+}
+
+//= spec/export.md#rules
+//= type=test
+//# An export MUST be refused where an entry that it needs was removed; it MUST NOT be shortened.
+#[test]
+fn export_over_removed_entries_is_refused_and_an_earlier_one_is_held_to_the_hashes_that_are_left() {
+    let mut home = Home::new();
+    home.options.segment_bytes = 1 << 24;
+    aged::announced(&home);
+    let folder = export(&home, "before", 0, aged::SIZE);
+    home.open().unwrap().0.close().unwrap();
+    let of_range = |from| {
+        let range = Range { from: Some(from), to: Some(aged::SIZE) };
+        let folder = Destination::Folder(home.folder.path().join("after"));
+        write(&home.dir(), range, &mut Plain::default(), folder, &mut |_, _| {}).unwrap_err()
+    };
+    for from in [0, aged::END] {
+        let refused = of_range(from);
+        assert!(matches!(refused, ExportError::Removed { index: 1 }), "{refused:?}");
+    }
+    assert!(!home.folder.path().join("after").exists());
+
+    let log = Pins { log: Some(home.dir()), ..pinned() };
+    assert_eq!(faults(&folder, &log), []);
+    let path = folder.join(LEAVES_FILE);
+    let mut leaves = std::fs::read(&path).unwrap();
+    let first = 2 + usize::from(u16::from_be_bytes([leaves[0], leaves[1]]));
+    let second = 2 + usize::from(u16::from_be_bytes([leaves[first], leaves[first + 1]]));
+    // The last byte of entry 1 is within its signature.
+    leaves[first + second - 1] ^= 1;
+    std::fs::write(&path, leaves).unwrap();
+    let found = faults(&folder, &log);
+    assert_eq!(found[0], (FaultName::LeafEdited, None, Some(1)));
 }

@@ -10,18 +10,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use counterfoil_audit::halves::{Compared, Evidence, Half, NoEvidence, Parting, compare};
 use counterfoil_audit::proof::prove_consistency;
-use counterfoil_audit::{LogConfig, LogWriter, NewEntry, NoteSigner};
+use counterfoil_audit::prune::plan;
+use counterfoil_audit::{LogConfig, LogReader, LogWriter, NewEntry, NoteSigner};
 use counterfoil_spec::encode::to_canonical;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, ManifestId, Signature};
-use counterfoil_spec::payload::{Payload, PeerAnchor, Work};
+use counterfoil_spec::payload::{Payload, PeerAnchor, Prune, Work};
 use counterfoil_spec::receipt::{Receipt, ReceiptBody};
 use counterfoil_spec::rule::FaultKind::{
     self, BrokenPromise, Fork, OriginNotPinned, Rollback, UncounteredReceipt, UnknownKey,
 };
 use counterfoil_spec::time::Millis;
 use support::forge::{enrolled, join_token};
-use support::{Home, key, serial, signer};
+use support::{Home, aged, key, serial, signer};
 use tempfile::TempDir;
 
 /// Every receipt is due by then.
@@ -341,4 +342,40 @@ fn file_of_evidence_has_one_form() {
     assert!(refused(text.replacen("rollback\n", "rollback\nAAAA\n", 1)));
     assert!(refused(text.replacen("rollback\n", "fork\n", 1)));
     assert!(refused(text.replacen("v1", "v2", 1)));
+}
+
+//= spec/audit-log.md#two-halves
+//= type=test
+//# A receipt of the node's log that may have stood among entries which the router's log removed MUST be counted as not compared, and
+//# MUST NOT be named.
+#[test]
+fn receipt_that_the_router_removed_is_not_named_and_a_later_one_that_it_lacks_is() {
+    let mut pair = Pair::new();
+    // Every receipt below is due by then.
+    pair.clock.store(2_000_000, Ordering::Relaxed);
+    for n in 1..=300 {
+        let work = Work { request: serial(10_000 + n), ..receipt(n, 40) };
+        put(&mut pair.router, work.clone());
+        put(&mut pair.node, work);
+    }
+    pair.router.0.append(vec![aged::statement(5000, 0, 300)]).unwrap();
+    let dir = pair.dir("router");
+    let found = plan(&LogReader::open(&dir).unwrap(), 0..256, |_, _| {}).unwrap();
+    let (kept, removed, hash) = (found.kept, found.removed, found.hash);
+    let prune = Prune { first: 0, end: 256, kept, removed, hash, kept_days: 0 };
+    let count = prune.count();
+    put(&mut pair.router, prune);
+    pair.clock.store(9_000_000, Ordering::Relaxed);
+    put(&mut pair.router, join_token());
+    pair.router.0.close().unwrap();
+    open(dir.clone(), Role::Router, &pair.clock).close().unwrap();
+
+    let late = put(&mut pair.node, receipt(5_000_000, 40));
+    pair.node.0.close().unwrap();
+    let [router, node] = ["router", "node"].map(|name| Half::open(&pair.dir(name), None).unwrap());
+    let compared = compare(&router, &node, LATER).unwrap();
+    let named: Vec<_> = compared.faults.iter().map(|n| (n.fault.kind, n.fault.index)).collect();
+    assert_eq!(named, [(UncounteredReceipt, Some(late)), (BrokenPromise, Some(late))]);
+    assert_eq!((compared.removed, compared.matched), (count, 300 - count));
+    assert!(count > 200, "{count}");
 }

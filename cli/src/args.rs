@@ -19,6 +19,7 @@ mod conform;
 mod consent;
 mod model;
 mod prove;
+mod prune;
 mod router;
 mod subcommand;
 mod vault;
@@ -31,6 +32,7 @@ pub(crate) use conform::ConformArgs;
 pub(crate) use consent::{ConsentCommand, HeldArgs};
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use prove::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
+pub(crate) use prune::PruneArgs;
 pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
     AboutArgs, AccountCommand, AuditCommand, EarningsCommand, ExportArgs, IdentityCommand, KeyCommand,

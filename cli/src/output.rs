@@ -15,6 +15,11 @@ pub(crate) fn line(text: &str) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
+/// Says something beside what is printed, which may be read by a program.
+pub(crate) fn aside(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// Prints text without a line end and at once.
 pub(crate) fn piece(text: &str) {
     let mut out = std::io::stdout().lock();

@@ -31,6 +31,8 @@ pub mod context {
     pub const JOIN_TOKEN: &str = "counterfoil v1 join-token";
     /// An author's chain in a log, from the author's previous body.
     pub const AUTHOR_CHAIN: &str = "counterfoil v1 author-chain";
+    /// What a prune removes, from the indexes and leaf hashes.
+    pub const REMOVED: &str = "counterfoil v1 removed";
     /// A model, from its canonical manifest.
     pub const MANIFEST: &str = "counterfoil v1 manifest";
     /// The rules of money, from their canonical bytes.

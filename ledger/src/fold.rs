@@ -76,6 +76,12 @@ impl Ledger {
         }
     }
 
+    /// The entries before `index` that were not seen were removed. What they debited lies in lots that ended, and what they earned in
+    /// statements, so nothing that can still be spent or paid depends on them.
+    pub fn pass_over(&mut self, index: u64) {
+        self.applied = self.applied.max(index);
+    }
+
     /// How many entries were seen; the index of the next one.
     #[must_use]
     pub const fn applied(&self) -> u64 {

@@ -331,6 +331,8 @@ impl Books {
             if fault.is_some() {
                 return;
             }
+            // What lies between was removed.
+            ledger.pass_over(index);
             if let Err(source) = ledger.apply(index, body) {
                 fault = Some(OfficeError::Ledger { index, source });
                 return;
@@ -358,7 +360,13 @@ impl Books {
     /// # Errors
     /// [`ProjectionError`].
     pub(crate) fn entry_of(&self, request: &Serial) -> Result<Option<u64>, ProjectionError> {
-        self.projection.as_ref().map_or(Ok(None), |p| p.entry_of(request))
+        let found = self.projection.as_ref().map_or(Ok(None), |p| p.entry_of(request))?;
+        Ok(found.filter(|index| self.is_there(*index)))
+    }
+
+    /// Whether an entry was not removed. The index of requests is not made anew for those that were.
+    fn is_there(&self, index: u64) -> bool {
+        !matches!(self.reader.leaf(index), Err(LogError::Removed { .. }))
     }
 
     /// The receipt in the log with this serial.

@@ -8,9 +8,10 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use counterfoil_audit::{LogError, LogReader};
+use counterfoil_audit::{LogError, LogReader, Stored};
 use counterfoil_identity::random;
 use counterfoil_ledger::settle::{AsOf, CloseError, Closed, Period, Quarter};
+use counterfoil_spec::entry::Leaf;
 use counterfoil_spec::ids::Hash;
 use counterfoil_spec::payload::{Payload, Statement};
 use serde_json::{Value, json};
@@ -79,15 +80,18 @@ pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Re
         return Err(SettlementError::NotFirst { first, asked: quarter });
     }
     let mut period = Period::new(quarter, &statements, end)?;
-    let mut fault = None;
-    reader.for_each(0, |index, _, body| {
-        if fault.is_none() && index < end {
-            fault = period.apply(index, body).err();
-        }
+    let end = period.end().max(end).min(reader.size());
+    reader.walk(0, end, |index, stored| {
+        let bytes = match stored {
+            Stored::Leaf(bytes) => bytes,
+            Stored::Removed(_) => {
+                period.removed(index);
+                return Ok(());
+            }
+        };
+        let (_, body) = Leaf::read(bytes).map_err(|source| LogError::BadEntry { index, source })?;
+        period.apply(index, &body).map_err(SettlementError::from)
     })?;
-    if let Some(fault) = fault {
-        return Err(fault.into());
-    }
     Ok(Recomputed { closed: period.close(as_of)?, booked: period.booked().cloned() })
 }
 

@@ -162,6 +162,10 @@ pub const MAX_SPLIT_TOKENS: i64 = 1_000_000_000_000_000_000;
 pub const MAX_SPLIT_UPTIME_S: i64 = 366 * 86_400;
 /// Requests that one tombstone names.
 pub const MAX_TOMBSTONE_REQUESTS: usize = 1024;
+/// Entries that one `prune` names as staying, so that it fits a leaf.
+pub const MAX_PRUNE_KEPT: usize = 4096;
+/// For how many days entries are kept unless their operator says otherwise: ten years, leap days included.
+pub const DEFAULT_KEEP_ENTRY_DAYS: u64 = 3653;
 /// Values in an activation row of a model.
 pub const MAX_HIDDEN: usize = 65_536;
 /// Values between the two halves of an expert.

@@ -19,7 +19,10 @@ pub use network::{
     KeyRotation, LogKeyRetired, ModelPublished, ModelSize, ModelSource, NodeEnrolled, NodeRenewed,
     PeerAnchor, RefusalSeen, RotatedKey,
 };
-pub use work::{Credit, Debit, FinishReason, Inference, NodeUptime, QuotaLease, Tombstone, Uptime, Work};
+pub use work::{
+    Credit, Debit, FinishReason, Inference, NodeUptime, Prune, QuotaLease, REMOVABLE_KINDS, RemovedKind,
+    Tombstone, Uptime, Work,
+};
 
 macro_rules! payloads {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)+) => {
@@ -124,6 +127,8 @@ payloads! {
     PeerAnchor = 24, "peer-anchor";
     /// A quarter was closed.
     Statement = 26, "statement";
+    /// Old entries were removed; their hashes stay.
+    Prune = 30, "prune";
     /// A refusal worth remembering.
     RefusalSeen = 31, "refusal";
     /// Salts were deleted.

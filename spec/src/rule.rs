@@ -61,6 +61,10 @@ faults! {
     PrevMismatch;
     /// Damaged bytes in a segment file.
     Corrupt;
+    /// An entry of which the hash alone is there, and no prune removed it.
+    EntryMissing;
+    /// What is missing is not what a prune says that it removed, or nothing that may be.
+    PruneMismatch;
     /// Bytes that no canonical encoder makes.
     NonCanonical;
     /// A signed note that cannot be read.

@@ -242,8 +242,13 @@ fn settle(dice: &mut Dice, node: &mut Node) {
         match dice.below(5) {
             0 => continue,
             1 => bytes.truncate(dice.part(bytes.len())),
-            // The file has grown, and nothing was written into it.
-            2 => bytes.fill(0),
+            // The file has grown, and nothing was written into it; what it had before is still there.
+            2 => {
+                let old = node.kept.get(usize::try_from(at).unwrap()..).unwrap_or_default();
+                for (at, byte) in bytes.iter_mut().enumerate() {
+                    *byte = old.get(at).copied().unwrap_or(0);
+                }
+            }
             3 => {
                 let old = node.kept.get(usize::try_from(at).unwrap()..).unwrap_or_default().to_vec();
                 for (block, new) in bytes.chunks_mut(512).enumerate() {

@@ -20,7 +20,7 @@ use crate::export::{
 };
 use crate::merkle::{Head, leaf_hash};
 use crate::note::{NoteError, NoteVerifier};
-use crate::reader::LogReader;
+use crate::reader::{LogReader, Stored};
 use crate::succession::Succession;
 use crate::trust::{TrustedKeys, TrustsNotes};
 
@@ -214,15 +214,26 @@ impl Run<'_> {
         let file = open(folder, LEAVES_FILE, self.rows.found)?;
         let mut leaves = file.map(|file| LeavesFile::new(file, folder.join(LEAVES_FILE)));
         let finished = if let Some(log) = log {
-            log.stream(from, to, |index, bytes| {
+            log.walk(from, to, |index, stored| {
+                let bytes = match stored {
+                    Stored::Leaf(bytes) => bytes,
+                    Stored::Removed(hash) => {
+                        let leaf = leaves.as_mut().map_or(Ok(None), LeavesFile::next)?;
+                        let leaf = leaf.ok_or(ExportError::Removed { index })?;
+                        //= spec/export.md#what-a-checker-does
+                        //# Of an entry that was removed from that log since, it MUST hold the leaf in `leaves.bin` to the hash that is left.
+                        if leaf_hash(&leaf) != hash {
+                            self.edited(index, "it is not the leaf of which the log has the hash");
+                        }
+                        return self.leaf(index, &leaf, format);
+                    }
+                };
                 //= spec/export.md#what-a-checker-does
                 //# Where it is given the log, a checker MUST take the leaves from there and MUST compare `leaves.bin` with them.
                 if let Some(file) = &mut leaves
                     && file.next()?.as_deref() != Some(bytes)
                 {
-                    let at = Place { row: None, entry: Some(index) };
-                    let detail = "it is not the log's entry".to_owned();
-                    self.rows.found.add(FaultName::LeafEdited, LEAVES_FILE, at, detail);
+                    self.edited(index, "it is not the log's entry");
                 }
                 self.leaf(index, bytes, format)
             })
@@ -240,6 +251,12 @@ impl Run<'_> {
             self.rows.found.unreadable(LEAVES_FILE, "it goes on behind its last leaf".to_owned());
         }
         Ok(())
+    }
+
+    /// A leaf of the folder is not the log's.
+    fn edited(&mut self, index: u64, detail: &str) {
+        let at = Place { row: None, entry: Some(index) };
+        self.rows.found.add(FaultName::LeafEdited, LEAVES_FILE, at, detail.to_owned());
     }
 
     /// Whether all leaves were there.

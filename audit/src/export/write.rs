@@ -19,7 +19,7 @@ use crate::export::{
 use crate::merkle::leaf_hash;
 use crate::note::{MAX_NOTE_BYTES, Note};
 use crate::proof::TileTree;
-use crate::reader::LogReader;
+use crate::reader::{LogReader, Stored};
 use crate::succession::Succession;
 use crate::tile::read_limited;
 
@@ -81,7 +81,10 @@ pub fn write(
     //# A header MUST NOT be written before the range's leaves were hashed and led to the signed root.
     let mut edge = Edge::default();
     subtrees(0, header.leaves_from).zip(&header.left).for_each(|((l, _), hash)| edge.push(l, *hash));
-    reader.stream(header.leaves_from, header.to, |_, bytes| {
+    //= spec/export.md#rules
+    //# An export MUST be refused where an entry that it needs was removed; it MUST NOT be shortened.
+    reader.walk(header.leaves_from, header.to, |index, stored| {
+        let Stored::Leaf(bytes) = stored else { return Err(ExportError::Removed { index }) };
         edge.push(0, leaf_hash(bytes));
         tick(&mut done, all, progress);
         Ok::<(), ExportError>(())

@@ -96,10 +96,10 @@ impl Receipts {
     pub(super) fn finish(
         self,
         (router, node): (&Half, &Half),
-        (routers_time, now): (u64, Millis),
+        times: Times,
         out: &mut Compared,
     ) -> Result<(), LogError> {
-        let mut naming = Naming { router, node, routers_time, now, out, nodes: None, under_way: Vec::new() };
+        let mut naming = Naming { router, node, times, out, nodes: None, under_way: Vec::new() };
         let mut group: Vec<Found> = Vec::new();
         let mut of = None;
         self.0.each(|record| {
@@ -121,15 +121,32 @@ impl Receipts {
     }
 }
 
+/// What decides whether a receipt that one log lacks may lack.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// The present.
+    pub(super) now: Millis,
+    /// The last entry of the router's log, in milliseconds.
+    pub(super) router: u64,
+    /// Until when receipts were made that the router's log may have removed.
+    pub(super) removed_to: Option<Millis>,
+}
+
 struct Naming<'a> {
     router: &'a Half,
     node: &'a Half,
-    routers_time: u64,
-    now: Millis,
+    times: Times,
     out: &'a mut Compared,
     nodes: Option<LogReader>,
     /// Receipts of the router's log that may be on their way to the node's, which settles with the acknowledgement.
     under_way: Vec<(Serial, Found)>,
+}
+
+impl Times {
+    /// A receipt is in the router's log by the time that the router promised, which is a minute after it was made at most.
+    fn may_be_removed(&self, found: &Found) -> bool {
+        self.removed_to.is_some_and(|end| found.due <= end.0.saturating_add(MAX_PROMISE_MS))
+    }
 }
 
 impl Naming<'_> {
@@ -147,10 +164,15 @@ impl Naming<'_> {
                 self.out.name(router, Fault::at(FaultKind::UncounteredReceipt, ours.index, detail));
             }
             [one]
-                if one.side == Side::Router && one.due > self.now.0 && self.under_way.len() < MAX_FAULTS =>
+                if one.side == Side::Router
+                    && one.due > self.times.now.0
+                    && self.under_way.len() < MAX_FAULTS =>
             {
                 self.under_way.push((*serial, *one));
             }
+            //= spec/audit-log.md#two-halves
+            //# A receipt of the node's log that may have stood among entries which the router's log removed MUST be counted as not compared
+            [one] if one.side == Side::Node && self.times.may_be_removed(one) => self.out.removed += 1,
             [one] if one.side == Side::Router => self.out.name(router, missing(one, node)),
             [one] if one.side == Side::Node => {
                 self.out.name(node, missing(one, router));
@@ -203,17 +225,20 @@ impl Naming<'_> {
             None => self.nodes.insert(LogReader::open(&self.node.dir)?),
         };
         let Payload::Work(Work { receipt, .. }) = nodes.entry(found.index)?.1.payload else { return Ok(()) };
-        if receipt.include_by.0 < self.routers_time {
+        if receipt.include_by.0 < self.times.router {
             let (router, by) = (self.router.origin(), receipt.include_by.0);
             let detail = format!(
                 "the router promised to log {serial} by {by} ms, and {router} goes on to {} ms",
-                self.routers_time
+                self.times.router
             );
             self.out.name(self.node.origin(), Fault::at(FaultKind::BrokenPromise, found.index, detail));
         }
         Ok(())
     }
 }
+
+/// How long after a receipt was made the router may promise to log it.
+const MAX_PROMISE_MS: u64 = 60_000;
 
 fn hash(receipt: &Receipt) -> Hash {
     let mut hash = Sha256::new();

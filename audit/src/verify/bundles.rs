@@ -19,6 +19,17 @@ pub(super) struct BundleCheck {
     /// The hashes that the tree has for them; a leaf that a segment lost has nothing else.
     hashes: Vec<Option<Hash>>,
     lost: bool,
+    has_removed: bool,
+}
+
+/// What a segment has of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Here<'a> {
+    Leaf(&'a [u8]),
+    /// The hash alone, as it was removed.
+    Removed,
+    /// Nothing that can be read.
+    Lost,
 }
 
 impl BundleCheck {
@@ -31,19 +42,24 @@ impl BundleCheck {
             ends: Vec::new(),
             hashes: Vec::new(),
             lost: false,
+            has_removed: false,
         }
     }
 
-    /// The next leaf; `None` for one that is lost. `expected` is its hash in the tiles.
+    /// The next leaf. `expected` is its hash in the tiles.
     pub(super) fn push(
         &mut self,
-        leaf: Option<&[u8]>,
+        leaf: Here<'_>,
         expected: Option<Hash>,
         findings: &mut Findings,
     ) -> Result<(), LogError> {
         match leaf {
-            Some(leaf) => push_leaf(&mut self.bytes, leaf),
-            None => self.lost = true,
+            Here::Leaf(leaf) => push_leaf(&mut self.bytes, leaf),
+            Here::Removed => {
+                push_leaf(&mut self.bytes, &[]);
+                self.has_removed = true;
+            }
+            Here::Lost => self.lost = true,
         }
         self.ends.push(self.bytes.len());
         self.hashes.push(expected);
@@ -55,15 +71,21 @@ impl BundleCheck {
         if self.ends.is_empty() {
             return Ok(());
         }
-        let files = self.files.tile((TileKind::Entries, self.tile), self.published, MAX_ENTRY_TILE_BYTES)?;
+        let (kind, other) = match self.has_removed {
+            true => (TileKind::Kept, TileKind::Entries),
+            false => (TileKind::Entries, TileKind::Kept),
+        };
+        let read = |kind| self.files.tile((kind, self.tile), self.published, MAX_ENTRY_TILE_BYTES);
+        let files = read(kind)?;
         let first = self.tile * TILE_WIDTH;
         if self.published > first {
-            let wanted = tile_of(TileKind::Entries, first, self.published);
+            let wanted = tile_of(kind, first, self.published);
             if !files.iter().any(|(id, _)| id.width >= wanted.width) {
                 findings.file(FaultKind::TileMissing, &wanted.path(), "no file has its entries");
             }
         }
-        for (id, file) in &files {
+        // What a removal that broke off has left there is read as well.
+        for (id, file) in files.iter().chain(&read(other)?) {
             self.compare(id, file, findings);
         }
         self.tile += 1;
@@ -71,6 +93,7 @@ impl BundleCheck {
         self.ends.clear();
         self.hashes.clear();
         self.lost = false;
+        self.has_removed = false;
         Ok(())
     }
 
@@ -94,7 +117,9 @@ impl BundleCheck {
                 return;
             };
             used += 2 + leaf.len();
-            if ours != Some(leaf) && hash.is_none_or(|h| h != leaf_hash(leaf)) {
+            // That an entry was removed is no more than the segment says of it too.
+            let gone = id.kind == TileKind::Kept && leaf.is_empty() && ours.is_none_or(<[u8]>::is_empty);
+            if !gone && ours != Some(leaf) && hash.is_none_or(|h| h != leaf_hash(leaf)) {
                 let detail = "the entry is not the one that the tree commits to";
                 findings.push(fault(FaultKind::TileMismatch, Some(index), &id.path(), detail));
                 return;

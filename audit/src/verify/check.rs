@@ -1,12 +1,14 @@
 //! The pass itself.
 
+mod gone;
+
 use std::sync::Arc;
 
 use counterfoil_spec::ids::{Hash, NetId};
 use counterfoil_spec::rule::{Fault, FaultKind, Rule, Seen};
 use counterfoil_spec::time::Millis;
 
-use super::bundles::BundleCheck;
+use super::bundles::{BundleCheck, Here};
 use super::decode::{Batch, Decoded};
 use super::entries::EntryCheck;
 use super::feed::{EntryItem, Feed, Item};
@@ -15,6 +17,7 @@ use super::heads::Heads;
 use super::pool::{Domain, Done, InOrder, Pool};
 use super::published::Bundles;
 use super::remembered::Remembered;
+use super::removed::{Missing, Pruned};
 use super::serials::Serials;
 use super::succeeded::{Told, Trust};
 use super::supply::Supply;
@@ -72,6 +75,7 @@ pub fn verify(
     let mut pass = Pass {
         options,
         serials: Serials::new(MAX_HELD_BYTES),
+        missing: Missing::new(MAX_HELD_BYTES),
         tree: TreeCheck::new(files.clone(), heads.published(), [checkpoint, state, remembered]),
         bundles: files.folder().map(|_| BundleCheck::new(files.clone(), heads.published())),
         files,
@@ -95,7 +99,10 @@ pub fn verify(
     }
     let serials = std::mem::replace(&mut pass.serials, Serials::new(0));
     serials.finish(&mut pass.findings)?;
-    pass.report(&heads, pinned)
+    let missing = std::mem::replace(&mut pass.missing, Missing::new(0));
+    let removed = missing.count;
+    let prunes = missing.finish(&pass.entries.prunes, pass.entries.lost, &mut pass.findings)?;
+    pass.report(&heads, pinned, (removed, prunes))
 }
 
 struct Pass<'a, 'r> {
@@ -103,6 +110,7 @@ struct Pass<'a, 'r> {
     files: Files,
     supply: Supply,
     serials: Serials,
+    missing: Missing,
     tree: TreeCheck,
     /// Where entries come from segments; otherwise there is nothing else to hold them against.
     bundles: Option<BundleCheck>,
@@ -185,7 +193,7 @@ impl Pass<'_, '_> {
         self.supply.name(segment)
     }
 
-    fn bundle(&mut self, leaf: Option<&[u8]>, expected: Option<Hash>) -> Result<(), LogError> {
+    fn bundle(&mut self, leaf: Here<'_>, expected: Option<Hash>) -> Result<(), LogError> {
         match &mut self.bundles {
             Some(bundles) => bundles.push(leaf, expected, &mut self.findings),
             None => Ok(()),
@@ -219,6 +227,7 @@ impl Pass<'_, '_> {
                         );
                     }
                 }
+                Item::Removed(item) => self.removed(item)?,
                 Item::Commit { head, segment, offset } => {
                     let name = self.name(*segment);
                     self.tree.commit(head, &name, *offset);
@@ -227,7 +236,7 @@ impl Pass<'_, '_> {
                     self.entries.lose();
                     for index in indexes.clone() {
                         let expected = self.tree.expected(index, &mut self.findings)?;
-                        self.bundle(None, expected)?;
+                        self.bundle(Here::Lost, expected)?;
                         self.tree.lose(index + 1, &mut self.findings)?;
                     }
                 }
@@ -242,7 +251,7 @@ impl Pass<'_, '_> {
         let index = entry.index;
         let expected = self.tree.expected(index, &mut self.findings)?;
         self.tree.push(decoded.hash, expected, entry.segment, &mut self.findings)?;
-        self.bundle(Some(leaf), expected)?;
+        self.bundle(Here::Leaf(leaf), expected)?;
         let proved = expected == Some(decoded.hash);
         if !entry.intact && (proved || expected.is_none()) {
             let detail = format!("byte {}: the entry's checksum is wrong", entry.offset);
@@ -300,29 +309,23 @@ impl Pass<'_, '_> {
         (self.progress)(last, self.supply.head().size);
     }
 
-    fn report(mut self, heads: &Heads, pinned: Option<TrustedKeys>) -> Result<Report, VerifyError> {
+    fn report(
+        mut self,
+        heads: &Heads,
+        pinned: Option<TrustedKeys>,
+        (removed, prunes): (u64, Vec<Pruned>),
+    ) -> Result<Report, VerifyError> {
         for rule in self.rules.iter_mut() {
             rule.finish(&mut self.from_rules);
         }
-        let findings = &mut self.findings;
-        findings.extend(self.from_rules.drain(..));
+        self.findings.extend(self.from_rules.drain(..));
         let committed = self.supply.head();
         let origin = self.entries.origin.clone().or(self.fallback_origin.clone()).unwrap_or_default();
         let keys = self.entries.log_keys.take();
         let (lost, checked) = (self.entries.lost, self.options.signatures);
         let trust = Trust { pinned: pinned.as_ref(), keys: keys.as_ref(), lost, checked };
-        if self.supply.origin().is_some_and(|o| o != segment::origin_hash(&origin)) {
-            findings.file(
-                FaultKind::OriginNotPinned,
-                &self.supply.name(0),
-                "the segments belong to another origin",
-            );
-        }
-        let signed = heads.published().max(heads.state.as_ref().map_or(0, |s| s.head.size));
-        if let Some((file, offset)) = self.supply.torn().filter(|_| signed > committed.size) {
-            let detail = format!("byte {offset}: entries that were signed end without a commit frame");
-            findings.file(FaultKind::Corrupt, file, detail);
-        }
+        let findings = &mut self.findings;
+        segments(&self.supply, &origin, heads, findings);
         let held = if self.bundles.is_some() { committed.size } else { u64::MAX };
         heads.check(&trust, &origin, held, findings);
         let shown = heads.checkpoint.as_ref().map(|c| c.head);
@@ -366,8 +369,23 @@ impl Pass<'_, '_> {
             from: self.options.from.as_ref().map(Remembered::head),
             checkpoint: heads.text.clone(),
             rules_saw: self.rules_saw,
+            removed,
+            prunes,
             strays: strays.unwrap_or_default(),
             not_proved: NOT_PROVED,
         })
+    }
+}
+
+/// Whose the segments are, and that they do not end within what was signed.
+fn segments(supply: &Supply, origin: &str, heads: &Heads, findings: &mut Findings) {
+    if supply.origin().is_some_and(|o| o != segment::origin_hash(origin)) {
+        let detail = "the segments belong to another origin";
+        findings.file(FaultKind::OriginNotPinned, &supply.name(0), detail);
+    }
+    let signed = heads.published().max(heads.state.as_ref().map_or(0, |s| s.head.size));
+    if let Some((file, offset)) = supply.torn().filter(|_| signed > supply.head().size) {
+        let detail = format!("byte {offset}: entries that were signed end without a commit frame");
+        findings.file(FaultKind::Corrupt, file, detail);
     }
 }

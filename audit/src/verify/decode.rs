@@ -9,7 +9,7 @@ use counterfoil_spec::ids::{Hash, NetId};
 use counterfoil_spec::limits::MAX_LEAF_SIGNATURES;
 use minicbor::Decoder;
 
-use super::feed::{EntryItem, Item};
+use super::feed::{EntryItem, Item, RemovedItem};
 use crate::glance::chain_hash;
 use crate::merkle::leaf_hash;
 
@@ -19,6 +19,7 @@ pub(super) struct Batch {
     pub(super) number: u64,
     pub(super) bytes: Vec<u8>,
     pub(super) items: Vec<Item>,
+    /// Those that were removed included.
     pub(super) entries: usize,
     /// One for each entry among `items`, in order.
     pub(super) decoded: Vec<Decoded>,
@@ -61,6 +62,11 @@ pub(super) struct Parsed {
 impl Batch {
     pub(super) fn entry(&mut self, item: EntryItem) {
         self.items.push(Item::Entry(item));
+        self.entries += 1;
+    }
+
+    pub(super) fn removed(&mut self, item: RemovedItem) {
+        self.items.push(Item::Removed(item));
         self.entries += 1;
     }
 

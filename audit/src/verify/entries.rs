@@ -15,6 +15,7 @@ use super::findings::Findings;
 use super::generations::Generations;
 use super::heads::note_fault;
 use super::peers::Peers;
+use super::removed::Prunes;
 use super::tokens::Tokens;
 use crate::kinds::may_author;
 use crate::log_keys::LogKeys;
@@ -24,6 +25,15 @@ use crate::trust::{TrustedKeys, TrustsNotes};
 struct Known {
     key: VerifyKey,
     role: Role,
+}
+
+/// Where an author's chain goes on.
+#[derive(Clone, Copy)]
+struct Chain {
+    seq: u64,
+    prev: Hash,
+    /// How many entries had been removed up to there.
+    removed: u64,
 }
 
 /// What the entries so far say.
@@ -36,7 +46,10 @@ pub(super) struct EntryCheck {
     pub(super) genesis_net: Option<NetId>,
     pub(super) origin: Option<String>,
     keys: HashMap<Kid, Known>,
-    chains: HashMap<Kid, (u64, Hash)>,
+    chains: HashMap<Kid, Chain>,
+    /// Entries of which the hash alone is there, so far.
+    removed: u64,
+    pub(super) prunes: Prunes,
     time: Millis,
     peers: Peers,
     tokens: Tokens,
@@ -57,6 +70,8 @@ impl EntryCheck {
             origin,
             keys: HashMap::new(),
             chains: HashMap::new(),
+            removed: 0,
+            prunes: Prunes::default(),
             time: Millis(0),
             peers: Peers::default(),
             tokens: Tokens::default(),
@@ -70,6 +85,11 @@ impl EntryCheck {
     pub(super) fn lose(&mut self) {
         self.lost = true;
         self.chains.clear();
+    }
+
+    /// The hash of the next entry alone is there.
+    pub(super) const fn remove(&mut self) {
+        self.removed += 1;
     }
 
     /// Checks one entry and says which signatures are to be checked.
@@ -112,6 +132,11 @@ impl EntryCheck {
                 self.generations.deny(&list.names);
                 Ok(())
             }
+            Payload::Statement(statement) => {
+                self.prunes.close(statement, body.time);
+                Ok(())
+            }
+            Payload::Prune(prune) => self.prunes.announce(index, body.time, prune),
             Payload::PeerAnchor(anchor) => self.peers.anchor(anchor, self.lost),
             _ => Ok(()),
         };
@@ -122,14 +147,17 @@ impl EntryCheck {
 
     fn follow(&mut self, index: u64, parsed: &Parsed, findings: &mut Findings) {
         let body = &parsed.body;
-        let next = (body.seq.saturating_add(1), parsed.chain);
-        let start = (0, Hash::from_bytes([0; 32]));
+        let start = Chain { seq: 0, prev: Hash::from_bytes([0; 32]), removed: 0 };
+        let next = Chain { seq: body.seq.saturating_add(1), prev: parsed.chain, removed: self.removed };
         let known = self.chains.insert(body.author, next).or((!self.lost).then_some(start));
-        if let Some((seq, prev)) = known {
-            if body.seq != seq {
-                let detail = format!("author {} has seq {} where {seq} follows", body.author, body.seq);
+        if let Some(Chain { seq, prev, removed }) = known {
+            // Any of those that were removed may have been the author's.
+            let most = seq.saturating_add(self.removed - removed);
+            if !(seq..=most).contains(&body.seq) {
+                let follows = if most == seq { seq.to_string() } else { format!("{seq} to {most}") };
+                let detail = format!("author {} has seq {} where {follows} follows", body.author, body.seq);
                 findings.entry(FaultKind::AuthorSeqGap, index, detail);
-            } else if body.prev != prev {
+            } else if body.seq == seq && body.prev != prev {
                 let detail = format!("author {} names another body than its last", body.author);
                 findings.entry(FaultKind::PrevMismatch, index, detail);
             }

@@ -24,10 +24,24 @@ pub(super) const BATCH_BYTES: usize = 1 << 20;
 pub(super) enum Item {
     /// An entry; what it decodes to is at the same place of the batch's `decoded`.
     Entry(EntryItem),
+    /// An entry that was removed.
+    Removed(RemovedItem),
     /// A commit frame.
     Commit { head: Head, segment: usize, offset: u64 },
     /// Entries that cannot be told apart any more.
     Lost { indexes: Range<u64> },
+}
+
+/// Where an entry was.
+#[derive(Clone, Copy)]
+pub(super) struct RemovedItem {
+    pub(super) index: u64,
+    pub(super) segment: usize,
+    pub(super) offset: u64,
+    /// The hash of its leaf, where the file has that.
+    pub(super) hash: Option<Hash>,
+    /// Whether the frame's checksum is right.
+    pub(super) intact: bool,
 }
 
 /// Where an entry is.
@@ -191,6 +205,10 @@ impl Feed {
         let Some((offset, frame)) = frames.next().map_err(store)? else { return Ok(false) };
         let start = batch.bytes.len();
         let bad_commit = frame == Frame::BadCommit;
+        let removed = match frame {
+            Frame::Removed { hash, intact } => Some((hash, intact)),
+            _ => None,
+        };
         match frame {
             Frame::Entry { leaf, intact } => {
                 batch.bytes.extend_from_slice(leaf);
@@ -208,6 +226,14 @@ impl Feed {
                 return Ok(true);
             }
             _ => {}
+        }
+        if let Some((hash, intact)) = removed
+            && (intact || frames.continues().map_err(store)?)
+        {
+            let hash = Some(hash);
+            batch.removed(RemovedItem { index: self.index, segment, offset, hash, intact });
+            self.index += 1;
+            return Ok(true);
         }
         if bad_commit && frames.continues().map_err(store)? {
             let detail = format!("byte {offset}: the commit frame's checksum is wrong");

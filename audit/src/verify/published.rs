@@ -4,7 +4,7 @@ use counterfoil_spec::limits::MAX_LEAF_BYTES;
 use counterfoil_spec::rule::FaultKind;
 
 use super::decode::Batch;
-use super::feed::{BATCH_BYTES, BATCH_ENTRIES, EntryItem, Item};
+use super::feed::{BATCH_BYTES, BATCH_ENTRIES, EntryItem, Item, RemovedItem};
 use super::findings::{Findings, fault};
 use crate::error::LogError;
 use crate::merkle::Head;
@@ -66,6 +66,12 @@ impl Bundles {
             self.missing = 0;
             return Ok(Some(Held { id, bytes, used: 0 }));
         }
+        // Where entries were removed the others stand elsewhere.
+        let kept = self.files.tile((TileKind::Kept, id.index), self.head.size, MAX_ENTRY_TILE_BYTES)?;
+        if let Some((id, bytes)) = kept.into_iter().next() {
+            self.missing = 0;
+            return Ok(Some(Held { id, bytes, used: 0 }));
+        }
         self.missing += 1;
         findings.file(FaultKind::TileMissing, &id.path(), "no file has its entries");
         if self.missing == MAX_MISSING {
@@ -98,11 +104,17 @@ impl Bundles {
                 self.lose(end, batch);
                 return None;
             };
+            let (index, offset) = (self.index, wide(held.used));
+            if held.id.kind == TileKind::Kept && leaf.is_empty() {
+                batch.removed(RemovedItem { index, segment, offset, hash: None, intact: true });
+                held.used += 2;
+                self.index += 1;
+                continue;
+            }
             let start = batch.bytes.len();
             batch.bytes.extend_from_slice(leaf);
             let span = start..batch.bytes.len();
-            let offset = wide(held.used);
-            batch.entry(EntryItem { index: self.index, segment, offset, span, intact: true });
+            batch.entry(EntryItem { index, segment, offset, span, intact: true });
             held.used += 2 + (batch.bytes.len() - start);
             self.index += 1;
         }

@@ -36,7 +36,7 @@ fn belongs(name: &str, size: u64) -> bool {
     TileId::parse(name).is_some_and(|id| {
         let count = match id.kind {
             TileKind::Hashes(level) => nodes_at(level, size),
-            TileKind::Entries => size,
+            TileKind::Entries | TileKind::Kept => size,
         };
         id.end() <= count
     })

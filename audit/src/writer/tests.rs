@@ -11,6 +11,7 @@ use crate::verify::{Report, VerifyOptions, verify_plain};
 use counterfoil_identity::{SecretKey, SignFault, VerifyKey};
 
 mod crashes;
+mod removal;
 
 /// A log on a disk that fails when told to.
 struct Place {

@@ -1,7 +1,9 @@
 //! A router's log in a folder of its own, and the entries that tests put into it.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+pub mod aged;
 pub mod forge;
+pub mod frames;
 pub mod keys;
 
 use std::path::{Path, PathBuf};

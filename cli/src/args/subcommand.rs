@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use counterfoil_spec::country::Country;
 
 use super::{
-    CaCommand, LogKeyCommand, ProveArgs, RecountArgs, VerifyArgs, VerifyProofArgs, WitnessArgs, address,
+    CaCommand, LogKeyCommand, ProveArgs, PruneArgs, RecountArgs, VerifyArgs, VerifyProofArgs, WitnessArgs,
+    address,
 };
 use crate::export::{FormatName, Place};
 
@@ -264,6 +265,8 @@ pub(crate) enum AuditCommand {
         #[command(flatten)]
         at: LogArgs,
     },
+    /// Remove old entries of closed quarters; their hashes stay, and the log goes on verifying
+    Prune(PruneArgs),
     /// Make the index by which `show` finds entries anew; the log itself is not touched
     Reindex,
 }

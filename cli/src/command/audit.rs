@@ -4,6 +4,7 @@ mod against;
 mod export;
 mod halves;
 mod prove;
+mod prune;
 mod recount;
 mod remote;
 mod show;
@@ -41,6 +42,7 @@ pub(crate) async fn run(home: &Path, command: AuditCommand, json: bool) -> Outco
         AuditCommand::VerifyExport(args) => export::verify(args, json),
         AuditCommand::Archive { out, at } => archive(&folder(home, &at), &out, json),
         AuditCommand::Show { what, at } => show::show(home, &at, &what, json),
+        AuditCommand::Prune(args) => tokio::task::block_in_place(|| prune::run(home, &args, json)),
         AuditCommand::Reindex => show::reindex(home, json),
     }
 }

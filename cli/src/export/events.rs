@@ -135,7 +135,9 @@ const fn activity(payload: &Payload) -> Option<Activity> {
         | Payload::DenyListIssued(_)
         | Payload::ProviderRegistered(_)
         | Payload::Refund(_) => Some(Activity::Update),
-        Payload::ConsentRevoked(_) | Payload::KeyRevoked(_) | Payload::Tombstone(_) => Some(Activity::Delete),
+        Payload::ConsentRevoked(_) | Payload::KeyRevoked(_) | Payload::Prune(_) | Payload::Tombstone(_) => {
+            Some(Activity::Delete)
+        }
         Payload::RefusalSeen(_) => Some(Activity::Other),
         _ => None,
     }

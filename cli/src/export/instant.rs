@@ -52,7 +52,11 @@ fn at_or_after(log: &LogReader, when: Millis) -> Result<u64, LogError> {
     let (mut low, mut high) = (0, log.size());
     while low < high {
         let middle = low + (high - low) / 2;
-        if log.entry(middle)?.1.time < when { low = middle + 1 } else { high = middle }
+        // Of an entry that was removed the next one tells as much: times never go back.
+        match log.kept_from(middle)? {
+            Some((at, body)) if body.time < when => low = at + 1,
+            _ => high = middle,
+        }
     }
     Ok(low)
 }

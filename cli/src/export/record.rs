@@ -92,7 +92,7 @@ fn facts(entry: &Entry<'_>) -> Option<Facts> {
         Payload::NodeEnrolled(_) => whole("node", &[RECORDING]),
         Payload::ProviderRegistered(_) => whole("provider", &[RECORDING]),
         Payload::CapacityAttested(_) => whole("measurement", &[MONITORING]),
-        Payload::Tombstone(_) => whole("retention", &[RECORDING]),
+        Payload::Tombstone(_) | Payload::Prune(_) => whole("retention", &[RECORDING]),
         Payload::Uptime(_) => whole("availability", &[MONITORING]),
         _ => None,
     }

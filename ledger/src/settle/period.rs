@@ -40,6 +40,7 @@ pub struct Period {
     last_hours: LastHours,
     providers: BTreeMap<ProviderId, Vec<NodeId>>,
     owners: HashMap<NodeId, ProviderId>,
+    removed: u64,
 }
 
 /// The present, and what may be done before a quarter is over.
@@ -78,6 +79,17 @@ pub enum CloseError {
         end: u64,
         /// Where its work begins.
         first: u64,
+    },
+    /// Entries of the quarter were removed.
+    #[error(
+        "{quarter} cannot be recomputed: {removed} of its entries were removed when their time was over; its statement stands as it \
+         was signed, and a copy of the log from before recomputes it"
+    )]
+    Removed {
+        /// Which one.
+        quarter: Quarter,
+        /// How many of its entries are missing.
+        removed: u64,
     },
     /// Not every entry up to the end was applied.
     #[error("{applied} of {end} entries were applied; replay the log up to the quarter's end")]
@@ -166,6 +178,7 @@ impl Period {
             last_hours: LastHours::default(),
             providers: BTreeMap::new(),
             owners: HashMap::new(),
+            removed: 0,
         })
     }
 
@@ -207,6 +220,16 @@ impl Period {
         self.ledger.apply(index, body).map_err(|error| CloseError::Entry { index, error })
     }
 
+    /// The next entry of the log was removed.
+    pub fn removed(&mut self, index: u64) {
+        if (self.first..self.end).contains(&index) {
+            self.removed += 1;
+        }
+        if index < self.end {
+            self.ledger.pass_over(index + 1);
+        }
+    }
+
     /// The quarter's figures.
     ///
     /// # Errors
@@ -222,6 +245,11 @@ impl Period {
             AsOf::Final(_) => ends,
             AsOf::DryRun(now) => now.min(ends),
         };
+        //= spec/settlement.md#the-statement
+        //# - A quarter of which entries were [removed](audit-log.md#removal) MUST NOT be recomputed from what is left.
+        if self.removed > 0 {
+            return Err(CloseError::Removed { quarter: self.quarter, removed: self.removed });
+        }
         if self.ledger.applied() != self.end {
             return Err(CloseError::EntriesMissing { applied: self.ledger.applied(), end: self.end });
         }

@@ -45,7 +45,7 @@ pub(crate) async fn tile(
     let Some(id) = TileId::parse(&format!("tile/{path}")) else {
         return Err(ApiError::not_found(None, "that is not a tile's path; C2SP tlog-tiles has their form"));
     };
-    let is_entries = matches!(id.kind, TileKind::Entries);
+    let is_entries = matches!(id.kind, TileKind::Entries | TileKind::Kept);
     if is_entries {
         auth::may_read_entries(&desk, &headers)?;
     }

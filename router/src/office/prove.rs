@@ -51,6 +51,7 @@ impl Books {
     /// # Errors
     /// [`ProjectionError`].
     pub(crate) fn work(&self, receipt: &Serial) -> Result<Option<u64>, ProjectionError> {
-        self.projection.as_ref().map_or(Ok(None), |p| p.work_of(receipt))
+        let found = self.projection.as_ref().map_or(Ok(None), |p| p.work_of(receipt))?;
+        Ok(found.filter(|index| self.is_there(*index)))
     }
 }

@@ -162,6 +162,54 @@ pub struct Tombstone {
     pub before: Option<Millis>,
 }
 
+/// Kinds whose old entries may be removed: inference, work, uptime, refusal. What stands in entries of the others is needed to
+/// read those that follow.
+pub const REMOVABLE_KINDS: [u16; 4] = [20, 21, 22, 31];
+
+/// How many entries of one kind were removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct RemovedKind {
+    /// Its number.
+    #[n(0)]
+    pub kind: u16,
+    /// How many, at least one.
+    #[n(1)]
+    pub count: u64,
+}
+
+/// `prune`: old entries are removed, and which.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Prune {
+    /// The end of the prune before it; 0 in the first.
+    #[n(1)]
+    pub first: u64,
+    /// The index after the last entry that may be missing; a multiple of 256.
+    #[n(2)]
+    pub end: u64,
+    /// Entries of removable kinds in that range that stay, since their request or hour goes on behind it: ascending, at most
+    /// [`crate::limits::MAX_PRUNE_KEPT`].
+    #[n(3)]
+    pub kept: Vec<u64>,
+    /// How many of each kind, ascending.
+    #[n(4)]
+    pub removed: Vec<RemovedKind>,
+    /// BLAKE3 derive_key("counterfoil v1 removed", u64be index ‖ leaf hash, of each in order).
+    #[n(5)]
+    pub hash: Hash,
+    /// For how many days entries are kept, from the statement of their quarter on.
+    #[n(6)]
+    pub kept_days: u64,
+}
+
+impl Prune {
+    /// How many entries it removes.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.removed.iter().fold(0, |sum, of| sum.saturating_add(of.count))
+    }
+}
+
 /// `quota-lease`: what an order has taken of its UTC day's tokens, in the node's own log; the last entry of an order
 /// holds.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]

@@ -159,6 +159,12 @@ impl Held {
             self.dir.display(),
             compared.matched,
         ));
+        if compared.removed > 0 {
+            output::line(&format!(
+                "not compared: {} receipts of {} that may be among the entries which {} removed",
+                compared.removed, compared.node, compared.router
+            ));
+        }
     }
 }
 

@@ -75,9 +75,10 @@ fn author(home: &Path) -> Result<Arc<dyn Signer>, Failure> {
 
 fn failure(error: ExportError, log: &Path) -> Failure {
     match error {
-        ExportError::Unsigned { .. } | ExportError::EmptyRange { .. } | ExportError::Exists { .. } => {
-            Failure::wrong_use(error)
-        }
+        ExportError::Unsigned { .. }
+        | ExportError::EmptyRange { .. }
+        | ExportError::Exists { .. }
+        | ExportError::Removed { .. } => Failure::wrong_use(error),
         ExportError::BadStatementSignature => Failure::wrong_use(format!(
             "the key of this home is not the one that writes the log in {}; give the --home that it belongs to",
             log.display()

@@ -50,8 +50,15 @@ pub(super) fn run(folder: &Path, args: &ProveArgs, json: bool) -> Outcome {
     for index in indexes {
         let mut proof = covered(folder, index)?;
         reader.refresh().map_err(Failure::store)?;
-        let leaf = reader.leaf(index).map_err(Failure::check)?;
-        proof.leaf = (!args.without_entry).then_some(leaf);
+        proof.leaf = match reader.leaf(index) {
+            Ok(leaf) => (!args.without_entry).then_some(leaf),
+            // The hash of its leaf is proved all the same, to whoever has the entry from elsewhere.
+            Err(e @ LogError::Removed { .. }) => {
+                output::aside(&format!("{e}; the proof is of the hash"));
+                None
+            }
+            Err(e) => return Err(Failure::check(e)),
+        };
         proofs.push((format!("{index}.{ENDING}"), json!(index), proof.to_string()));
     }
     give(&proofs, args, json)

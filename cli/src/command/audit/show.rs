@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use counterfoil_audit::LogReader;
 use counterfoil_audit::merkle::leaf_hash;
+use counterfoil_audit::{LogError, LogReader};
 use counterfoil_router::index::{Index, IndexError, Subject};
 use serde_json::{Value, json};
 
@@ -89,8 +89,13 @@ fn open(path: &Path, reader: &LogReader) -> Result<Index, Failure> {
 }
 
 fn entry(reader: &LogReader, index: u64) -> Result<Value, Failure> {
+    let bytes = match reader.leaf(index) {
+        Err(LogError::Removed { hash, .. }) => {
+            return Ok(json!({ "index": index, "leaf_hash": hash, "removed": true }));
+        }
+        leaf => leaf.map_err(Failure::check)?,
+    };
     let (leaf, body) = reader.entry(index).map_err(Failure::check)?;
-    let bytes = reader.leaf(index).map_err(Failure::check)?;
     Ok(json!({
         "index": index, "leaf_hash": leaf_hash(&bytes), "bytes": bytes.len(),
         "signatures": leaf.signatures, "body": body,
@@ -122,7 +127,13 @@ fn list(reader: &LogReader, found: &[u64], more: Option<u64>, json: bool) -> Out
     }
     let mut rows = Vec::with_capacity(found.len());
     for index in found {
-        let (_, body) = reader.entry(*index).map_err(Failure::check)?;
+        let body = match reader.entry(*index) {
+            Err(LogError::Removed { .. }) => {
+                rows.push(vec![index.to_string(), String::new(), "(removed)".to_owned(), String::new()]);
+                continue;
+            }
+            entry => entry.map_err(Failure::check)?.1,
+        };
         let kind = body.payload.name().to_owned();
         rows.push(vec![index.to_string(), rfc3339(body.time), kind, body.serial.to_string()]);
     }

@@ -190,6 +190,13 @@ fn tell(report: &Report, held: &[Held]) {
         "signatures checked: {}; entries that rules saw: {}",
         report.signatures, report.rules_saw
     ));
+    for pruned in report.prunes.iter().filter(|pruned| pruned.missing > 0) {
+        output::line(&format!(
+            "{} entries from {} to {} were removed under the prune in entry {} ({} days after their quarters were closed); not checked of \
+             them: what they said, their signatures, and their places in their author's chain",
+            pruned.missing, pruned.first, pruned.end, pruned.entry, pruned.kept_days
+        ));
+    }
     if let Some(from) = report.from {
         output::line(&format!(
             "from the remembered checkpoint of {} entries: their {} signatures were not checked again; all else was",
