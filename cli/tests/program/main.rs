@@ -37,6 +37,7 @@ mod peers;
 mod privacy;
 mod proofs;
 mod record;
+mod removal;
 mod renewals;
 mod root_denials;
 mod settlement;
