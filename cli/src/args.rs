@@ -18,7 +18,9 @@ mod changes;
 mod conform;
 mod consent;
 mod model;
+mod paying;
 mod prove;
+mod provider;
 mod prune;
 mod router;
 mod subcommand;
@@ -31,12 +33,14 @@ pub(crate) use changes::{CaCommand, LogKeyCommand};
 pub(crate) use conform::ConformArgs;
 pub(crate) use consent::{ConsentCommand, HeldArgs};
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
+pub(crate) use paying::PayingArgs;
 pub(crate) use prove::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
+pub(crate) use provider::ProviderCommand;
 pub(crate) use prune::PruneArgs;
 pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
     AboutArgs, AccountCommand, AuditCommand, EarningsCommand, ExportArgs, IdentityCommand, KeyCommand,
-    LogArgs, ProviderCommand, QuarterArgs, RootDenyCommand, ShowArgs, VerifyExportArgs,
+    LogArgs, QuarterArgs, RootDenyCommand, ShowArgs, VerifyExportArgs,
 };
 pub(crate) use vault::{EraseArgs, VaultCommand};
 pub(crate) use verify::VerifyArgs;
@@ -70,6 +74,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub(crate) enum Command {
     /// Start a router, local nodes and a chat page on this machine
     Run(RunArgs),
@@ -192,6 +197,8 @@ pub(crate) struct RouterArgs {
     #[arg(long, env = "COUNTERFOIL_SALT_DAYS", value_name = "DAYS", default_value_t = DEFAULT_SALT_DAYS,
         value_parser = clap::value_parser!(u64).range(1..=36_500))]
     pub(crate) salt_days: u64,
+    #[command(flatten)]
+    pub(crate) paying: PayingArgs,
     /// Serve callers without a key as the unmetered account `local`; refused unless --listen is a loopback address
     #[arg(long, env = "COUNTERFOIL_KEYLESS")]
     pub(crate) keyless: bool,

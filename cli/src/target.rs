@@ -39,6 +39,7 @@ pub(crate) async fn operate(home: &Path, command: AdminCommand) -> Result<Value,
                 AdminError::Office(e) => Failure::store(e),
                 AdminError::Home(e) => Failure::store(e),
                 AdminError::Vault(e) => Failure::store(e),
+                AdminError::Service(e) => Failure::refused(e),
             });
             office.close().map_err(Failure::store)?;
             done

@@ -41,6 +41,8 @@ pub mod context {
     pub const API_KEY: &str = "counterfoil v1 api-key";
     /// A consent token, from its bytes.
     pub const CONSENT_TOKEN: &str = "counterfoil v1 consent-token";
+    /// Where a provider's money goes, from a salt and the account or address.
+    pub const PAYOUT_DESTINATION: &str = "counterfoil v1 payout-destination";
     /// The words that an operator saw.
     pub const NOTICE: &str = "counterfoil v1 notice";
     /// An order for work, from its canonical bytes.

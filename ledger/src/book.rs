@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use counterfoil_spec::ids::{AccountId, NodeId};
+use counterfoil_spec::ids::{AccountId, NodeId, ProviderId};
 
 /// Accounts of the book of micro-tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,8 +34,14 @@ pub enum MoneyAccount {
     Received,
     /// Received and not yet recognised in a statement.
     Deferred,
-    /// Shared among providers.
+    /// Shared among providers, and not yet owed to each.
     Providers,
+    /// Owed to one provider.
+    Provider(ProviderId),
+    /// On its way to providers.
+    InTransit,
+    /// Gone to providers.
+    Disbursed,
     /// Carried into the next pool.
     Carried,
     /// What is left to the platform.

@@ -1,10 +1,12 @@
 //! Why an entry cannot be applied, and which fault of the log that is.
 
-use counterfoil_spec::amount::{MicroTokens, MicroUsd, TokenCount};
-use counterfoil_spec::ids::{AccountId, Serial};
+use counterfoil_spec::amount::{Cents, MicroTokens, MicroUsd, TokenCount};
+use counterfoil_spec::ids::{AccountId, ProviderId, Serial};
+use counterfoil_spec::payload::PayoutOutcome;
 use counterfoil_spec::rule::FaultKind;
 
 use crate::book::BookError;
+use crate::payout::NotPayable;
 
 /// An entry that the state before it does not allow. The entry changes nothing; the log that holds it is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -165,6 +167,54 @@ pub enum LedgerError {
     /// A statement with a pool below zero.
     #[error("a pool is never negative; a deficit is carried")]
     NegativePool,
+    /// A provider that no entry registered.
+    #[error("provider {0} was never registered; a provider-registered entry must come first")]
+    UnknownProvider(ProviderId),
+    /// Earnings that are not of a closed quarter, or not in order, or beyond the pool.
+    #[error("earnings are not those of a quarter: {0}")]
+    EarningsMalformed(&'static str),
+    /// A second payout while one is under way.
+    #[error("payout {0} is under way; a provider has one at a time")]
+    PayoutOpen(Serial),
+    /// Less is owed than the least payout.
+    #[error("a payout of what is not payable: {0}")]
+    PayoutNotOwed(NotPayable),
+    /// There is no destination that money may go to.
+    #[error("a payout without a destination: {0}")]
+    PayoutNowhere(NotPayable),
+    /// A payout of another sum than what is owed.
+    #[error("a payout of {payout} cents where {owed} are owed; it is all of it")]
+    PayoutDiffers {
+        /// What is owed.
+        owed: Cents,
+        /// What the entry says.
+        payout: Cents,
+    },
+    /// A payout to somewhere else.
+    #[error("a payout that does not go to the destination of provider {0}")]
+    PayoutElsewhere(ProviderId),
+    /// A payout that no entry intended.
+    #[error("payout {0} was never intended; its payout entry must come first")]
+    UnknownPayout(Serial),
+    /// A report with words that do not belong there.
+    #[error("a report of a payment provider: {0}")]
+    ReportMalformed(&'static str),
+    /// A report that cannot follow the ones before.
+    #[error("a report {outcome:?} cannot follow what is known of payout {payout}")]
+    ReportOutOfOrder {
+        /// Which.
+        payout: Serial,
+        /// What it says.
+        outcome: PayoutOutcome,
+    },
+    /// More came back than went out, or something where nothing can.
+    #[error("{returned} cents cannot have come back of payout {payout}")]
+    ReturnedBeyondPayout {
+        /// Which.
+        payout: Serial,
+        /// What it says.
+        returned: Cents,
+    },
     /// A sum beyond its type.
     #[error("a sum does not fit its type")]
     Overflow,
@@ -180,7 +230,13 @@ impl LedgerError {
         Some(match self {
             // A request's serial is its entry's, and repeated entry serials are the log verifier's to report.
             Self::OutOfOrder { .. } | Self::AlreadyPosted(_) => return None,
-            Self::UnknownAccount(_) | Self::KeyOfAnother(_) | Self::UnknownKey(_) => FaultKind::WrongParty,
+            Self::UnknownAccount(_)
+            | Self::KeyOfAnother(_)
+            | Self::UnknownKey(_)
+            | Self::UnknownProvider(_)
+            | Self::UnknownPayout(_)
+            | Self::PayoutNowhere(_)
+            | Self::PayoutElsewhere(_) => FaultKind::WrongParty,
             Self::AccountExists(_) | Self::KeyExists(_) | Self::LotExists(_) => FaultKind::DuplicateSerial,
             Self::UnknownLot(_)
             | Self::LotOfAnother(_)
@@ -192,7 +248,9 @@ impl LedgerError {
             | Self::FreeTwice(_)
             | Self::UnknownPlan(_)
             | Self::UnknownPayment(_) => FaultKind::NoLot,
-            Self::RefundBeyondPayment { .. } | Self::NegativePool => FaultKind::NegativeUnits,
+            Self::RefundBeyondPayment { .. } | Self::NegativePool | Self::ReturnedBeyondPayout { .. } => {
+                FaultKind::NegativeUnits
+            }
             Self::EmptyPeriod
             | Self::FailedWithTokens(_)
             | Self::CachedBeyondPrompt { .. }
@@ -203,8 +261,15 @@ impl LedgerError {
             | Self::UnknownTier(_)
             | Self::TierBeyondCapacity { .. }
             | Self::UptimeMalformed(_)
+            | Self::EarningsMalformed(_)
+            | Self::PayoutNotOwed(_)
+            | Self::PayoutDiffers { .. }
+            | Self::ReportMalformed(_)
             | Self::Unbalanced(_) => FaultKind::ConservationViolated,
-            Self::RulesVersion { .. } | Self::StatementOrder(_) => FaultKind::NotMonotonic,
+            Self::RulesVersion { .. }
+            | Self::StatementOrder(_)
+            | Self::PayoutOpen(_)
+            | Self::ReportOutOfOrder { .. } => FaultKind::NotMonotonic,
             Self::UptimeAhead => FaultKind::TimeOutOfBounds,
             Self::Overflow => FaultKind::SumOverflow,
         })

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use counterfoil_spec::amount::{MicroUsd, TokenCount};
+use counterfoil_spec::amount::{Cents, MicroUsd, TokenCount};
 use counterfoil_spec::entry::Body;
-use counterfoil_spec::ids::{AccountId, Hash, ManifestId, Serial};
+use counterfoil_spec::ids::{AccountId, Hash, ManifestId, ProviderId, Serial};
 use counterfoil_spec::limits::MAX_UPTIME_NODES;
 use counterfoil_spec::payload::{CapacityAttested, Payload, Payment, Rules, Statement, Uptime};
 use counterfoil_spec::time::{Millis, Seconds};
@@ -14,11 +14,12 @@ use crate::book::{Book, MoneyAccount, TokenAccount};
 use crate::error::LedgerError;
 use crate::hold::Hold;
 use crate::lots::{LotState, Lots};
+use crate::payout::{Payouts, Providers};
 use crate::rules::{RulesHistory, weight};
 use crate::tier::least_bytes;
 use crate::works::Late;
 
-/// Accounts, keys, lots, payments, rules and statements, and the two books, as of [`Ledger::applied`] entries;
+/// Accounts, keys, lots, payments, rules, statements, providers and payouts, and the two books, as of [`Ledger::applied`] entries;
 /// with them the holds of the requests that run now, which no entry knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
@@ -30,6 +31,10 @@ pub struct Ledger {
     pub(crate) payments: HashMap<Serial, PaymentState>,
     pub(crate) rules: RulesHistory,
     pub(crate) statements: Vec<Statement>,
+    /// What providers earned, by quarter.
+    pub(crate) earned: BTreeMap<String, BTreeMap<ProviderId, Cents>>,
+    pub(crate) providers: Providers,
+    pub(crate) payouts: Payouts,
     pub(crate) posted: HashSet<Serial>,
     pub(crate) holds: HashMap<Serial, Hold>,
     pub(crate) tokens: Book<TokenAccount>,
@@ -72,6 +77,12 @@ impl Ledger {
             Payload::Uptime(uptime) => check_uptime(uptime, body.time.seconds()),
             Payload::CapacityAttested(capacity) => check_capacity(capacity),
             Payload::Statement(statement) => self.statement(index, statement),
+            Payload::ProviderRegistered(provider) => self.register(provider),
+            Payload::ProviderOffboarded(provider) => self.offboard(provider),
+            Payload::PayoutDestination(destination) => self.destination(destination, body.time.seconds()),
+            Payload::Earnings(earnings) => self.earnings(earnings),
+            Payload::Payout(payout) => self.intend(body.serial, payout, body.time.seconds()),
+            Payload::PspReport(report) => self.report(report),
             _ => Ok(()),
         }
     }

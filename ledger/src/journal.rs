@@ -183,7 +183,7 @@ impl Journal {
             commodity: TOKEN.to_owned(),
         });
         let of_money = money.last().iter().map(|(name, amount)| Line {
-            account: money_account(name).to_owned(),
+            account: money_account(name),
             amount: -amount,
             balance: -money.balance(name),
             commodity: self.currency.clone(),
@@ -199,7 +199,7 @@ impl Journal {
             commodity: TOKEN.to_owned(),
         });
         let money = self.ledger.money_book().accounts().into_iter().map(|(name, balance)| Line {
-            account: money_account(&name).to_owned(),
+            account: money_account(&name),
             amount: 0,
             balance: -balance,
             commodity: self.currency.clone(),
@@ -221,14 +221,18 @@ fn token_account(name: &TokenAccount) -> String {
     }
 }
 
-const fn money_account(name: &MoneyAccount) -> &'static str {
-    match name {
+fn money_account(name: &MoneyAccount) -> String {
+    let fixed = match name {
         MoneyAccount::Received => "Assets:Received",
         MoneyAccount::Deferred => "Liabilities:Deferred",
         MoneyAccount::Providers => "Liabilities:Providers",
+        MoneyAccount::Provider(provider) => return format!("Liabilities:Payable:P-{provider}"),
+        MoneyAccount::InTransit => "Liabilities:InTransit",
+        MoneyAccount::Disbursed => "Assets:Disbursed",
         MoneyAccount::Carried => "Liabilities:Carried",
         MoneyAccount::Platform => "Income:Platform",
-    }
+    };
+    fixed.to_owned()
 }
 
 /// A currency's code as both programs take it; what is no such code comes from a log that nobody here wrote.

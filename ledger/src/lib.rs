@@ -13,6 +13,7 @@ pub mod grant;
 mod hold;
 pub mod journal;
 mod lots;
+mod payout;
 mod posting;
 mod rule;
 mod rules;
@@ -32,6 +33,9 @@ pub use error::LedgerError;
 pub use fold::Ledger;
 pub use hold::{HoldError, SettleError};
 pub use lots::LotState;
+pub use payout::{
+    Destination, NotPayable, Payable, PayoutState, PayoutStatus, Provider, payout_key, payout_of_key,
+};
 pub use rule::LedgerRule;
 pub use rules::founding_rules;
 pub use tier::tier_of;

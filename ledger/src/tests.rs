@@ -6,5 +6,6 @@ mod examples;
 mod fixture;
 mod holding;
 mod journal;
+mod payouts;
 mod properties;
 mod verifying;

@@ -1,22 +1,20 @@
 //! What the router's operator does: one list of commands, carried out here whether they come over the admin call of
 //! a running router or from the program on a home where none runs.
 
+mod accounts;
 pub(crate) mod ca;
 mod deny;
 mod log_key;
 mod providers;
 
-use counterfoil_audit::NewEntry;
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::enrol::JoinToken;
 use counterfoil_identity::random;
-use counterfoil_ledger::Account;
-use counterfoil_ledger::grant::{self, Funding, PlanPeriod};
 use counterfoil_spec::country::Country;
 use counterfoil_spec::deny::DenyNames;
-use counterfoil_spec::ids::{AccountId, Hash, ManifestId, NodeId, Serial};
+use counterfoil_spec::ids::{AccountId, Hash, ManifestId, NodeId, ProviderId, Serial};
 use counterfoil_spec::payload::{
-    AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, KeyScope,
+    AccountOpened, JoinToken as JoinTokenEntry, KeyCreated, KeyRevoked, KeyScope, Rail,
 };
 use counterfoil_spec::time::Seconds;
 use serde::{Deserialize, Serialize};
@@ -24,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::home::{HomeError, RouterHome, fresh_api_key};
 use crate::office::{Office, OfficeError, entry};
+use crate::payout;
 use crate::settlement;
 use crate::vault::VaultError;
 use crate::vault::erasure::{self, Whose};
@@ -159,6 +158,32 @@ pub enum AdminCommand {
         /// Whether the router's operator owns it too.
         affiliated: bool,
     },
+    /// Say what is owed to providers and what was paid.
+    ProviderStatus {
+        /// One of them; all where it is absent.
+        #[serde(default)]
+        provider: Option<ProviderId>,
+    },
+    /// Let a provider go.
+    ProviderOffboard {
+        /// Which.
+        provider: ProviderId,
+    },
+    /// Say where a provider's money goes, or ask whether it can.
+    ProviderOnboarding {
+        /// Whose.
+        provider: ProviderId,
+        /// By which service.
+        rail: Rail,
+        /// Of a PayPal account.
+        #[serde(default)]
+        address: Option<String>,
+    },
+    /// Pay all that is payable.
+    ProviderPayouts {
+        /// Whether to say only what would be paid.
+        dry_run: bool,
+    },
 }
 
 /// What a key is for.
@@ -187,6 +212,9 @@ pub enum AdminError {
     /// The vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// A payment service.
+    #[error("{0}")]
+    Service(String),
 }
 
 impl AdminError {
@@ -203,10 +231,10 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
     let _alone = office.decide();
     match command {
         AdminCommand::JoinToken { expires_s } => join_token(office, home, expires_s),
-        AdminCommand::AccountCreate { country } => open_account(office, country),
-        AdminCommand::AccountList {} => Ok(list(office)),
-        AdminCommand::AccountShow { account } => show(office, &account),
-        AdminCommand::Subscribe { account, plan, paid } => subscribe(office, account, &plan, paid),
+        AdminCommand::AccountCreate { country } => accounts::open(office, country),
+        AdminCommand::AccountList {} => Ok(accounts::list(office)),
+        AdminCommand::AccountShow { account } => accounts::show(office, &account),
+        AdminCommand::Subscribe { account, plan, paid } => accounts::subscribe(office, account, &plan, paid),
         AdminCommand::KeyCreate { account, expires_s, purpose, country } => {
             create_key(office, account, expires_s, (purpose, country))
         }
@@ -234,6 +262,13 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::ProviderRegister { nodes, accounts, affiliated } => {
             providers::register(office, nodes, accounts, affiliated)
         }
+        AdminCommand::ProviderStatus { provider } => payout::command::status(office, provider),
+        AdminCommand::ProviderOffboard { provider } => payout::command::offboard(office, provider),
+        AdminCommand::ProviderOnboarding { .. } | AdminCommand::ProviderPayouts { .. } => {
+            Err(AdminError::caller(
+                "a running router asks payment services; start it, with their keys, and say this again",
+            ))
+        }
     }
 }
 
@@ -254,82 +289,13 @@ fn join_token(office: &Office, home: &RouterHome, expires_s: u64) -> Result<Valu
     )
 }
 
-fn open_account(office: &Office, country: Option<Country>) -> Result<Value, AdminError> {
-    let account = AccountId::from_bytes(random::bytes());
-    let now = office.now().seconds();
-    let lot = grant::free_lot(office.books().ledger.rules(), account, random::serial(), now);
-    let mut entries = vec![entry(AccountOpened { account, metered: true, country })];
-    let free_tokens = lot.as_ref().map_or(0, |l| l.tokens.0);
-    entries.extend(lot.map(entry));
-    let at = office.append_blocking(entries)?;
-    Ok(json!({ "account": account, "country": country, "free_tokens": free_tokens, "entry": at.first }))
-}
-
-fn list(office: &Office) -> Value {
-    let now = office.now().seconds();
-    let books = office.books();
-    let accounts: Vec<Value> = books
-        .ledger
-        .accounts()
-        .map(|(id, _)| json!({ "account": id, "balance": books.ledger.balance(id, now) }))
-        .collect();
-    json!({ "accounts": accounts })
-}
-
-fn known(office: &Office, account: &AccountId) -> Result<(), AdminError> {
-    match office.books().ledger.account(account) {
-        Some(_) => Ok(()),
-        None => Err(AdminError::Caller(format!(
-            "there is no account {account}; `counterfoil account list` prints those that exist"
-        ))),
-    }
-}
-
-fn show(office: &Office, account: &AccountId) -> Result<Value, AdminError> {
-    known(office, account)?;
-    let now = office.now().seconds();
-    let books = office.books();
-    let keys: Vec<Value> = books
-        .ledger
-        .account(account)
-        .into_iter()
-        .flat_map(|a| a.keys())
-        .filter_map(|id| books.ledger.key_by_id(id))
-        .map(|k| {
-            json!({
-                "key_id": k.key_id, "revoked": k.revoked, "expires": k.expires, "scope": k.scope,
-                "country": k.country,
-            })
-        })
-        .collect();
-    let country = books.ledger.account(account).and_then(Account::country);
-    let balance = books.ledger.balance(account, now);
-    Ok(json!({ "account": account, "country": country, "balance": balance, "keys": keys }))
-}
-
-fn subscribe(office: &Office, account: AccountId, plan: &str, paid: bool) -> Result<Value, AdminError> {
-    known(office, &account)?;
-    let now = office.now().seconds();
-    let funding = if paid { Funding::Paid(random::serial()) } else { Funding::Unpaid };
-    let period = PlanPeriod { account, plan, anchor: now, n: 0, lot: random::serial(), funding };
-    let granted = grant::subscribe(office.books().ledger.rules(), &period).map_err(AdminError::caller)?;
-    let lot = granted.lot.clone();
-    let mut entries = Vec::new();
-    if let Some((serial, payment)) = granted.payment {
-        entries.push(NewEntry::new(serial, payment));
-    }
-    entries.push(entry(granted.lot));
-    let at = office.append_blocking(entries)?;
-    Ok(json!({ "account": account, "lot": lot, "payment_recorded": paid, "entry": at.first }))
-}
-
 fn create_key(
     office: &Office,
     account: AccountId,
     expires_s: Option<u64>,
     (purpose, country): (KeyPurpose, Option<Country>),
 ) -> Result<Value, AdminError> {
-    known(office, &account)?;
+    accounts::known(office, &account)?;
     let (scope, expires_s) = match purpose {
         KeyPurpose::Requests => (None, expires_s),
         KeyPurpose::Audit => (Some(KeyScope::Auditor), Some(expires_s.unwrap_or(AUDITOR_KEY_S))),

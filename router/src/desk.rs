@@ -17,6 +17,7 @@ use crate::heads::Correspondence;
 use crate::home::RouterHome;
 use crate::http::metrics::Metrics;
 use crate::office::Office;
+use crate::payout::Payday;
 use crate::placement::{Coverage, Plan, Uncovered};
 use crate::plans::{Plans, Whose};
 use crate::registry::{Host, Registry};
@@ -42,6 +43,8 @@ pub(crate) struct Desk {
     pub(crate) heads: Correspondence,
     pub(crate) plans: Plans,
     pub(crate) vault: Vault,
+    /// Who pays providers.
+    pub(crate) payday: Payday,
     pub(crate) metrics: Arc<Metrics>,
     /// The account of callers without a key, where they are let in.
     pub(crate) keyless: Option<AccountId>,

@@ -14,6 +14,8 @@ const UPTIME_EVERY: Duration = Duration::from_secs(600);
 pub const DEFAULT_SALT_DAYS: u64 = 400;
 /// How often salts are looked for that are older.
 const SALTS_EVERY: Duration = Duration::from_secs(3600);
+/// How often payouts are asked after that are not settled.
+const PAYOUTS_EVERY: Duration = Duration::from_secs(3600);
 
 /// Begins all of it.
 pub(crate) fn begin(desk: &Arc<Desk>, salt_days: u64) {
@@ -21,6 +23,7 @@ pub(crate) fn begin(desk: &Arc<Desk>, salt_days: u64) {
     tokio::spawn(crate::authority::keep(Arc::clone(desk)));
     tokio::spawn(uptime(Arc::clone(desk)));
     tokio::spawn(salts(Arc::clone(desk), salt_days));
+    tokio::spawn(payouts(Arc::clone(desk)));
 }
 
 /// Says what the log's recovery cut off, where it did.
@@ -38,6 +41,16 @@ async fn uptime(desk: Arc<Desk>) {
     loop {
         tick.tick().await;
         write_uptime(&desk).await;
+    }
+}
+
+/// Asks what became of payouts: an event that says so may have been lost.
+async fn payouts(desk: Arc<Desk>) {
+    let mut tick = tokio::time::interval(PAYOUTS_EVERY);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        desk.payday.look_at_all(&desk.office, desk.home.path()).await;
     }
 }
 

@@ -27,6 +27,7 @@ mod latency;
 mod member;
 pub mod office;
 mod order;
+pub mod payout;
 pub mod placement;
 mod plans;
 mod projection;

@@ -229,6 +229,11 @@ impl Office {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads the ledger as it stands.
+    pub fn read<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        look(&self.books().ledger)
+    }
+
     /// Appends entries as one group and waits until they are durable and applied.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ use crate::http;
 use crate::http::metrics::Metrics;
 use crate::member::Members;
 use crate::office::{Office, OfficeError, entry};
+use crate::payout::{Payday, Services};
 use crate::plans::Plans;
 use crate::registry::Registry;
 use crate::renewal::Renewals;
@@ -224,6 +225,11 @@ impl RunningRouter {
         self.following = witnessing.map(|who| Following::begin(Arc::clone(&self.desk.office), who));
     }
 
+    /// Asks these payment services from now on.
+    pub fn pay_through(&self, services: Services) {
+        self.desk.payday.begin(services);
+    }
+
     /// What was counted since the start, as `GET /metrics` says it.
     #[must_use]
     pub fn metrics(&self) -> String {
@@ -327,6 +333,7 @@ pub(crate) fn open(
         heads: Default::default(),
         plans: Plans::default(),
         vault,
+        payday: Payday::default(),
         metrics,
         keyless,
         admin_key_hash,

@@ -4,6 +4,7 @@
 //! vault/settlement/<quarter>     32 random bytes that salt the statement's provider leaves; durable before the entry
 //! ```
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,9 +12,11 @@ use std::path::{Path, PathBuf};
 use counterfoil_audit::{LogError, LogReader, Stored};
 use counterfoil_identity::random;
 use counterfoil_ledger::settle::{AsOf, CloseError, Closed, Period, Quarter};
+use counterfoil_spec::amount::Cents;
 use counterfoil_spec::entry::Leaf;
-use counterfoil_spec::ids::Hash;
-use counterfoil_spec::payload::{Payload, Statement};
+use counterfoil_spec::ids::{Hash, ProviderId};
+use counterfoil_spec::limits::MAX_EARNINGS;
+use counterfoil_spec::payload::{Earnings, Payload, ProviderEarning, Statement};
 use serde_json::{Value, json};
 
 use crate::admin::AdminError;
@@ -54,6 +57,17 @@ pub struct Recomputed {
     pub closed: Closed,
     /// Its statement, where the log has one.
     pub booked: Option<Statement>,
+    /// What the log says is owed to providers for it.
+    pub owed: BTreeMap<ProviderId, Cents>,
+}
+
+impl Recomputed {
+    /// Whether what is owed is what was shared; a log may owe nothing yet.
+    #[must_use]
+    pub fn owes_the_shares(&self) -> bool {
+        let shared = self.closed.shares.iter().filter(|s| s.cents.0 > 0).map(|s| (s.provider, s.cents));
+        self.owed.is_empty() || self.owed == shared.collect()
+    }
 }
 
 /// Recomputes a quarter from a log. Its work ends with the last entry written before the quarter's end, which is
@@ -64,6 +78,8 @@ pub struct Recomputed {
 pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Recomputed, SettlementError> {
     let mut statements = Vec::new();
     let (mut end, mut began) = (0, None);
+    let mut owed = BTreeMap::new();
+    let name = quarter.to_string();
     reader.for_each(0, |index, _, body| {
         began.get_or_insert(body.time.seconds());
         if body.time < quarter.end().millis() {
@@ -71,6 +87,11 @@ pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Re
         }
         if let Payload::Statement(s) = &body.payload {
             statements.push(s.clone());
+        }
+        if let Payload::Earnings(earnings) = &body.payload
+            && earnings.quarter == name
+        {
+            owed.extend(earnings.providers.iter().map(|p| (p.provider, p.cents)));
         }
     })?;
     if let Some(first) = began.map(Quarter::of)
@@ -92,7 +113,7 @@ pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Re
         let (_, body) = Leaf::read(bytes).map_err(|source| LogError::BadEntry { index, source })?;
         period.apply(index, &body).map_err(SettlementError::from)
     })?;
-    Ok(Recomputed { closed: period.close(as_of)?, booked: period.booked().cloned() })
+    Ok(Recomputed { closed: period.close(as_of)?, booked: period.booked().cloned(), owed })
 }
 
 /// The secret of a quarter in a home, where it was closed there.
@@ -152,6 +173,11 @@ pub(crate) fn settle(
     if let Some(booked) = &found.booked {
         add(&mut out, "already_closed", true.into());
         add(&mut out, "root", json!(booked.root));
+        // A statement of a program that did not book what is owed to each.
+        let owed = earnings(office, &found.closed);
+        if !dry_run && !owed.is_empty() {
+            office.append_blocking(owed.into_iter().map(entry).collect())?;
+        }
         return Ok(out);
     }
     if dry_run {
@@ -160,9 +186,26 @@ pub(crate) fn settle(
     let secret = keep_secret(home.path(), quarter).map_err(AdminError::caller)?;
     let statement = found.closed.statement(&secret);
     add(&mut out, "root", json!(statement.root));
-    let at = office.append_blocking(vec![entry(statement)])?;
+    let mut entries = vec![entry(statement)];
+    entries.extend(earnings(office, &found.closed).into_iter().map(entry));
+    let at = office.append_blocking(entries)?;
     add(&mut out, "entry", at.first.into());
     Ok(out)
+}
+
+/// What is owed to providers from a closed quarter on, as far as no entry says so yet.
+fn earnings(office: &Office, closed: &Closed) -> Vec<Earnings> {
+    let quarter = closed.quarter.to_string();
+    let books = office.books();
+    let new = closed
+        .shares
+        .iter()
+        .filter(|s| s.cents.0 > 0)
+        .filter(|s| books.ledger.earned(&quarter, &s.provider).is_none());
+    let owed: Vec<_> = new.map(|s| ProviderEarning { provider: s.provider, cents: s.cents }).collect();
+    owed.chunks(MAX_EARNINGS)
+        .map(|some| Earnings { quarter: quarter.clone(), providers: some.to_vec() })
+        .collect()
 }
 
 fn secret_path(home: &Path, quarter: Quarter) -> PathBuf {

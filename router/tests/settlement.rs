@@ -9,13 +9,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use counterfoil_audit::LogReader;
+use counterfoil_audit::{LogReader, NewEntry};
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_ledger::settle::{AsOf, Quarter};
 use counterfoil_router::admin::{AdminCommand, AdminError, execute};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{CURRENCY, Office, OfficeError, settlement};
-use counterfoil_spec::payload::Payload;
+use counterfoil_spec::amount::Cents;
+use counterfoil_spec::ids::{NodeId, ProviderId, Serial};
+use counterfoil_spec::payload::{NodeUptime, Payload, ProviderRegistered, Uptime};
 use counterfoil_spec::time::{Millis, Seconds};
 use serde_json::{Value, json};
 
@@ -37,6 +39,7 @@ fn act(path: &Path, at: u64, command: AdminCommand) -> Result<Value, String> {
         AdminError::Office(e) => panic!("the record failed: {e}"),
         AdminError::Home(e) => panic!("the home failed: {e}"),
         AdminError::Vault(e) => panic!("the vault failed: {e}"),
+        AdminError::Service(e) => panic!("a payment service was asked: {e}"),
     });
     office.close().unwrap();
     done
@@ -88,6 +91,37 @@ fn closing_twice_books_nothing_new_and_gives_the_same_statement() {
         assert_eq!(first[key], second[key], "{key}");
     }
     assert_eq!(statements(folder.path()), 1);
+}
+
+/// A provider was registered and its node was up for an hour, so all of the pool is owed to it.
+#[test]
+fn a_closed_quarter_is_owed_to_those_who_earned_it() {
+    let folder = network();
+    let (provider, node) = (ProviderId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
+    let write = |at, payload: Payload| {
+        let (_, office) = open(folder.path(), at);
+        office
+            .append_blocking(vec![NewEntry::new(Serial::from_bytes([at.to_le_bytes()[0]; 16]), payload)])
+            .unwrap();
+        office.close().unwrap();
+    };
+    let named = ProviderRegistered { provider, nodes: vec![node], accounts: vec![], affiliated: false };
+    write(NOVEMBER, named.into());
+    let up = Uptime { hour: Seconds(NOVEMBER), nodes: vec![NodeUptime { node, seconds: 3_600 }] };
+    write(NOVEMBER + 1, up.into());
+    let closed = settle(folder.path(), NEW_YEAR, false).unwrap();
+    assert_eq!(closed["pool_cents"], json!(350));
+    settle(folder.path(), LATER, false).unwrap();
+    let quarter: Quarter = "2026Q4".parse().unwrap();
+    let reader = LogReader::open(&folder.path().join("log")).unwrap();
+    let found = settlement::recompute(&reader, quarter, AsOf::Final(Seconds(LATER))).unwrap();
+    assert_eq!(found.owed.into_iter().collect::<Vec<_>>(), [(provider, Cents(350))]);
+    let (_, office) = open(folder.path(), LATER);
+    assert_eq!(office.read(|ledger| ledger.owed(&provider)), Cents(350));
+    let mut other = settlement::recompute(&reader, quarter, AsOf::Final(Seconds(LATER))).unwrap();
+    assert!(other.owes_the_shares());
+    other.owed.insert(provider, Cents(349));
+    assert!(!other.owes_the_shares());
 }
 
 #[test]

@@ -114,6 +114,10 @@ pub const RECEIPT_EVERY_TOKENS: u64 = 256;
 pub const MAX_REQUEST_NODES: usize = 1024;
 /// Lots debited by one request.
 pub const MAX_REQUEST_LOTS: usize = 64;
+/// Providers in one entry of earnings.
+pub const MAX_EARNINGS: usize = 1_000;
+/// A payment provider's word for something, in bytes.
+pub const MAX_PSP_WORD_BYTES: usize = 255;
 /// Nodes in one uptime entry.
 pub const MAX_UPTIME_NODES: usize = 4000;
 /// The body of an HTTP request, in bytes.

@@ -5,6 +5,7 @@
 
 mod money;
 mod network;
+mod payout;
 mod work;
 
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
@@ -18,6 +19,9 @@ pub use network::{
     CaIssued, CapacityAttested, ConsentGranted, ConsentRevoked, DenyListIssued, Genesis, JoinToken,
     KeyRotation, LogKeyRetired, ModelPublished, ModelSize, ModelSource, NodeEnrolled, NodeRenewed,
     PeerAnchor, RefusalSeen, RotatedKey,
+};
+pub use payout::{
+    Earnings, Payout, PayoutDestination, PayoutOutcome, ProviderEarning, ProviderOffboarded, PspReport, Rail,
 };
 pub use work::{
     Credit, Debit, FinishReason, Inference, NodeUptime, Prune, QuotaLease, REMOVABLE_KINDS, RemovedKind,
@@ -125,8 +129,12 @@ payloads! {
     Uptime = 22, "uptime";
     /// Another log's signed checkpoint, whole.
     PeerAnchor = 24, "peer-anchor";
+    /// A payment provider's report.
+    PspReport = 25, "psp-report";
     /// A quarter was closed.
     Statement = 26, "statement";
+    /// A step of a payout.
+    Payout = 27, "payout";
     /// Old entries were removed; their hashes stay.
     Prune = 30, "prune";
     /// A refusal worth remembering.
@@ -137,6 +145,12 @@ payloads! {
     QuotaLease = 34, "quota-lease";
     /// A key of the log signs no more heads.
     LogKeyRetired = 35, "log-key-retired";
+    /// What providers earned in a closed quarter.
+    Earnings = 36, "earnings";
+    /// Where a provider's money goes.
+    PayoutDestination = 37, "payout-destination";
+    /// A provider leaves.
+    ProviderOffboarded = 38, "provider-offboarded";
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The commands below `identity`, `audit`, `account`, `earnings` and `provider`.
+//! The commands below `identity`, `audit`, `account` and `earnings`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -354,22 +354,4 @@ pub(crate) enum EarningsCommand {
         #[arg(long)]
         input: PathBuf,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ProviderCommand {
-    /// Record which nodes and accounts belong to one payout identity
-    Register {
-        /// Its nodes
-        #[arg(long = "node", required = true)]
-        nodes: Vec<String>,
-        /// Accounts of the same owner
-        #[arg(long = "account")]
-        accounts: Vec<String>,
-        /// The router's operator owns it too
-        #[arg(long)]
-        affiliated: bool,
-    },
-    /// List the nodes that ever enrolled, with the keys of their own logs
-    Nodes,
 }

@@ -61,6 +61,7 @@ fn verify(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
     let reader = reader(home, &args.at)?;
     let as_of = AsOf::Final(clock::now().seconds());
     let found = settlement::recompute(&reader, quarter, as_of).map_err(Failure::check)?;
+    let owes = found.owes_the_shares();
     let Some(booked) = found.booked else {
         return Err(Failure::check(format!(
             "the log has no statement of {quarter}; `earnings settle` writes it"
@@ -68,12 +69,17 @@ fn verify(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
     };
     let secret = settlement::secret(home, quarter).map_err(Failure::store)?;
     let same_bytes = secret.map(|s| found.closed.statement(&s) == booked);
-    let agrees = found.closed.agrees_with(&booked) && same_bytes != Some(false);
+    let agrees = found.closed.agrees_with(&booked) && same_bytes != Some(false) && owes;
     if json {
         output::json(&json!({
             "ok": agrees, "quarter": quarter.to_string(), "root_checked": same_bytes.is_some(),
             "recomputed": settlement::describe(&found.closed), "statement": booked,
         }));
+    }
+    if !owes {
+        return Err(Failure::check(format!(
+            "ConservationViolated: what the log owes to providers for {quarter} is not what they earned"
+        )));
     }
     if !agrees {
         return Err(Failure::check(format!(

@@ -1,6 +1,7 @@
 //! `counterfoil router`: the router alone.
 
 mod deny;
+mod paying;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,10 +43,14 @@ pub(crate) async fn run(home: &Path, args: RouterArgs, json: bool) -> Outcome {
         hashed = hashing::describe(hashing::folder(home), &checkpoints, Watcher::of(args.supervised)) => hashed?,
     }
     let witnessing = witnessing(&args, &router_home)?;
+    let services = paying::services(&args.paying, args.listen)?;
     let config = config(&args, repositories);
     let mut router =
         Box::pin(RunningRouter::start(router_home, &checkpoints, config)).await.map_err(start_failure)?;
     router.have_witnessed(witnessing);
+    if let Some(services) = services {
+        router.pay_through(services);
+    }
     let url = format!("http://{}", router.http_addr());
     // Before it says that it is ready: from then on other commands find it.
     if !args.supervised {

@@ -130,14 +130,20 @@ const fn activity(payload: &Payload) -> Option<Activity> {
         | Payload::Lot(_)
         | Payload::Payment(_)
         | Payload::Inference(_)
-        | Payload::Statement(_) => Some(Activity::Create),
+        | Payload::Statement(_)
+        | Payload::Earnings(_)
+        | Payload::Payout(_) => Some(Activity::Create),
         Payload::Rules(_)
         | Payload::DenyListIssued(_)
         | Payload::ProviderRegistered(_)
+        | Payload::PayoutDestination(_)
+        | Payload::PspReport(_)
         | Payload::Refund(_) => Some(Activity::Update),
-        Payload::ConsentRevoked(_) | Payload::KeyRevoked(_) | Payload::Prune(_) | Payload::Tombstone(_) => {
-            Some(Activity::Delete)
-        }
+        Payload::ConsentRevoked(_)
+        | Payload::KeyRevoked(_)
+        | Payload::ProviderOffboarded(_)
+        | Payload::Prune(_)
+        | Payload::Tombstone(_) => Some(Activity::Delete),
         Payload::RefusalSeen(_) => Some(Activity::Other),
         _ => None,
     }

@@ -88,6 +88,20 @@ pub(crate) fn ask_as(to: SocketAddr, host: &str, headers: &str) -> Reply {
     Reply::read(socket)
 }
 
+/// Posts bytes to a path with some headers.
+pub(crate) fn post(to: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let mut socket = connect(to);
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let n = body.len();
+    write!(
+        socket,
+        "POST {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n{headers}content-length: {n}\r\n\r\n"
+    )
+    .unwrap();
+    socket.write_all(body).unwrap();
+    Reply::read(socket)
+}
+
 /// Asks, with a key where there is one, and waits for the whole answer.
 pub(crate) fn ask(to: SocketAddr, key: Option<&str>, body: &Value) -> Reply {
     ask_bytes(to, key, body.to_string().as_bytes())
@@ -96,18 +110,6 @@ pub(crate) fn ask(to: SocketAddr, key: Option<&str>, body: &Value) -> Reply {
 /// Asks with a body that may be anything.
 pub(crate) fn ask_bytes(to: SocketAddr, key: Option<&str>, body: &[u8]) -> Reply {
     Reply::read(send(to, key, body))
-}
-
-/// Posts a text to a path.
-pub(crate) fn post(to: SocketAddr, path: &str, body: &str) -> Reply {
-    let mut socket = connect(to);
-    let n = body.len();
-    write!(
-        socket,
-        "POST {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {n}\r\n\r\n{body}"
-    )
-    .unwrap();
-    Reply::read(socket)
 }
 
 /// Asks for events.
@@ -170,7 +172,10 @@ impl Reply {
     fn read(socket: TcpStream) -> Self {
         let mut lines = BufReader::new(socket);
         let (status, headers) = head(&mut lines);
-        let n = header(&headers, "content-length").unwrap().parse().unwrap();
+        let n = match status {
+            204 => 0,
+            _ => header(&headers, "content-length").unwrap().parse().unwrap(),
+        };
         let mut body = vec![0; n];
         lines.read_exact(&mut body).unwrap();
         Self { status, headers, body }

@@ -33,6 +33,7 @@ mod logits;
 mod lookups;
 mod models;
 mod networks;
+mod payouts;
 mod peers;
 mod privacy;
 mod proofs;

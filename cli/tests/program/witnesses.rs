@@ -233,6 +233,6 @@ fn witnesses_cosign_while_the_logs_key_is_changed_and_are_told_the_new_one() {
     let note = std::fs::read_to_string(setting.home.path().join("log/checkpoint")).unwrap();
     let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
     let body = format!("old {size}\n\n{note}");
-    let reply = crate::http::post(setting.witnesses[0].address(), "/add-checkpoint", &body);
+    let reply = crate::http::post(setting.witnesses[0].address(), "/add-checkpoint", &[], body.as_bytes());
     assert_eq!(reply.status, 403, "{reply:?}");
 }

@@ -5,7 +5,8 @@ use counterfoil_spec::ids::{AccountId, NodeId, ProviderId};
 use counterfoil_spec::payload::ProviderRegistered;
 use serde_json::{Value, json};
 
-use super::{AdminError, known};
+use super::AdminError;
+use super::accounts::known;
 use crate::office::{Office, entry};
 
 pub(super) fn nodes(office: &Office) -> Value {

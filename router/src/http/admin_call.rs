@@ -12,6 +12,7 @@ use crate::admin::{AdminCommand, AdminError, execute};
 use crate::desk::Desk;
 use crate::http::error::ApiError;
 use crate::http::{auth, body_bytes};
+use crate::payout;
 
 pub(crate) async fn command(
     State(desk): State<Arc<Desk>>,
@@ -24,13 +25,23 @@ pub(crate) async fn command(
     let bytes = body_bytes(body).await?;
     let command: AdminCommand = serde_json::from_slice(&bytes)
         .map_err(|e| ApiError::invalid("", format!("the body is not an admin command: {e}")))?;
+    if command.asks_services() {
+        let done = payout::command::carry_out(&desk.payday, &desk.office, desk.home.path(), command).await;
+        return done.map(Json).map_err(refusal);
+    }
     let done = tokio::task::spawn_blocking(move || execute(&desk.office, &desk.home, command)).await;
     match done {
         Ok(Ok(value)) => Ok(Json(value)),
-        Ok(Err(AdminError::Caller(message))) => Err(ApiError::invalid("", message)),
-        Ok(Err(e @ (AdminError::Office(_) | AdminError::Home(_) | AdminError::Vault(_)))) => {
-            Err(ApiError::unavailable(e.to_string()))
-        }
+        Ok(Err(e)) => Err(refusal(e)),
         Err(e) => Err(ApiError::internal(format!("the command did not finish: {e}"))),
+    }
+}
+
+fn refusal(error: AdminError) -> ApiError {
+    match error {
+        AdminError::Caller(message) => ApiError::invalid("", message),
+        AdminError::Office(_) | AdminError::Home(_) | AdminError::Vault(_) | AdminError::Service(_) => {
+            ApiError::unavailable(error.to_string())
+        }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod auth;
 pub(crate) mod chat;
 pub(crate) mod error;
 pub(crate) mod health;
+pub(crate) mod hooks;
 pub(crate) mod metrics;
 pub(crate) mod origin;
 pub(crate) mod page;
@@ -39,6 +40,8 @@ pub(crate) fn api(desk: Arc<Desk>) -> Router {
         .route("/log/witnessed", get(published::witnessed))
         .route("/log/succession", get(published::succession))
         .route("/log/tile/{*path}", get(published::tile))
+        .route("/webhooks/stripe", post(hooks::stripe))
+        .route("/webhooks/paypal", post(hooks::paypal))
         .route("/admin/v1/command", post(admin_call::command))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
