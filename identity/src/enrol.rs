@@ -31,7 +31,7 @@ pub use memory::MemoryTokens;
 pub use message::{Challenge, ClientMessage, Enrolled, Hello, Proof, Recover, ServerMessage};
 pub use proved::{Finish, NodeFacts, Proved};
 pub use recovery::{RecoveryAt, recovery_hash};
-pub use renewal::{Allowed, RenewAt, Renewing, Shown, Standing, allow, shown};
+pub use renewal::{Allowed, RenewAt, Renewing, Shown, Standing, Wanted, shown, wanted};
 pub use server::{EnrolOffer, EnrolServer};
 pub use store::{Claim, Consumed, TokenStore};
 pub use token::{JoinToken, TokenFacts, TokenSyntax};

@@ -45,6 +45,8 @@ pub struct Node {
     pub(crate) root_denials: KeptRootDenials,
     /// The router's log, from its first head on.
     pub(crate) router_log: Option<PeerLog>,
+    /// The certificate with which the router let this process in last.
+    pub(crate) let_in_with: Option<Serial>,
     pub(crate) store: Arc<Store>,
     pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) status: watch::Sender<Status>,
@@ -150,6 +152,7 @@ impl Node {
             denials,
             root_denials,
             router_log,
+            let_in_with: None,
             store,
             hub,
             status,

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use counterfoil_identity::sign_deny_list;
+use counterfoil_identity::{Refused, sign_deny_list};
 use counterfoil_session::RouterLane;
 use counterfoil_spec::deny::SignedDenyList;
+use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::limits::MAX_DENY_LIFE_S;
 use counterfoil_spec::refusal::Refusal;
 use tokio::sync::watch;
@@ -93,6 +94,17 @@ async fn sign(desk: &Desk, denied: Arc<Denied>) -> Result<SignedDenyList, String
     let sign = move || sign_deny_list(denied.epoch, denied.names.clone(), now, (&key, &net_id));
     let signed = tokio::task::spawn_blocking(sign).await.map_err(|e| e.to_string())?;
     signed.map_err(|e| e.to_string())
+}
+
+/// Refuses a node that is denied.
+///
+/// # Errors
+/// [`Refused`] with `CertDenied`.
+pub(crate) fn check(desk: &Desk, node: &NodeId) -> Result<(), Refused> {
+    if !desk.office.books().roster.denied().names.denies_node(node) {
+        return Ok(());
+    }
+    Err(Refused { refusal: Refusal::CertDenied, detail: "this node is on the deny list".to_owned() })
 }
 
 /// Keeps one lane's node told from here on. Returns once the node has been sent its first list, before which it gets

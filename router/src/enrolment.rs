@@ -1,10 +1,12 @@
 //! The enrolment endpoint: whoever holds a join token and an identity key becomes a member, and the log says so
 //! before the answer leaves. Whoever is refused after it proved who it is, is in the log too.
 
+mod claims;
 mod recovery;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use counterfoil_audit::NoteVerifier;
@@ -12,7 +14,7 @@ use counterfoil_identity::enrol::{
     Claim, Consumed, EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, NodeFacts, Proof, Proved,
     TokenFacts, TokenStore,
 };
-use counterfoil_identity::{Refused, VerifyKey};
+use counterfoil_identity::{IssuingCa, Refused, VerifyKey};
 use counterfoil_session::ConnectError;
 use counterfoil_session::enrol::{EnrolEndpoint, Visitor};
 use counterfoil_spec::ids::{NodeId, Serial};
@@ -22,8 +24,10 @@ use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 
 use crate::desk::Desk;
+use crate::enrolment::claims::Claims;
 use crate::http::refusals::What;
 use crate::office::{Office, entry};
+use crate::renewal::MAX_SIGNED;
 
 /// Join tokens as the log knows them, with what happened to them since.
 struct Tokens<'a> {
@@ -62,9 +66,9 @@ impl TokenStore for Tokens<'_> {
 
 /// Enrols whoever comes, until the endpoint closes. How many come at one time is the endpoint's to bound.
 pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
-    let memory = Arc::new(MemoryTokens::new());
+    let claims = Arc::new(Claims::default());
     while let Some(knocking) = endpoint.accept().await {
-        let (desk, memory) = (Arc::clone(&desk), Arc::clone(&memory));
+        let (desk, claims) = (Arc::clone(&desk), Arc::clone(&claims));
         tokio::spawn(async move {
             let applicant = match knocking.came().await {
                 Ok(Visitor::Applicant(applicant)) => applicant,
@@ -97,7 +101,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
             };
             let from = applicant.remote_addr();
             let now = desk.office.now().seconds();
-            let tokens = Tokens { office: &desk.office, memory: &memory };
+            let tokens = Tokens { office: &desk.office, memory: &claims.memory };
             let generation = {
                 let books = desk.office.books();
                 let key = VerifyKey::from_wire(applicant.hello().identity_key).ok();
@@ -111,7 +115,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
             };
             let decided = applicant
                 .run(offer, &tokens, now, |server, proof, exporter| {
-                    decide(&desk, &memory, (server, proof), exporter)
+                    decide(&desk, &claims, (server, proof), exporter)
                 })
                 .await;
             if let Err(e) = decided {
@@ -119,7 +123,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
                 desk.metrics.refusals.connection(What::Enrolment, &e);
                 tracing::warn!(%from, error = %e, "an enrolment was refused");
             }
-            memory.purge(now);
+            claims.memory.purge(now);
         });
     }
 }
@@ -127,18 +131,18 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: EnrolEndpoint) {
 /// What this router decides of a proof, on a thread that may wait for the log.
 async fn decide(
     desk: &Arc<Desk>,
-    memory: &Arc<MemoryTokens>,
+    claims: &Arc<Claims>,
     (server, proof): (EnrolServer, Proof),
     exporter: [u8; 32],
 ) -> Result<Enrolled, Refused> {
-    let (desk, memory) = (Arc::clone(desk), Arc::clone(memory));
+    let (desk, claims) = (Arc::clone(desk), Arc::clone(claims));
     let decided = tokio::task::spawn_blocking(move || {
         check_log_name(&server)?;
         let proved = server.prove(&proof, &exporter, desk.office.now().seconds())?;
         // From here on somebody is known, so the log says of both ends whose they were.
         let (node, token_id) = (proved.facts().node, proved.facts().token_id);
-        admit(&desk, &memory, proved).inspect_err(|refused| {
-            if memory.count_refusal(&token_id) < MAX_ENROL_REFUSALS {
+        admit(&desk, &claims, proved).inspect_err(|refused| {
+            if claims.memory.count_refusal(&token_id) < MAX_ENROL_REFUSALS {
                 log_refusal(&desk, node, refused.refusal);
             }
         })
@@ -146,27 +150,49 @@ async fn decide(
     decided.await.unwrap_or_else(|e| Err(internal(e.to_string())))
 }
 
-/// Makes a member of whoever proved its keys. Nobody else decides meanwhile, so what the books say stays true until the
-/// log has the entry: of two claims to one token, of two certificates of one generation, and of a node that is denied
-/// at this moment.
-fn admit(desk: &Desk, memory: &MemoryTokens, proved: Proved) -> Result<Enrolled, Refused> {
-    let _alone = desk.office.decide();
-    let now = desk.office.now().seconds();
-    if desk.office.books().roster.denied().names.denies_node(&proved.facts().node) {
-        let detail = "this node is on the deny list".to_owned();
-        return Err(Refused { refusal: Refusal::CertDenied, detail });
-    }
-    let tokens = Tokens { office: &desk.office, memory };
+/// Makes a member of whoever proved its keys. Others decide while the CA signs, so that a slow one keeps nobody waiting
+/// but those who want the same token.
+fn admit(desk: &Desk, claims: &Claims, proved: Proved) -> Result<Enrolled, Refused> {
+    crate::deny::check(desk, &proved.facts().node)?;
+    let _turn = claims.turn(proved.facts().token_id);
+    let tokens = Tokens { office: &desk.office, memory: &claims.memory };
     let collides = |facts: &NodeFacts| collides(desk, facts);
-    let record = |facts: NodeFacts| {
-        let token_id = facts.token_id;
-        desk.office.append_blocking(vec![entry(enrolled(facts))]).map(drop).map_err(|e| {
-            tracing::error!(error = %e, %token_id, "an enrolment could not be logged");
-            internal("the router cannot write its log now; try again later".to_owned())
-        })
-    };
-    let (ca, collides, record) = (desk.home.ca(), &collides, &record);
-    proved.enrol(&Finish { ca: &ca, tokens: &tokens, collides, record, min_epoch: 1, now })
+    for _ in 0..MAX_SIGNED {
+        let (ca, is_passed) = (desk.home.ca(), Cell::new(false));
+        let record = |facts| record(desk, (&ca, &is_passed), facts);
+        let now = desk.office.now().seconds();
+        let (ca, collides, record) = (&*ca, &collides, &record);
+        let done = proved.clone().enrol(&Finish { ca, tokens: &tokens, collides, record, min_epoch: 1, now });
+        // Nothing came of it, so the token is free, and it is this claim's turn.
+        if !is_passed.get() {
+            return done;
+        }
+    }
+    Err(internal("another issuing CA took over meanwhile; try again later".to_owned()))
+}
+
+/// Has an enrolment in the log whose certificate was signed, unless the CA has been passed by then. Nobody else decides
+/// meanwhile, so what the books say stays true until the log has the entry: of two certificates of one generation, and of a
+/// node that is denied at this moment.
+//= spec/identity.md#enrolment
+//# A router MUST NOT enrol a node that was denied while its certificate was signed (`C_DENIED`), nor give it a certificate of an issuing
+//# CA whose place another took meanwhile.
+fn record(desk: &Desk, (ca, is_passed): (&IssuingCa, &Cell<bool>), facts: NodeFacts) -> Result<(), Refused> {
+    let _alone = desk.office.decide();
+    if desk.home.ca().serial() != ca.serial() {
+        is_passed.set(true);
+        return Err(internal("another issuing CA took over".to_owned()));
+    }
+    crate::deny::check(desk, &facts.node)?;
+    if collides(desk, &facts) {
+        let detail = "this identity key, or one with the same key id, was enrolled meanwhile".to_owned();
+        return Err(Refused { refusal: Refusal::EnrolCollision, detail });
+    }
+    let token_id = facts.token_id;
+    desk.office.append_blocking(vec![entry(enrolled(facts))]).map(drop).map_err(|e| {
+        tracing::error!(error = %e, %token_id, "an enrolment could not be logged");
+        internal("the router cannot write its log now; try again later".to_owned())
+    })
 }
 
 /// Whether the key's id stands in the log for another key, or the node has a certificate of this generation already.

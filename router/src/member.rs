@@ -21,6 +21,7 @@ use crate::heads::Heads;
 use crate::http::refusals::{By, What};
 use crate::office::{Office, entry};
 use crate::registry::{Host, LaneState};
+use crate::renewal::Waiting;
 use crate::roster::names_peer;
 use crate::succession::Succeeded;
 
@@ -58,6 +59,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
                         before: None,
                         loading: Vec::new(),
                         active: Vec::new(),
+                        renewals: Waiting::default(),
                         epoch: FIRST_EPOCH,
                     }
                     .run(incoming)
@@ -82,7 +84,7 @@ pub(crate) struct Member {
     pub(crate) desk: Arc<Desk>,
     dealer: Arc<Dealer>,
     pub(crate) lane: RouterLane,
-    visit: Visit,
+    pub(crate) visit: Visit,
     entitled: Arc<Entitled>,
     /// What its tokens share; from the first one on.
     pub(crate) shared: Option<Arc<LaneState>>,
@@ -91,21 +93,19 @@ pub(crate) struct Member {
     /// Permits that were welcomed and whose experts are being loaded.
     pub(crate) loading: Vec<Host>,
     pub(crate) active: Vec<Arc<Host>>,
+    renewals: Waiting,
     /// The lowest epoch that the node's operator accepts.
     epoch: u64,
 }
 
 impl Member {
     async fn run(mut self, mut incoming: Incoming) {
-        let node = self.lane.node();
         if incoming.hello.version != SESSION_VERSION {
             self.lane
                 .shut(Refusal::SessionVersion, &format!("session version {SESSION_VERSION} is spoken here"));
             return;
         }
-        if !self.takes_over().await {
-            return;
-        }
+        let Some(_arrival) = self.takes_over().await else { return };
         let mut denied = self.desk.office.denied();
         //= spec/session.md#control-messages
         //# A router MUST send `Deny` before it proposes or orders anything
@@ -140,6 +140,10 @@ impl Member {
                     self.lane.shut(Refusal::CertExpired, "the node's certificate has ended");
                     break;
                 }
+                answer = self.renewals.answer(&self.desk, &self.lane) => {
+                    crate::renewal::tell(&self.lane, &answer);
+                    continue;
+                }
                 message = incoming.events.recv() => message,
             };
             let Some(message) = message else { break };
@@ -156,11 +160,16 @@ impl Member {
             }
         }
         drop(heads);
+        // Whoever is denied does not come back, so its part is free at once.
+        let is_denied = names_peer(&denied.borrow().names, self.lane.peer());
+        self.gone(if is_denied { Leave::InOrder } else { Leave::Lost }).await;
+    }
+
+    /// Its lane is over.
+    async fn gone(&self, how: Leave) {
+        let node = self.lane.node();
         self.leave();
         self.desk.herald.forget(self.visit);
-        let is_denied = names_peer(&denied.borrow().names, self.lane.peer());
-        // Whoever is denied does not come back, so its part is free at once.
-        let how = if is_denied { Leave::InOrder } else { Leave::Lost };
         self.dealer.tell(Event::Left(node, self.visit, how)).await;
         let end = self.lane.closed().await;
         self.desk.metrics.refusals.end(&end);
@@ -208,7 +217,11 @@ impl Member {
                 self.desk.registry.allowance(&node).allow(terms.concurrent);
                 self.dealer.tell(Event::Changed(node, visit, terms.wants)).await;
             }
-            NodeMessage::Renew(asked) => crate::renewal::on_lane(&self.desk, &self.lane, asked).await,
+            NodeMessage::Renew(asked) => {
+                if !self.renewals.push(asked) {
+                    self.lane.shut(Refusal::SessionOrder, "more requests for certificates than may wait");
+                }
+            }
             NodeMessage::DenyTaken(epoch) => self.desk.herald.took(visit, epoch),
             NodeMessage::Hello(_) | NodeMessage::Head(_) | NodeMessage::Refuse(_) | NodeMessage::Pong(_) => {}
         }

@@ -14,14 +14,17 @@ use counterfoil_spec::time::{Millis, Seconds};
 use tokio::sync::Notify;
 
 use crate::account::Overdue;
+use crate::dealer::Visit;
 use crate::latency::Latencies;
 use crate::uptime::UptimeMeter;
 
 mod allowance;
+mod lanes;
 mod quiet;
 
 pub(crate) use allowance::{Allowance, Place};
-pub(crate) use quiet::Sent;
+pub(crate) use lanes::{Arrival, Lanes};
+pub(crate) use quiet::{Sent, nothing_comes};
 
 /// The weight of what is known against one new reply.
 const SMOOTHING: u64 = 8;
@@ -273,6 +276,7 @@ pub(crate) struct Registry {
     meter: Mutex<UptimeMeter>,
     /// What each node allows that had a lane since the start: one row for each member at most. Guards the map alone.
     allowances: Mutex<BTreeMap<NodeId, Arc<Allowance>>>,
+    lanes: Arc<Lanes>,
 }
 
 impl Registry {
@@ -343,6 +347,11 @@ impl Registry {
     /// Under what a node was last asked for something, while it hosts anything.
     pub(crate) fn last(&self, node: &NodeId) -> Option<Arc<Host>> {
         self.hosts().get(node).and_then(|own| own.last()).map(Arc::clone)
+    }
+
+    /// A node's lane comes; gives its lanes that are there already.
+    pub(crate) fn arrive(&self, visit: Visit, lane: &RouterLane) -> (Arrival, Vec<RouterLane>) {
+        self.lanes.arrive(visit, lane)
     }
 
     /// What a node allows, on whichever lanes.

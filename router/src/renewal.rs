@@ -4,26 +4,31 @@
 //! A generation counts once it is used: that a certificate was given changes nothing, so that one which got lost on its
 //! way costs nothing. Its first use stands in the log before anything else is said on its lane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use counterfoil_identity::enrol::{Allowed, RenewAt, Shown, Standing, allow, shown};
+use counterfoil_identity::enrol::{Allowed, RenewAt, Shown, Standing, Wanted, shown, wanted};
 use counterfoil_identity::{Refused, VerifiedPeer};
 use counterfoil_session::enrol::Returning;
 use counterfoil_session::{ConnectError, RouterLane};
 use counterfoil_spec::ids::{NodeId, Serial};
-use counterfoil_spec::limits::{MAX_ENROL_REFUSALS, RENEWAL_WINDOW_S};
+use counterfoil_spec::limits::{MAX_ENROL_REFUSALS, MAX_RENEWALS, RENEWAL_WINDOW_S};
 use counterfoil_spec::message::{Renew, Renewal, Renewed};
 use counterfoil_spec::payload::{NodeRenewed, RefusalSeen};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::desk::Desk;
 use crate::http::refusals::{By, What};
 use crate::office::entry;
 
+mod waiting;
+
+pub(crate) use waiting::Waiting;
+
 /// How often a certificate is signed again because another CA took over.
-const MAX_SIGNED: u32 = 4;
+pub(crate) const MAX_SIGNED: u32 = 4;
 
 /// What members were given and refused lately: one row for each, and as many rows as there are members at most.
 #[derive(Debug, Default)]
@@ -32,47 +37,69 @@ pub(crate) struct Renewals {
     rows: Mutex<BTreeMap<NodeId, Row>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// Of one generation.
+#[derive(Debug)]
 struct Row {
     generation: u64,
-    since: Seconds,
-    /// Certificates of that generation.
-    issued: u32,
-    /// Refusals that were logged.
-    refused: u32,
+    /// When its last certificates were given, `MAX_RENEWALS` of them at most.
+    issued: VecDeque<Seconds>,
+    /// Its refusals, and since when they are counted.
+    refused: (Seconds, u32),
 }
 
 impl Renewals {
     fn issued(&self, node: &NodeId, generation: u64, now: Seconds) -> u32 {
-        self.rows().get(node).filter(|row| row.is_of(generation, now)).map_or(0, |row| row.issued)
+        let rows = self.rows();
+        let row = rows.get(node).filter(|row| row.generation == generation);
+        let lately = |at: &&Seconds| now < at.plus(RENEWAL_WINDOW_S);
+        let issued = row.map_or(0, |row| row.issued.iter().filter(lately).count());
+        u32::try_from(issued).unwrap_or(u32::MAX)
     }
 
     fn issue(&self, node: NodeId, generation: u64, now: Seconds) {
-        Self::row(&mut self.rows(), node, generation, now).issued += 1;
-    }
-
-    /// One that was counted was not given after all.
-    fn give_back(&self, node: NodeId, generation: u64, now: Seconds) {
         let mut rows = self.rows();
-        let row = Self::row(&mut rows, node, generation, now);
-        row.issued = row.issued.saturating_sub(1);
+        let Some(row) = Self::row(&mut rows, node, generation, now) else { return };
+        row.issued.push_back(now);
+        while u32::try_from(row.issued.len()).unwrap_or(u32::MAX) > MAX_RENEWALS {
+            row.issued.pop_front();
+        }
     }
 
-    /// Whether one more refusal of this node is to be logged.
+    /// One that was counted at some moment was not given after all.
+    fn give_back(&self, node: &NodeId, generation: u64, at: Seconds) {
+        let mut rows = self.rows();
+        let row = rows.get_mut(node).filter(|row| row.generation == generation);
+        if let Some(issued) = row.map(|row| &mut row.issued)
+            && let Some(place) = issued.iter().position(|given| *given == at)
+        {
+            issued.remove(place);
+        }
+    }
+
+    /// Whether one more refusal of this node is to be logged. One of a generation that was passed meanwhile is; there are
+    /// no more of those than were being decided when that happened.
     fn refuse(&self, node: NodeId, generation: u64, now: Seconds) -> bool {
         let mut rows = self.rows();
-        let row = Self::row(&mut rows, node, generation, now);
-        row.refused = row.refused.saturating_add(1);
-        row.refused <= MAX_ENROL_REFUSALS
+        let Some(row) = Self::row(&mut rows, node, generation, now) else { return true };
+        let (since, refused) = row.refused;
+        row.refused =
+            if now < since.plus(RENEWAL_WINDOW_S) { (since, refused.saturating_add(1)) } else { (now, 1) };
+        row.refused.1 <= MAX_ENROL_REFUSALS
     }
 
-    fn row(rows: &mut BTreeMap<NodeId, Row>, node: NodeId, generation: u64, now: Seconds) -> &mut Row {
-        let fresh = Row { generation, since: now, issued: 0, refused: 0 };
-        let row = rows.entry(node).or_insert(fresh);
-        if !row.is_of(generation, now) {
-            *row = fresh;
+    /// The row of a generation, made where the node has none of it; nothing where it has one of a later generation.
+    fn row(
+        rows: &mut BTreeMap<NodeId, Row>,
+        node: NodeId,
+        generation: u64,
+        now: Seconds,
+    ) -> Option<&mut Row> {
+        let fresh = || Row { generation, issued: VecDeque::new(), refused: (now, 0) };
+        let row = rows.entry(node).or_insert_with(fresh);
+        if row.generation < generation {
+            *row = fresh();
         }
-        row
+        (row.generation == generation).then_some(row)
     }
 
     fn rows(&self) -> MutexGuard<'_, BTreeMap<NodeId, Row>> {
@@ -80,19 +107,9 @@ impl Renewals {
     }
 }
 
-impl Row {
-    fn is_of(&self, generation: u64, now: Seconds) -> bool {
-        self.generation == generation && now < self.since.plus(RENEWAL_WINDOW_S)
-    }
-}
-
-/// Answers a node on its lane.
-pub(crate) async fn on_lane(desk: &Arc<Desk>, lane: &RouterLane, asked: Renew) {
-    let answer = match lane.renewal_exporter() {
-        Ok(exporter) => answer(desk, lane.node(), asked, exporter).await,
-        Err(end) => no(desk, (Refusal::SessionInternal, end.to_string())),
-    };
-    if let Err(error) = lane.renewal(&answer) {
+/// Tells a node on its lane what came of its wish.
+pub(crate) fn tell(lane: &RouterLane, answer: &Renewal) {
+    if let Err(error) = lane.renewal(answer) {
         // It waits for an answer that cannot be sent: it is to come back, as it may with what it has.
         tracing::debug!(%error, "a node did not hear of its next certificate");
         lane.shut(Refusal::SessionInternal, "the answer to a renewal found no place");
@@ -102,52 +119,64 @@ pub(crate) async fn on_lane(desk: &Arc<Desk>, lane: &RouterLane, asked: Renew) {
 /// Answers a node whose certificate has ended.
 pub(crate) async fn late(desk: &Arc<Desk>, returning: Returning) -> Result<(), ConnectError> {
     let (node, asked, exporter) = (returning.node(), returning.asked().clone(), *returning.exporter());
-    let answer = answer(desk, node, asked, exporter).await;
+    let answer = ended(desk, begin(desk, node, asked, exporter).await);
     returning.answer(answer).await
 }
 
 /// On a thread of its own, because an agent may take its time to sign.
-async fn answer(desk: &Arc<Desk>, node: NodeId, asked: Renew, exporter: [u8; 32]) -> Renewal {
+fn begin(desk: &Arc<Desk>, node: NodeId, asked: Renew, exporter: [u8; 32]) -> JoinHandle<Renewal> {
     let own = Arc::clone(desk);
-    let decided = tokio::task::spawn_blocking(move || decide(&own, node, &asked, &exporter)).await;
+    tokio::task::spawn_blocking(move || decide(&own, node, &asked, &exporter))
+}
+
+fn ended(desk: &Desk, decided: Result<Renewal, JoinError>) -> Renewal {
     decided.unwrap_or_else(|e| no(desk, (Refusal::SessionInternal, e.to_string())))
 }
 
 fn decide(desk: &Desk, node: NodeId, asked: &Renew, exporter: &[u8; 32]) -> Renewal {
-    let (allowed, used, now) = reserve(desk, node, asked, exporter);
-    let signed = allowed
-        .and_then(|allowed| signed(desk, &allowed).inspect_err(|_| desk.renewals.give_back(node, used, now)));
-    match signed {
+    // Nobody is kept from deciding while signatures are checked, because anybody can ask in a node's name.
+    match proved(desk, &node, asked, exporter).and_then(|wanted| given(desk, node, wanted)) {
         Ok(renewed) => {
             tracing::info!(%node, generation = asked.generation, "a node was given its next certificate");
             Renewal::Renewed(renewed)
         }
-        // An end that is too late is a question, and this its answer.
-        Err(Refused { refusal: refusal @ Refusal::CertLifetime, detail }) => no(desk, (refusal, detail)),
         Err(Refused { refusal, detail }) => {
-            desk.metrics.peers_refused.one();
             desk.metrics.refusals.one(By::Router, What::Renewal, refusal);
-            tracing::warn!(%node, %refusal, detail, "a node was not given its next certificate");
-            // Before its key proved itself nobody is known.
-            let is_known = !matches!(refusal, Refusal::EnrolProof | Refusal::EnrolCsr | Refusal::CertWeakKey);
-            if is_known {
-                log(desk, node, (refusal, used), now);
+            // An end that is too late is a question, and this its answer.
+            if refusal != Refusal::CertLifetime {
+                desk.metrics.peers_refused.one();
+                tracing::warn!(%node, %refusal, detail, "a node was not given its next certificate");
             }
             no(desk, (refusal, detail))
         }
     }
 }
 
+/// Whether it is the node itself that asks.
+fn proved(desk: &Desk, node: &NodeId, asked: &Renew, exporter: &[u8; 32]) -> Result<Wanted, Refused> {
+    // A node's id is the hash of its key, so no later entry has another key for it.
+    let key = desk.office.books().roster.member(node).map(|member| member.key);
+    let (net_id, router_id) = (desk.home.net_id(), desk.home.router_id());
+    wanted(asked, &RenewAt { net_id: &net_id, router_id: &router_id, exporter }, key.as_ref())
+}
+
+/// Gives whoever proved itself what it wants, or has in the log that it got nothing.
+fn given(desk: &Desk, node: NodeId, wanted: Wanted) -> Result<Renewed, Refused> {
+    let (allowed, used, now) = reserve(desk, node, wanted);
+    let signed =
+        |allowed| signed(desk, &node, &allowed).inspect_err(|_| desk.renewals.give_back(&node, used, now));
+    allowed.and_then(signed).inspect_err(|refused| {
+        if refused.refusal != Refusal::CertLifetime {
+            log(desk, node, (refused.refusal, used), now);
+        }
+    })
+}
+
 /// Whether a node may have what it asks for, the generation that counts for it, and when that was decided. What it may have
 /// is counted at once, so that of those who ask at one moment no more are given one than may be.
 //= spec/identity.md#renewal
 //# A router MUST count a certificate as given before it signs it, and where it does not give it after all, count it no more.
-fn reserve(
-    desk: &Desk,
-    node: NodeId,
-    asked: &Renew,
-    exporter: &[u8; 32],
-) -> (Result<Allowed, Refused>, u64, Seconds) {
+fn reserve(desk: &Desk, node: NodeId, wanted: Wanted) -> (Result<Allowed, Refused>, u64, Seconds) {
     let _alone = desk.office.decide();
     let now = desk.office.now().seconds();
     let (member, denied) = {
@@ -156,7 +185,6 @@ fn reserve(
     };
     let used = member.as_ref().map_or(0, |m| m.generation);
     let standing = Standing {
-        key: member.as_ref().map(|m| &m.key),
         used,
         since: member.as_ref().and_then(|m| m.used).map(|first| first.since),
         ended: member.as_ref().map_or(Seconds(0), |m| m.ends),
@@ -164,9 +192,7 @@ fn reserve(
         issued: desk.renewals.issued(&node, used, now),
         latest: desk.latest_leaf_end(now),
     };
-    let (net_id, router_id) = (desk.home.net_id(), desk.home.router_id());
-    let at = RenewAt { net_id: &net_id, router_id: &router_id, exporter };
-    let allowed = allow(asked, &at, &standing, now);
+    let allowed = wanted.allow(&standing, now);
     if allowed.is_ok() {
         desk.renewals.issue(node, used, now);
     }
@@ -176,11 +202,13 @@ fn reserve(
 /// Has it signed. Nobody is kept from deciding meanwhile, because the CA's key may be an agent's.
 //= spec/identity.md#renewal
 //# A router MUST NOT give a certificate of an issuing CA whose place another took while it was signed.
-fn signed(desk: &Desk, allowed: &Allowed) -> Result<Renewed, Refused> {
+//# A router MUST NOT give a certificate to a node that was denied while it was signed (`C_DENIED`).
+fn signed(desk: &Desk, node: &NodeId, allowed: &Allowed) -> Result<Renewed, Refused> {
     for _ in 0..MAX_SIGNED {
         let ca = desk.home.ca();
         let renewed = allowed.issue(&ca)?;
         let _alone = desk.office.decide();
+        crate::deny::check(desk, node)?;
         if desk.home.ca().serial() == ca.serial() {
             return Ok(renewed);
         }
@@ -261,4 +289,4 @@ fn log(desk: &Desk, node: NodeId, (refusal, used): (Refusal, u64), now: Seconds)
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,19 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_identity::Refused;
-use counterfoil_session::RouterLane;
+use counterfoil_session::transport::KEEP_ALIVE_MS;
+use counterfoil_session::{LaneError, RouterLane};
 use counterfoil_spec::refusal::Refusal;
 use tokio::time::Instant;
 
 use crate::desk::Desk;
 use crate::member::Member;
-use crate::registry::LaneState;
+use crate::registry::{Arrival, LaneState, PATIENCE_MOST, Sent, nothing_comes};
 
 /// How often it is looked whether anybody still uses a lane that was succeeded.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long a node that is there takes at most to answer, beside three round trips; what it computes meanwhile is done by then.
-const ANSWERS: Duration = Duration::from_millis(500);
+/// How long nothing at all comes from a node that is gone, beside three round trips: one that is there makes itself heard
+/// twice by then, whatever it computes.
+const QUIET: Duration = Duration::from_millis(2 * KEEP_ALIVE_MS);
 
 /// How far a lane is with its succession.
 #[derive(Debug, Default)]
@@ -49,27 +51,42 @@ impl Succeeded {
 }
 
 impl Member {
-    /// Sees who this is and what becomes of its lane before this one. False where it is not let in; it was told.
-    pub(crate) async fn takes_over(&mut self) -> bool {
+    /// Sees who this is and what becomes of its lanes before this one. Nothing where it is not let in; it was told.
+    pub(crate) async fn takes_over(&mut self) -> Option<Arrival> {
         if let Err(refused) = crate::renewal::present(&self.desk, &self.lane).await {
             self.turned_away(refused).await;
-            return false;
+            return None;
         }
-        let Some(last) = self.desk.registry.last(&self.lane.node()) else { return true };
-        if last.lane.peer().generation() < self.lane.peer().generation() && last.lane.end().is_none() {
+        let (arrival, before) = self.desk.registry.arrive(self.visit, &self.lane);
+        for earlier in
+            before.iter().filter(|lane| lane.peer().cert_serial() == self.lane.peer().cert_serial())
+        {
+            let is_elsewhere = tokio::select! {
+                is_elsewhere = is_there(earlier) => is_elsewhere,
+                // Whoever does not wait for it is not let in.
+                end = self.lane.closed() => {
+                    self.desk.metrics.refusals.end(&end);
+                    return None;
+                }
+            };
+            if is_elsewhere {
+                let detail = "its certificate is in use on another connection, which is alive: a copy of this node's keys";
+                crate::renewal::seen(&self.desk, self.lane.node(), Refusal::CertSuperseded).await;
+                self.turned_away(Refused { refusal: Refusal::CertSuperseded, detail: detail.to_owned() })
+                    .await;
+                return None;
+            }
+            // It is back, so its old lane is dead, whatever QUIC's timers say; what waits there goes elsewhere now.
+            earlier.shut(Refusal::SessionStream, "the node connected again");
+        }
+        if let Some(last) = self.desk.registry.last(&self.lane.node())
+            && last.lane.peer().generation() < self.lane.peer().generation()
+            && last.lane.end().is_none()
+        {
             self.before = Some(last.shared.successor());
             last.shared.succeeded.notify_one();
-        } else if self.is_elsewhere(&last.lane).await {
-            let detail =
-                "its certificate is in use on another connection, which is alive: a copy of this node's keys";
-            crate::renewal::seen(&self.desk, self.lane.node(), Refusal::CertSuperseded).await;
-            self.turned_away(Refused { refusal: Refusal::CertSuperseded, detail: detail.to_owned() }).await;
-            return false;
-        } else {
-            // It is back, so its old lane is dead, whatever QUIC's timers say; what waits there goes elsewhere now.
-            last.lane.shut(Refusal::SessionStream, "the node connected again");
         }
-        true
+        Some(arrival)
     }
 
     async fn turned_away(&self, refused: Refused) {
@@ -78,18 +95,6 @@ impl Member {
         tracing::warn!(node = %self.lane.node(), error = %refused, "a node was not let in");
         self.lane.shut(refused.refusal, &refused.detail);
         metrics.refusals.end(&self.lane.closed().await);
-    }
-
-    /// Whether the certificate of this lane is shown on another one by somebody who is there. A node that comes back has left
-    /// that one, and does not answer.
-    //= spec/identity.md#renewal
-    //# A router that is shown a certificate which another lane was opened with, while the node there answers a `Ping`, MUST refuse it (`C_SUPERSEDED`).
-    async fn is_elsewhere(&self, last: &RouterLane) -> bool {
-        if last.peer().cert_serial() != self.lane.peer().cert_serial() || last.end().is_some() {
-            return false;
-        }
-        let patience = 3 * last.rtt() + ANSWERS;
-        matches!(tokio::time::timeout(patience, last.ping()).await, Ok(Ok(_)))
     }
 
     /// Lets go of a lane that was succeeded, as far as may be.
@@ -109,6 +114,30 @@ impl Member {
                 tracing::debug!(%error, "a node left its earlier lane by itself");
             }
         }
+    }
+}
+
+/// Whether somebody is there at the end of a lane whose certificate is shown on another one. A node that comes back has left
+/// it, and nothing comes from there.
+//= spec/identity.md#renewal
+//# A router that is shown a certificate which another lane was opened with, while the node there answers a `Ping`, MUST refuse it
+//# (`C_SUPERSEDED`), whether that lane is asked for anything or not.
+//# It MUST wait for the answer for 20 seconds, as long as for a reply to a dispatch, or until the other lane ends, or until nothing at
+//# all has come on its connection for 2 seconds and three round trips after the `Ping`: a node that computes acknowledges what comes.
+async fn is_there(lane: &RouterLane) -> bool {
+    let sent = Sent::new(lane.datagrams(), std::time::Instant::now());
+    let answers = async {
+        match lane.ping().await {
+            Ok(_) => true,
+            Err(LaneError::Closed { .. }) => false,
+            // So much waits there that this found no place; that says nothing of the node.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        answers = answers => answers,
+        () = nothing_comes(lane, sent, 3 * lane.rtt() + QUIET) => false,
+        () = tokio::time::sleep(PATIENCE_MOST) => false,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use counterfoil_consent::{Expectation, Issuance, Permit, Policy, Refused, check_token, issue, sign_open};
 use counterfoil_identity::enrol::{
-    EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, NodeFacts, RenewAt, Standing, allow,
+    EnrolOffer, EnrolServer, Enrolled, Finish, MemoryTokens, NodeFacts, RenewAt, Standing, wanted,
 };
 use counterfoil_identity::{
     ALPN, CaFault, Credentials, Directory, IssuingCa, LeafRequest, PinnedRouter, Root, SecretKey, Signer,
@@ -114,17 +114,9 @@ impl Sandbox {
         let (net_id, router_id) = (self.domain.net_id(), self.router_key.public().router_id());
         let key = member.key.public();
         let latest = self.ca.latest_leaf_end(now);
-        let standing = Standing {
-            key: Some(&key),
-            used: 1,
-            since: None,
-            ended: latest,
-            denied: false,
-            issued: 0,
-            latest,
-        };
+        let standing = Standing { used: 1, since: None, ended: latest, denied: false, issued: 0, latest };
         let at = RenewAt { net_id: &net_id, router_id: &router_id, exporter };
-        allow(asked, &at, &standing, now)?.issue(&self.ca)
+        wanted(asked, &at, Some(&key))?.allow(&standing, now)?.issue(&self.ca)
     }
 
     /// The router's endpoint on loopback, which lets these nodes in and nobody else.

@@ -9,6 +9,7 @@
 mod activations;
 mod authorities;
 mod batching;
+mod copies;
 mod denials;
 mod heads;
 mod hedging;

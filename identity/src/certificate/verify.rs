@@ -134,8 +134,7 @@ pub struct TrustedRouter {
 
 impl Directory for TrustedRouter {
     fn check(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
-        self.pin.check(peer)?;
-        if self.denied.denies(peer) { Err(Refusal::CertDenied) } else { Ok(()) }
+        if self.denied.denies(peer) { Err(Refusal::CertDenied) } else { self.pin.check(peer) }
     }
 }
 

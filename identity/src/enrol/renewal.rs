@@ -63,9 +63,7 @@ impl RenewAt<'_> {
 
 /// How a node stands with its router.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing<'a> {
-    /// Its identity key; `None` for a node that nobody enrolled.
-    pub key: Option<&'a VerifyKey>,
+pub struct Standing {
     /// The generation that was used last.
     pub used: u64,
     /// When its certificate was used first, where the log has it.
@@ -80,7 +78,11 @@ pub struct Standing<'a> {
     pub latest: Seconds,
 }
 
-/// A certificate that a node may have; nobody has signed it yet. Only [`allow`] makes one.
+/// A certificate that somebody asks for who holds the node's identity key. Only [`wanted`] makes one.
+#[derive(Debug, Clone)]
+pub struct Wanted(LeafRequest);
+
+/// A certificate that a node may have; nobody has signed it yet. Only [`Wanted::allow`] makes one.
 #[derive(Debug, Clone)]
 pub struct Allowed {
     request: LeafRequest,
@@ -101,23 +103,18 @@ impl Allowed {
     }
 }
 
-/// Says whether a node may have the certificate that it asks for. Whoever does not hold the identity key learns nothing.
+/// Checks what somebody asks for under the identity key that is enrolled; `None` for a node that nobody enrolled. This
+/// depends on nothing that changes. Whoever does not hold the key learns nothing.
 ///
 /// # Errors
 /// [`Refused`] with the first check that fails.
 //= spec/identity.md#renewal
 //# A router MUST make these checks in this order and MUST refuse at the first that fails:
-pub fn allow(
-    asked: &Renew,
-    at: &RenewAt<'_>,
-    standing: &Standing<'_>,
-    now: Seconds,
-) -> Result<Allowed, Refused> {
-    let Standing { used, ended, .. } = *standing;
+pub fn wanted(asked: &Renew, at: &RenewAt<'_>, key: Option<&VerifyKey>) -> Result<Wanted, Refused> {
     let Renew { generation, not_after, .. } = *asked;
     let no_proof =
         || refused(Refusal::EnrolProof, "the proof of the identity key of a node here does not verify");
-    let identity = standing.key.ok_or_else(no_proof)?;
+    let identity = key.ok_or_else(no_proof)?;
     let tls_key = csr_key(&asked.csr)?;
     if tls_key == *identity {
         return Err(refused(Refusal::EnrolCsr, "the request is for the identity key, not for a TLS key"));
@@ -126,20 +123,7 @@ pub fn allow(
     proved(&at.input((generation, not_after), &asked.csr), &asked.node_sig)?;
     let binding = binding_input(at.net_id, Role::Node, &tls_key.spki_der(), generation, not_after);
     proved(&binding, &asked.binding_sig)?;
-    if standing.denied {
-        return Err(refused(Refusal::CertDenied, "this node is on the deny list"));
-    }
-    if now > ended.plus(MAX_LATE_RENEWAL_S) {
-        let detail = format!("its last certificate ended at {}, over 30 days ago: enrol it anew", ended.0);
-        return Err(refused(Refusal::EnrolLate, detail));
-    }
-    if used.checked_add(1) != Some(generation) {
-        let detail = format!("generation {generation} is asked for, and {used} was used last");
-        return Err(refused(Refusal::EnrolGeneration, detail));
-    }
-    in_time(standing, now)?;
-    lasts(not_after, standing.latest, now)?;
-    let request = LeafRequest {
+    Ok(Wanted(LeafRequest {
         role: Role::Node,
         identity: *identity,
         tls_spki: tls_key.spki_der(),
@@ -147,12 +131,39 @@ pub fn allow(
         not_after,
         binding_sig: asked.binding_sig,
         dns_names: Vec::new(),
-    };
-    Ok(Allowed { request, at: now })
+    }))
+}
+
+impl Wanted {
+    /// Says whether a node that stands so may have the certificate.
+    ///
+    /// # Errors
+    /// [`Refused`] with the first check that fails.
+    //= spec/identity.md#renewal
+    //# A router MUST make these checks in this order and MUST refuse at the first that fails:
+    pub fn allow(self, standing: &Standing, now: Seconds) -> Result<Allowed, Refused> {
+        let Standing { used, ended, denied, latest, .. } = *standing;
+        let LeafRequest { generation, not_after, .. } = self.0;
+        if denied {
+            return Err(refused(Refusal::CertDenied, "this node is on the deny list"));
+        }
+        if now > ended.plus(MAX_LATE_RENEWAL_S) {
+            let detail =
+                format!("its last certificate ended at {}, over 30 days ago: enrol it anew", ended.0);
+            return Err(refused(Refusal::EnrolLate, detail));
+        }
+        if used.checked_add(1) != Some(generation) {
+            let detail = format!("generation {generation} is asked for, and {used} was used last");
+            return Err(refused(Refusal::EnrolGeneration, detail));
+        }
+        in_time(standing, now)?;
+        lasts(not_after, latest, now)?;
+        Ok(Allowed { request: self.0, at: now })
+    }
 }
 
 /// Whether a node comes neither too early nor too often: of what it was given the log has an entry for each first use.
-fn in_time(standing: &Standing<'_>, now: Seconds) -> Result<(), Refused> {
+fn in_time(standing: &Standing, now: Seconds) -> Result<(), Refused> {
     let Standing { since, ended, issued, .. } = *standing;
     let from = since.map(|since| since.plus(ended.0.saturating_sub(since.0) / RENEWAL_EARLIEST));
     if let Some(from) = from.filter(|from| now < *from) {

@@ -201,6 +201,7 @@ impl Service<'_> {
         if !std::mem::take(&mut self.rotation.fresh) {
             return;
         }
+        self.node.let_in_with = self.rotation.shown;
         if let Err(error) = pair::settle(&self.node.config.home.join("identity")) {
             tracing::error!(%error, "the certificate in use stays beside the one before it");
         }

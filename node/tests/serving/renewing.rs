@@ -12,8 +12,8 @@ use counterfoil_spec::limits::{MAX_LEAF_CERT_LIFE_S, MAX_RENEWALS};
 use counterfoil_spec::message::{NodeMessage, Renew, Renewal};
 use counterfoil_spec::refusal::Refusal;
 
-/// A scene whose certificates end in so many seconds: the node asks for its next one at once, and again when an eighth of
-/// them is over.
+/// A scene whose certificates end in so many seconds: the node asks for its next one when an eighth of them is over, and
+/// again after an eighth of what is left.
 fn ending_in(seconds: u64) -> Scene {
     let scene = Scene::new();
     // Makes the folder, as an enrolment does.
@@ -61,7 +61,7 @@ async fn what_is_not_answered_is_asked_for_again_and_late_answers_are_no_fault()
 
 #[tokio::test]
 async fn an_answer_that_is_late_by_a_lane_leaves_what_runs_there_alone() {
-    let scene = ending_in(32);
+    let scene = ending_in(40);
     let mut lane = scene.lane().await;
     let first = asked(&mut lane).await;
     let (token, order) = scene.serving(&mut lane, &scene.proposal()).await;

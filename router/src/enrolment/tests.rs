@@ -1,9 +1,14 @@
 //! Enrolment at a router with its log, over real QUIC and step by step.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, mpsc};
+use std::time::Duration;
+
 use counterfoil_audit::{LogReader, NoteSigner};
 use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined};
 use counterfoil_identity::{
-    LeafRequest, SecretKey, Signer, TlsKey, VerifiedPeer, enrol_server_config, verify_chain,
+    LeafRequest, SecretKey, Signer, TlsKey, VerifiedPeer, certificate_serial, enrol_server_config,
+    verify_chain,
 };
 use counterfoil_model::Checkpoint;
 use counterfoil_session::enrol::join;
@@ -18,6 +23,7 @@ use super::*;
 use crate::admin::{AdminCommand, execute};
 use crate::authority::own_credentials;
 use crate::fetch::tests::desk;
+use crate::renewal::tests::before_it_signs;
 
 const EXPORTER: [u8; 32] = [7; 32];
 
@@ -122,21 +128,21 @@ impl Scene {
     }
 
     /// A proof under an offer of some generation, which waits for the decision.
-    fn proved(&self, who: &Newcomer, token: &JoinToken, generation: u64, memory: &MemoryTokens) -> Proved {
+    fn proved(&self, who: &Newcomer, token: &JoinToken, generation: u64, claims: &Claims) -> Proved {
         let now = self.now()().seconds();
         let (net_id, router_id) = (self.desk.home.net_id(), self.desk.home.router_id());
         let not_after = self.desk.home.ca().latest_leaf_end(now);
         let offer = EnrolOffer { net_id, router_id, not_after, generation };
         let client = who.client(token);
-        let tokens = Tokens { office: &self.desk.office, memory };
+        let tokens = Tokens { office: &self.desk.office, memory: &claims.memory };
         let (server, challenge) = EnrolServer::begin(client.hello().clone(), offer, &tokens, now).unwrap();
         let (_, proof) = client.on_challenge(&challenge, &EXPORTER, &self.itself(), now).unwrap();
         server.prove(&proof, &EXPORTER, now).unwrap()
     }
 
     /// Decides on a thread that may wait for the log.
-    fn admit(&self, memory: &MemoryTokens, proved: Proved) -> Result<(), Refusal> {
-        let act = || admit(&self.desk, memory, proved).map(drop).map_err(|r| r.refusal);
+    fn admit(&self, claims: &Claims, proved: Proved) -> Result<(), Refusal> {
+        let act = || admit(&self.desk, claims, proved).map(drop).map_err(|r| r.refusal);
         std::thread::scope(|scope| scope.spawn(act).join().unwrap())
     }
 }
@@ -200,6 +206,91 @@ async fn a_denied_node_does_not_enrol_and_leaves_its_token_to_another() {
     assert_eq!(scene.join(&other, &token).await.map(|j| j.node), Ok(other.id()));
 }
 
+//= spec/identity.md#enrolment
+//= type=test
+//# A router MUST NOT enrol a node that was denied while its certificate was signed (`C_DENIED`)
+#[tokio::test]
+async fn a_node_that_is_denied_while_its_certificate_is_signed_does_not_enrol() {
+    let scene = Scene::new();
+    let (first, token, denied, other) = (scene.token(), scene.token(), Newcomer::new(), Newcomer::new());
+    scene.join(&denied, &first).await.unwrap();
+    let claims = Claims::default();
+    let again = scene.proved(&denied, &token, 2, &claims);
+    let free = scene.proved(&other, &token, 1, &claims);
+    let (desk, node, once) = (Arc::clone(&scene.desk), denied.id(), OnceLock::new());
+    before_it_signs(&scene.desk, scene.folder.path(), move || {
+        once.get_or_init(|| {
+            let names = DenyNames { nodes: vec![node], ..DenyNames::default() };
+            let deny = AdminCommand::Deny { names, reason: "for a test".to_owned() };
+            execute(&desk.office, &desk.home, deny).unwrap();
+        });
+        Ok(())
+    });
+    assert_eq!(scene.admit(&claims, again), Err(Refusal::CertDenied));
+    assert_eq!(scene.admit(&claims, free), Ok(()));
+    assert_eq!(scene.enrolled(0), [(denied.id(), 1), (other.id(), 1)]);
+}
+
+//= spec/identity.md#enrolment
+//= type=test
+//# nor give it a certificate of an issuing CA whose place another took meanwhile.
+#[tokio::test]
+async fn a_ca_whose_place_another_took_while_it_signed_enrols_nobody() {
+    let scene = Scene::new();
+    let (token, who, claims) = (scene.token(), Newcomer::new(), Claims::default());
+    let (proved, before) = (scene.proved(&who, &token, 1, &claims), scene.desk.home.ca().serial());
+    let (desk, once) = (Arc::clone(&scene.desk), OnceLock::new());
+    before_it_signs(&scene.desk, scene.folder.path(), move || {
+        once.get_or_init(|| {
+            for command in [AdminCommand::CaNext {}, AdminCommand::CaActivate {}] {
+                execute(&desk.office, &desk.home, command).unwrap();
+            }
+        });
+        Ok(())
+    });
+    let act = || admit(&scene.desk, &claims, proved).unwrap();
+    let joined = std::thread::scope(|scope| scope.spawn(act).join().unwrap());
+    let (by, now) = (certificate_serial(&joined.ca).unwrap(), scene.desk.home.ca().serial());
+    assert_ne!(now, before);
+    assert_eq!((by, scene.enrolled(0)), (now, vec![(who.id(), 1)]));
+}
+
+/// A slow CA keeps nobody waiting but those who want the same token.
+#[tokio::test]
+async fn whoever_comes_again_while_the_ca_signs_waits_for_the_same_answer_and_no_other_does() {
+    let scene = Scene::new();
+    let (who, other, claims) = (Newcomer::new(), Newcomer::new(), Arc::new(Claims::default()));
+    let (token, free) = (scene.token(), scene.token());
+    let [first, second] = [0, 1].map(|_| scene.proved(&who, &token, 1, &claims));
+    let another = scene.proved(&other, &free, 1, &claims);
+    let (go, told) = mpsc::channel();
+    let (signing, signs) = mpsc::channel();
+    let (told, began) = (Mutex::new(told), AtomicBool::new(false));
+    before_it_signs(&scene.desk, scene.folder.path(), move || {
+        if !began.swap(true, Ordering::Relaxed) {
+            signing.send(()).unwrap();
+            let _: Result<(), _> = told.lock().unwrap().recv();
+        }
+        Ok(())
+    });
+    let begin = |proved: Proved| {
+        let ((tell, told), desk, claims) = (mpsc::channel(), Arc::clone(&scene.desk), Arc::clone(&claims));
+        std::thread::spawn(move || tell.send(admit(&desk, &claims, proved).map_err(|r| r.refusal)));
+        told
+    };
+    // It bounds a hang, not a speed.
+    let most = Duration::from_secs(60);
+    let first = begin(first);
+    signs.recv_timeout(most).unwrap();
+    let second = begin(second);
+    assert_eq!(begin(another).recv_timeout(most).unwrap().map(drop), Ok(()));
+    assert_eq!(second.recv_timeout(Duration::from_millis(100)), Err(mpsc::RecvTimeoutError::Timeout));
+    go.send(()).unwrap();
+    let (first, second) = (first.recv_timeout(most).unwrap(), second.recv_timeout(most).unwrap());
+    assert_eq!(first.as_ref().map(drop), Ok(()));
+    assert_eq!((second, scene.enrolled(0)), (first, vec![(other.id(), 1), (who.id(), 1)]));
+}
+
 #[tokio::test]
 async fn keys_of_the_network_become_no_node() {
     let scene = Scene::new();
@@ -243,7 +334,7 @@ async fn leaf_of_a_ca_that_is_not_in_use_is_not_let_in() {
     assert_eq!(let_in(&of_next), Ok(who.id()));
     // What the CA before it issued is good until it ends, or until that CA is denied.
     assert_eq!(let_in(joined.credentials.chain()), Ok(who.id()));
-    let serial = counterfoil_identity::certificate_serial(&joined.credentials.chain().ca).unwrap();
+    let serial = certificate_serial(&joined.credentials.chain().ca).unwrap();
     scene.operate(AdminCommand::CaRetire { serial, reason: "for a test".to_owned() });
     assert_eq!(let_in(joined.credentials.chain()), Err(Refusal::CertDenied));
     assert_eq!(let_in(&of_next), Ok(who.id()));
@@ -254,11 +345,11 @@ async fn an_enrolled_node_enrols_again_under_the_next_generation_and_never_twice
     let scene = Scene::new();
     let who = Newcomer::new();
     let tokens = [scene.token(), scene.token(), scene.token()];
-    let memory = MemoryTokens::new();
+    let claims = Claims::default();
     // Both were offered the first generation before either was decided.
-    let [first, second] = [0, 1].map(|n| scene.proved(&who, &tokens[n], 1, &memory));
-    assert_eq!(scene.admit(&memory, first), Ok(()));
-    assert_eq!(scene.admit(&memory, second), Err(Refusal::EnrolCollision));
+    let [first, second] = [0, 1].map(|n| scene.proved(&who, &tokens[n], 1, &claims));
+    assert_eq!(scene.admit(&claims, first), Ok(()));
+    assert_eq!(scene.admit(&claims, second), Err(Refusal::EnrolCollision));
     scene.join(&who, &tokens[2]).await.unwrap();
     assert_eq!(scene.enrolled(0), [(who.id(), 1), (who.id(), 2)]);
 }
@@ -293,10 +384,10 @@ async fn a_used_token_stays_used_after_a_restart() {
     let (token, who, other) = (scene.token(), Newcomer::new(), Newcomer::new());
     scene.join(&who, &token).await.unwrap();
     // A process that begins knows what the log says and nothing else.
-    let memory = MemoryTokens::new();
-    let proved = scene.proved(&other, &token, 1, &memory);
-    assert_eq!(scene.admit(&memory, proved), Err(Refusal::EnrolUsed));
+    let claims = Claims::default();
+    let proved = scene.proved(&other, &token, 1, &claims);
+    assert_eq!(scene.admit(&claims, proved), Err(Refusal::EnrolUsed));
     let fresh = scene.token();
-    let proved = scene.proved(&other, &fresh, 1, &memory);
-    assert_eq!(scene.admit(&memory, proved), Ok(()));
+    let proved = scene.proved(&other, &fresh, 1, &claims);
+    assert_eq!(scene.admit(&claims, proved), Ok(()));
 }

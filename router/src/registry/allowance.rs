@@ -35,11 +35,13 @@ pub(crate) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut terms = self.of.terms();
-        if terms.beyond > 0
-            && let Some(permit) = self.permit.take()
-        {
-            permit.forget();
-            terms.beyond -= 1;
+        match self.permit.take() {
+            Some(permit) if terms.beyond > 0 => {
+                permit.forget();
+                terms.beyond -= 1;
+            }
+            // While the numbers are held: a place that is neither taken nor free would be counted as one beyond them.
+            permit => drop(permit),
         }
     }
 }
@@ -89,7 +91,34 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Wake, Waker};
+
     use super::*;
+
+    /// Says, when it is woken, whether the numbers were held.
+    struct Woken(Arc<Allowance>, Mutex<Vec<bool>>);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            let held = self.0.terms.try_lock().is_err();
+            self.1.lock().unwrap().push(held);
+        }
+    }
+
+    #[test]
+    fn a_place_is_free_before_anybody_can_allow_less() {
+        let allowed = Arc::new(Allowance::default());
+        allowed.allow(1);
+        let under_way = allowed.free_place().unwrap();
+        let woken = Arc::new(Woken(Arc::clone(&allowed), Mutex::default()));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut waiting = pin!(allowed.place());
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        // Whoever waits is woken when it becomes free.
+        drop(under_way);
+        assert_eq!(*woken.1.lock().unwrap(), [true]);
+    }
 
     fn taken(allowed: &Arc<Allowance>) -> Vec<Place> {
         std::iter::from_fn(|| allowed.free_place()).take(100).collect()

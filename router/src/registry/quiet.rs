@@ -6,6 +6,20 @@
 
 use std::time::{Duration, Instant};
 
+use counterfoil_session::RouterLane;
+
+/// Waits until nothing at all has come on a lane for some time after something was sent there; never over where anything
+/// came.
+pub(crate) async fn nothing_comes(lane: &RouterLane, sent: Sent, most: Duration) {
+    while let Some(left) = sent.left(lane.datagrams(), Instant::now(), most) {
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left).await;
+    }
+    std::future::pending().await
+}
+
 /// The moment of something that a node is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
@@ -15,7 +29,7 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    pub(super) const fn new(datagrams: u64, at: Instant) -> Self {
+    pub(crate) const fn new(datagrams: u64, at: Instant) -> Self {
         Self { datagrams, at }
     }
 

@@ -1,7 +1,8 @@
 //! What members are given of certificates, at a router with its log.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Barrier, OnceLock};
+use std::sync::{Barrier, OnceLock, mpsc};
 
 use counterfoil_audit::LogReader;
 use counterfoil_identity::enrol::Renewing;
@@ -10,12 +11,10 @@ use counterfoil_identity::{
     key_file, random, verify_chain,
 };
 use counterfoil_model::Checkpoint;
-use counterfoil_session::NodeEndpoint;
-use counterfoil_session::sandbox::{Sandbox, hello, machine_clock};
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::entry::Role;
 use counterfoil_spec::ids::{Hash, Signature};
-use counterfoil_spec::limits::{MAX_DENIED_NODES, MAX_LEAF_CERT_LIFE_S, MAX_RENEWALS};
+use counterfoil_spec::limits::MAX_LEAF_CERT_LIFE_S;
 use counterfoil_spec::payload::{NodeEnrolled, Payload};
 use counterfoil_spec::time::Millis;
 
@@ -23,34 +22,11 @@ use super::*;
 use crate::admin::{AdminCommand, execute};
 use crate::fetch::tests::desk;
 
+mod lanes;
+mod rates;
+
 const NOW: Seconds = Seconds(1_800_000_000);
 const EXPORTER: [u8; 32] = [7; 32];
-
-fn node(n: u8) -> NodeId {
-    NodeId::from_bytes([n; 32])
-}
-
-#[test]
-fn certificates_are_counted_by_node_and_generation_within_a_window() {
-    let renewals = Renewals::default();
-    renewals.issue(node(1), 1, NOW);
-    renewals.issue(node(1), 1, NOW.plus(RENEWAL_WINDOW_S - 1));
-    assert_eq!(renewals.issued(&node(1), 1, NOW.plus(RENEWAL_WINDOW_S - 1)), 2);
-    assert_eq!(renewals.issued(&node(1), 1, NOW.plus(RENEWAL_WINDOW_S)), 0);
-    assert_eq!((renewals.issued(&node(1), 2, NOW), renewals.issued(&node(2), 1, NOW)), (0, 0));
-    renewals.give_back(node(1), 1, NOW.plus(1));
-    assert_eq!(renewals.issued(&node(1), 1, NOW.plus(1)), 1);
-    renewals.issue(node(1), 2, NOW);
-    assert_eq!((renewals.issued(&node(1), 2, NOW), renewals.rows().len()), (1, 1));
-}
-
-#[test]
-fn as_many_refusals_of_a_node_are_logged_as_may_be() {
-    let renewals = Renewals::default();
-    let logged = (0..2 * MAX_ENROL_REFUSALS).filter(|_| renewals.refuse(node(1), 1, NOW)).count();
-    assert_eq!(u32::try_from(logged), Ok(MAX_ENROL_REFUSALS));
-    assert!(renewals.refuse(node(2), 1, NOW) && renewals.refuse(node(1), 2, NOW));
-}
 
 /// A CA's key that does something before it signs.
 struct Held<F> {
@@ -73,6 +49,18 @@ impl<F: Fn() -> Result<(), SignFault> + Send + Sync> Signer for Held<F> {
         (self.before)()?;
         Ok(self.key.sign(message))
     }
+}
+
+/// Has the CA of a router do something before it signs.
+pub(crate) fn before_it_signs(
+    desk: &Desk,
+    folder: &Path,
+    before: impl Fn() -> Result<(), SignFault> + Send + Sync + 'static,
+) {
+    let home = &desk.home;
+    let key = key_file::load(&folder.join("router/identity/ca.key")).unwrap();
+    let held: Arc<dyn Signer> = Arc::new(Held { key, before });
+    home.use_ca(IssuingCa::from_parts(held, home.ca().der().to_vec(), home.domain()).unwrap());
 }
 
 /// A router with one member, whose certificate nobody has shown.
@@ -127,10 +115,15 @@ impl Scene {
         let facts = (generation, self.now().plus(MAX_LEAF_CERT_LIFE_S));
         let request = LeafRequest::signed(Role::Node, &*self.identity, &tls, &home.net_id(), facts).unwrap();
         let last = Credentials::new(home.ca().issue_leaf(&request, self.now()).unwrap(), &tls);
-        let members = crate::member::Members(Arc::clone(&self.desk.office));
-        let chain = last.chain().certificates();
-        let peer = verify_chain(&chain, home.domain(), Role::Node, self.now(), &members).unwrap();
+        let peer = self.peer(&last);
         (last, peer)
+    }
+
+    /// Who shows a certificate.
+    fn peer(&self, shown: &Credentials) -> VerifiedPeer {
+        let members = crate::member::Members(Arc::clone(&self.desk.office));
+        let chain = shown.chain().certificates();
+        verify_chain(&chain, self.desk.home.domain(), Role::Node, self.now(), &members).unwrap()
     }
 
     /// What becomes of whoever shows a certificate.
@@ -140,10 +133,17 @@ impl Scene {
 
     /// The wish for the certificate after one of a generation.
     fn wish(&self, after: u64) -> Renew {
-        let (last, _) = self.certificate(after);
+        self.renewing(after, self.now()).ask(&EXPORTER).unwrap()
+    }
+
+    /// The same by somebody's clock, before it is said.
+    fn renewing(&self, after: u64, now: Seconds) -> Renewing {
+        self.after(&self.certificate(after).0, now)
+    }
+
+    fn after(&self, last: &Credentials, now: Seconds) -> Renewing {
         let (key, home) = (Arc::clone(&self.identity), &self.desk.home);
-        let renewing = Renewing::after(&last, key, home.domain(), home.router_id(), self.now()).unwrap();
-        renewing.ask(&EXPORTER).unwrap()
+        Renewing::after(last, key, home.domain(), home.router_id(), now).unwrap()
     }
 
     fn decided(&self, asked: &Renew) -> Renewal {
@@ -159,10 +159,7 @@ impl Scene {
 
     /// Has the CA do something before it signs.
     fn before_it_signs(&self, before: impl Fn() -> Result<(), SignFault> + Send + Sync + 'static) {
-        let home = &self.desk.home;
-        let key = key_file::load(&self.folder.path().join("router/identity/ca.key")).unwrap();
-        let held: Arc<dyn Signer> = Arc::new(Held { key, before });
-        home.use_ca(IssuingCa::from_parts(held, home.ca().der().to_vec(), home.domain()).unwrap());
+        before_it_signs(&self.desk, self.folder.path(), before);
     }
 
     fn given(&self) -> u32 {
@@ -263,58 +260,51 @@ async fn of_two_certificates_of_an_enrolments_generation_the_one_that_is_shown_f
     assert_eq!(scene.used(), [(1, serial(&own)), (2, serial(&own_again))]);
 }
 
-#[tokio::test]
-async fn a_node_uses_one_generation_in_an_eighth_of_a_life_at_most() {
-    let scene = Scene::new();
-    let eighth = MAX_LEAF_CERT_LIFE_S / 8;
-    // Before the first use nothing is counted by time.
-    assert_eq!(scene.refused(&scene.wish(1)), None);
-    for generation in 1..4 {
-        let (_, peer) = scene.certificate(generation);
-        assert_eq!(scene.shows(&peer), Ok(()));
-        let refused = || scene.refused(&scene.wish(generation));
-        assert_eq!(refused(), Some(Refusal::EnrolRate));
-        scene.pass(eighth - 1);
-        assert_eq!(refused(), Some(Refusal::EnrolRate));
-        scene.pass(1);
-        assert_eq!(refused(), None);
-    }
+/// The counts of renewals that were refused, and of peers.
+fn counted(scene: &Scene, code: &str) -> (bool, bool) {
+    let text = scene.desk.metrics.render();
+    let renewals = format!("what=\"renewal\",code=\"{code}\"}} 1\n");
+    (text.contains(&renewals), text.contains("counterfoil_peers_refused_total 1\n"))
 }
 
-/// A node that reads nothing gets no answer. It is to come back, as it waits for one.
 #[tokio::test]
-async fn a_lane_that_an_answer_finds_no_place_on_is_over() {
+async fn an_end_that_is_too_late_is_counted_as_refused_and_not_logged() {
     let scene = Scene::new();
-    let net = Sandbox::new(machine_clock()).unwrap();
-    let member = net.member().unwrap();
-    let endpoint = net.bind(&[&member]).unwrap();
-    let target = net.target(endpoint.local_addr().unwrap());
-    let ours = NodeEndpoint::towards(target.addr).unwrap();
-    let admitting = async { endpoint.accept().await.unwrap().admit().await };
-    let connecting = ours.connect(&target, net.tls(&member).unwrap(), hello((net.now)()));
-    let (there, here) = tokio::join!(admitting, connecting);
-    let (lane, _node) = (there.unwrap().lane, here.unwrap());
-    let asked = || {
-        let (last, home) = (&member.credentials, &scene.desk.home);
-        let key = Arc::new(member.key.clone());
-        let now = (net.now)().seconds();
-        Renewing::after(last, key, &net.domain, home.router_id(), now).unwrap().ask(&EXPORTER).unwrap()
-    };
-    on_lane(&scene.desk, &lane, asked()).await;
-    assert_eq!(lane.end(), None);
-    let nodes = (0..MAX_DENIED_NODES).map(|n| {
-        let mut id = [0; 32];
-        id[24..].copy_from_slice(&u64::try_from(n).unwrap().to_be_bytes());
-        NodeId::from_bytes(id)
+    let (asked, before) =
+        (scene.renewing(1, scene.now().plus(1)).ask(&EXPORTER).unwrap(), scene.desk.office.log_size());
+    assert_eq!(scene.refused(&asked), Some(Refusal::CertLifetime));
+    assert_eq!((counted(&scene, "C_LIFETIME"), scene.desk.office.log_size()), ((true, false), before));
+}
+
+//= spec/identity.md#renewal
+//= type=test
+//# A router MUST NOT give a certificate to a node that was denied while it was signed (`C_DENIED`).
+#[tokio::test]
+async fn a_node_that_is_denied_while_its_certificate_is_signed_does_not_get_it() {
+    let scene = Scene::new();
+    let (asked, node, desk) = (scene.wish(1), scene.id(), Arc::clone(&scene.desk));
+    scene.before_it_signs(move || {
+        let names = DenyNames { nodes: vec![node], ..DenyNames::default() };
+        let deny = AdminCommand::Deny { names, reason: "for a test".to_owned() };
+        execute(&desk.office, &desk.home, deny).unwrap();
+        Ok(())
     });
-    let long = net.denying(1, DenyNames { nodes: nodes.collect(), ..DenyNames::default() });
-    while lane.deny(&long).is_ok() {}
-    // What is left of the room has none for an answer.
-    while lane.drain().is_ok() {}
-    on_lane(&scene.desk, &lane, asked()).await;
-    let refused = lane.closed().await;
-    assert!(
-        matches!(&refused, counterfoil_session::LaneEnd::RefusedHere(Refusal::SessionInternal, _)),
-        "{refused}"
-    );
+    assert_eq!((scene.refused(&asked), scene.given()), (Some(Refusal::CertDenied), 0));
+    assert_eq!(counted(&scene, "C_DENIED"), (true, true));
+}
+
+/// Whoever proves nothing keeps nobody from deciding, and is not logged.
+#[tokio::test]
+async fn what_nobody_proved_is_refused_while_another_decides() {
+    let scene = Scene::new();
+    let (asked, before) = (scene.wish(1), scene.desk.office.log_size());
+    let elsewhere = Renew { generation: 3, ..asked };
+    let (desk, node, (tell, told)) = (Arc::clone(&scene.desk), scene.id(), mpsc::channel());
+    let alone = scene.desk.office.decide();
+    std::thread::spawn(move || tell.send(decide(&desk, node, &elsewhere, &EXPORTER)));
+    // It bounds a hang, not a speed.
+    let answer = told.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    drop(alone);
+    assert!(matches!(answer, Renewal::Refused(Refusal::EnrolProof, ..)), "{answer:?}");
+    assert_eq!(scene.desk.office.log_size(), before);
 }

@@ -1,6 +1,6 @@
 //! A router's answers to nodes that want their next certificate.
 
-use counterfoil_identity::enrol::{ClientMessage, RenewAt, Standing, allow};
+use counterfoil_identity::enrol::{ClientMessage, RenewAt, Standing, wanted};
 use counterfoil_spec::ids::{NetId, PublicKey, RouterId};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -55,11 +55,12 @@ pub(super) fn renewal(group: &Value, test: &Value) -> Judged {
         Ok(key) => key,
         Err(weak) => return Ok(Verdict::Skipped(weak.to_string())),
     };
-    let standing = Standing { key: key.as_ref(), used, since, ended, denied, issued, latest };
+    let standing = Standing { used, since, ended, denied, issued, latest };
     let at = RenewAt { net_id: &group.net_id, router_id: &group.router_id, exporter: &exporter };
     Ok(Verdict::of(message(&test.message).and_then(|said| match said {
         ClientMessage::Renew(_, asked) => {
-            let renewed = allow(&asked, &at, &standing, test.now)?.issue(&ca)?;
+            let wanted = wanted(&asked, &at, key.as_ref())?;
+            let renewed = wanted.allow(&standing, test.now)?.issue(&ca)?;
             is_issued((renewed.leaf, renewed.ca), &ca, test.now)
         }
         _ => Err(no(Refusal::SessionOrder, "no renewal")),

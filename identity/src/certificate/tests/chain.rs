@@ -174,14 +174,20 @@ fn router_that_the_root_denies_by_its_id_or_by_its_ca_is_refused() {
     let with = |routers: Vec<RouterId>, authorities: Vec<Serial>| {
         let list = RootDenyList { epoch: 1, issued: NOW, routers, authorities };
         let signed = sign_root_deny_list(list, (&**net.root.key(), &net.root.net_id())).unwrap();
-        let trusted = TrustedRouter { pin: PinnedRouter(None), denied: RootDenials::known(signed) };
-        verify_chain(&chain, &net.domain, Role::Router, NOW, &trusted).map(drop).map_err(|r| r.refusal)
+        let with = |pin| {
+            let trusted =
+                TrustedRouter { pin: PinnedRouter(pin), denied: RootDenials::known(signed.clone()) };
+            verify_chain(&chain, &net.domain, Role::Router, NOW, &trusted).map(drop).map_err(|r| r.refusal)
+        };
+        (with(None), with(Some(RouterId::from_bytes([0; 32]))))
     };
+    // Whoever is denied is told so, also where another router was pinned.
+    let denied = (Err(Refusal::CertDenied), Err(Refusal::CertDenied));
     let (id, ca) = (router.public().router_id(), net.ca.serial());
-    assert_eq!(with(vec![id], vec![]), Err(Refusal::CertDenied));
-    assert_eq!(with(vec![], vec![ca]), Err(Refusal::CertDenied));
+    assert_eq!(with(vec![id], vec![]), denied);
+    assert_eq!(with(vec![], vec![ca]), denied);
     let others = (RouterId::from_bytes([0; 32]), Serial::from_bytes([0; 16]));
-    assert_eq!(with(vec![others.0], vec![others.1]), Ok(()));
+    assert_eq!(with(vec![others.0], vec![others.1]), (Ok(()), Err(Refusal::CertPin)));
 }
 
 #[test]

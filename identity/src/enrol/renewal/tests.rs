@@ -37,16 +37,26 @@ impl Stage {
         Renewing::after(&self.last, identity, &self.net.domain, self.router, now).unwrap()
     }
 
-    fn standing<'a>(&self, key: &'a VerifyKey) -> Standing<'a> {
+    fn standing(&self) -> Standing {
         let (ended, latest) = (NOW.plus(LIFE), NOW.plus(2 * LIFE));
-        Standing { key: Some(key), used: 4, since: None, ended, denied: false, issued: 0, latest }
+        Standing { used: 4, since: None, ended, denied: false, issued: 0, latest }
     }
 
-    fn answer(&self, asked: &Renew, standing: &Standing<'_>, now: Seconds) -> Result<Renewed, Refusal> {
+    fn answer(&self, asked: &Renew, standing: &Standing, now: Seconds) -> Result<Renewed, Refusal> {
+        self.answer_under(Some(&self.identity.public()), asked, standing, now)
+    }
+
+    fn answer_under(
+        &self,
+        key: Option<&VerifyKey>,
+        asked: &Renew,
+        standing: &Standing,
+        now: Seconds,
+    ) -> Result<Renewed, Refusal> {
         let net_id = self.net.root.net_id();
         let at = RenewAt { net_id: &net_id, router_id: &self.router, exporter: &EXPORTER };
-        let allowed = allow(asked, &at, standing, now).map_err(|refused| refused.refusal)?;
-        allowed.issue(&self.net.ca).map_err(|refused| refused.refusal)
+        let allowed = wanted(asked, &at, key).and_then(|wanted| wanted.allow(standing, now));
+        allowed.and_then(|allowed| allowed.issue(&self.net.ca)).map_err(|refused| refused.refusal)
     }
 }
 
@@ -59,7 +69,7 @@ fn a_node_is_given_the_next_generation_for_as_long_a_life() {
     let (key, half) = (stage.identity.public(), NOW.plus(LIFE / 2));
     let renewing = stage.renewing(half);
     let asked = renewing.ask(&EXPORTER).unwrap();
-    let renewed = stage.answer(&asked, &stage.standing(&key), half).unwrap();
+    let renewed = stage.answer(&asked, &stage.standing(), half).unwrap();
     assert_eq!(renewed.renew_after, half.plus(LIFE / 2));
     let next = renewing.on_renewed(&renewed, half).unwrap();
     let chain = next.chain().certificates();
@@ -71,13 +81,14 @@ fn a_node_is_given_the_next_generation_for_as_long_a_life() {
 #[test]
 fn what_a_node_may_not_have_is_refused_with_its_reason() {
     let stage = Stage::new();
-    let (key, other) = (stage.identity.public(), SecretKey::from_seed([41; 32]).public());
+    let other = SecretKey::from_seed([41; 32]).public();
     let asked = stage.renewing(NOW).ask(&EXPORTER).unwrap();
-    let good = stage.standing(&key);
-    let refusal = |standing: Standing<'_>| stage.answer(&asked, &standing, NOW).map(drop);
+    let good = stage.standing();
+    let refusal = |standing: Standing| stage.answer(&asked, &standing, NOW).map(drop);
     assert_eq!(refusal(good), Ok(()));
-    assert_eq!(refusal(Standing { key: None, ..good }), Err(Refusal::EnrolProof));
-    assert_eq!(refusal(Standing { key: Some(&other), ..good }), Err(Refusal::EnrolProof));
+    for key in [None, Some(&other)] {
+        assert_eq!(stage.answer_under(key, &asked, &good, NOW), Err(Refusal::EnrolProof));
+    }
     assert_eq!(refusal(Standing { denied: true, ..good }), Err(Refusal::CertDenied));
     assert_eq!(refusal(Standing { used: 3, ..good }), Err(Refusal::EnrolGeneration));
     assert_eq!(refusal(Standing { used: 5, ..good }), Err(Refusal::EnrolGeneration));
@@ -107,10 +118,10 @@ fn what_a_node_may_not_have_is_refused_with_its_reason() {
 #[test]
 fn late_is_thirty_days_after_the_end() {
     let stage = Stage::new();
-    let (key, last) = (stage.identity.public(), NOW.plus(LIFE + MAX_LATE_RENEWAL_S));
+    let last = NOW.plus(LIFE + MAX_LATE_RENEWAL_S);
     let at = |now: Seconds| {
         let asked = stage.renewing(now).ask(&EXPORTER).unwrap();
-        let standing = Standing { latest: now.plus(LIFE), ..stage.standing(&key) };
+        let standing = Standing { latest: now.plus(LIFE), ..stage.standing() };
         stage.answer(&asked, &standing, now).map(drop)
     };
     assert_eq!((at(last), at(last.plus(1))), (Ok(()), Err(Refusal::EnrolLate)));
@@ -126,8 +137,7 @@ fn a_life_is_as_long_as_the_router_allows_now_and_not_as_the_last_one_was() {
 #[test]
 fn a_certificate_that_was_never_used_is_asked_for_again() {
     let stage = Stage::new();
-    let key = stage.identity.public();
-    let never = Standing { used: 3, ..stage.standing(&key) };
+    let never = Standing { used: 3, ..stage.standing() };
     let generation = |renewing: Renewing| {
         let asked = renewing.ask(&EXPORTER).unwrap();
         stage.answer(&asked, &never, NOW).map(|_| asked.generation)
@@ -139,10 +149,10 @@ fn a_certificate_that_was_never_used_is_asked_for_again() {
 #[test]
 fn an_end_is_only_ever_brought_forward() {
     let stage = Stage::new();
-    let (key, latest) = (stage.identity.public(), NOW.plus(LIFE - 400));
+    let latest = NOW.plus(LIFE - 400);
     assert!(stage.renewing(NOW).ending(NOW.plus(LIFE)).is_none());
     let shorter = stage.renewing(NOW).ending(latest).unwrap();
-    let standing = Standing { latest, ..stage.standing(&key) };
+    let standing = Standing { latest, ..stage.standing() };
     let renewed = stage.answer(&shorter.ask(&EXPORTER).unwrap(), &standing, NOW).unwrap();
     assert_eq!(renewed.renew_after, NOW.plus(300));
 }
@@ -150,9 +160,9 @@ fn an_end_is_only_ever_brought_forward() {
 #[test]
 fn a_node_takes_the_certificate_that_it_asked_for_and_no_other() {
     let stage = Stage::new();
-    let (key, renewing) = (stage.identity.public(), stage.renewing(NOW));
+    let renewing = stage.renewing(NOW);
     let other = stage.renewing(NOW).ask(&EXPORTER).unwrap();
-    let renewed = stage.answer(&other, &stage.standing(&key), NOW).unwrap();
+    let renewed = stage.answer(&other, &stage.standing(), NOW).unwrap();
     let taken = renewing.on_renewed(&renewed, NOW).map(drop).map_err(|refused| refused.refusal);
     assert_eq!(taken, Err(Refusal::CertBinding));
 }

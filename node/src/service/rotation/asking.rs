@@ -13,7 +13,7 @@ use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::{Millis, Seconds};
 use tokio::time::Instant;
 
-use super::AGAIN;
+use super::{AGAIN, newest};
 use crate::node::Node;
 use crate::pair;
 use crate::service::{Service, Step};
@@ -189,7 +189,7 @@ struct Life {
     end: Millis,
     /// When to ask for the next one, as the router said.
     renew_after: Option<Millis>,
-    /// Whether this is its first use.
+    /// Whether this may be its first use.
     first: bool,
     now: Millis,
     /// When the certificate ends that the router shows on the lane.
@@ -205,7 +205,7 @@ pub(super) fn ask_at(node: &Node, lane: &NodeLane) -> Instant {
             begin: begin.plus(NOT_BEFORE_MARGIN_S).millis(),
             end: end.millis(),
             renew_after: identity.renew_after.map(Seconds::millis),
-            first: pair::has_next(&node.config.home.join("identity")),
+            first: node.let_in_with != newest(node),
             now,
             router_ends: lane.router().not_after().millis(),
         };
@@ -228,7 +228,9 @@ fn due(life: Life, chance: u8) -> Millis {
     if !first {
         return at;
     }
-    // Before that a router refuses it; its clock counts in seconds and begins when it has read Hello.
+    //= spec/session.md#renewal
+    //# A node that may be showing its certificate for the first time SHOULD NOT ask before an eighth of what is left of its life is over.
+    // Its clock counts in seconds and begins when it has read Hello.
     at.max(now.plus(end.0.saturating_sub(now.0) / RENEWAL_EARLIEST + 1000))
 }
 
