@@ -78,7 +78,7 @@ pub(crate) enum BenchCommand {
         /// Local nodes that host the embedded model
         #[arg(long, default_value_t = 4, value_parser = nodes())]
         nodes: u32,
-        /// Lanes of the node that is denied
+        /// Further nodes, a lane each, that are denied at once
         #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
         lanes: u32,
     },

@@ -1,7 +1,7 @@
-//! `counterfoil bench deny`: from the operator's command until every node has the new list, and until a denied node is out.
+//! `counterfoil bench deny`: from the operator's command until every node has the new list, and until denied nodes are out.
 //!
-//! Nodes are processes that host the model. Beside them lanes of one more node are held in this process, to be denied and
-//! let in again: they check each list as a node does, and keep nothing on disk.
+//! Nodes are processes that host the model. Beside them the lanes of further nodes are held in this process, one each, to be
+//! denied and let in again: they check each list as a node does, and keep nothing on disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) struct Plan {
     pub(super) rounds: u32,
 }
 
-/// The lanes of one node; each gives when it was closed.
+/// The lanes of the nodes that are denied; each gives when it was closed.
 type Lanes = JoinSet<Result<Instant, LaneEnd>>;
 
 /// Microseconds from the command.
@@ -50,10 +50,13 @@ pub(super) async fn run(plan: Plan, json: bool) -> Outcome {
     let layout = Layout { nodes: plan.nodes, by_expert: true, ..Layout::default() };
     let mut times = Times::default();
     let measure = async |network: &Throwaway| {
-        let identity = network.enrolled("lanes").await?;
+        let mut identities = Vec::new();
+        for lane in 0..plan.lanes {
+            identities.push(network.enrolled(&format!("lane-{lane}")).await?);
+        }
         // The first round warms all up and is thrown away.
         for round in 0..=plan.rounds {
-            let found = Box::pin(measured(network, &identity, plan)).await?;
+            let found = Box::pin(measured(network, &identities, plan)).await?;
             if round > 0 {
                 times.add(found);
             }
@@ -65,16 +68,16 @@ pub(super) async fn run(plan: Plan, json: bool) -> Outcome {
     Ok(())
 }
 
-/// One change that names nobody here, and one that names the node of the lanes.
+/// One change that names nobody here, and one that names the nodes of the lanes.
 async fn measured(
     network: &Throwaway,
-    identity: &NodeIdentity,
+    identities: &[NodeIdentity],
     plan: Plan,
 ) -> Result<[Duration; 3], Failure> {
     let all = usize::try_from(plan.nodes.saturating_add(plan.lanes)).unwrap_or(usize::MAX);
     let mut taken = network.router.denials_taken();
     let mut lanes = Lanes::new();
-    for _ in 0..plan.lanes {
+    for identity in identities {
         let lane = Box::pin(connected(identity, network)).await?;
         lanes.spawn(told(lane));
     }
@@ -90,8 +93,9 @@ async fn measured(
         .await?;
     let pushed = began.elapsed();
 
-    let node = identity.key.public().node_id();
-    let names = DenyNames { nodes: vec![node], ..DenyNames::default() };
+    let mut nodes: Vec<_> = identities.iter().map(|identity| identity.key.public().node_id()).collect();
+    nodes.sort_unstable();
+    let names = DenyNames { nodes, ..DenyNames::default() };
     let began = Instant::now();
     changed(network, AdminCommand::Deny { names: names.clone(), reason: REASON.to_owned() })?;
     let mut closed = Duration::ZERO;
@@ -186,7 +190,7 @@ fn tell(Plan { nodes, lanes, rounds }: Plan, times: Times, json: bool) {
         return;
     }
     output::line(&format!(
-        "{nodes} nodes and {lanes} lanes of one more, {rounds} rounds; ms from the command"
+        "{nodes} nodes and the lanes of {lanes} more, {rounds} rounds; ms from the command"
     ));
     output::line(&format!("in the log             {:8.2}", logged / 1e3));
     let line = |what: &str, (median, most): (f64, f64)| {
