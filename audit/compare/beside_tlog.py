@@ -102,7 +102,7 @@ def main():
     parser.add_argument("--folder", default=".", help="on the disk to measure")
     parser.add_argument("--core", type=int, default=0)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+    with tempfile.TemporaryDirectory(dir=Path(arguments.folder).resolve()) as folder:
         folder = Path(folder)
         found = measure(
             arguments.verifies_program, folder / "log", built(folder), arguments.entries, arguments.repeats, arguments.core

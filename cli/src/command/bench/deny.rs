@@ -12,9 +12,10 @@ use counterfoil_node::NodeIdentity;
 use counterfoil_router::admin::AdminCommand;
 use counterfoil_router::clock;
 use counterfoil_session::sandbox::hello;
-use counterfoil_session::{LaneEnd, NodeEndpoint, NodeLane, RouterFrame, Target};
+use counterfoil_session::{ConnectError, LaneEnd, NodeEndpoint, NodeLane, RouterFrame, Target};
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::ids::Serial;
+use counterfoil_spec::limits::PREFIX_PER_S;
 use counterfoil_spec::message::{NodeMessage, RouterMessage};
 use counterfoil_spec::refusal::Refusal;
 use serde_json::{Value, json};
@@ -138,6 +139,7 @@ fn changed(network: &Throwaway, command: AdminCommand) -> Result<u64, Failure> {
         .ok_or_else(|| Failure::store(anyhow::anyhow!("no epoch in {reply}")))
 }
 
+/// A lane of one node. All of them come from one address, which the router lets in at a certain rate: it is waited for.
 async fn connected(identity: &NodeIdentity, network: &Throwaway) -> Result<NodeLane, Failure> {
     let (addr, now) = (network.router.nodes_addr(), clock::system());
     let (router, domain) = (Arc::new(PinnedRouter(Some(identity.router))), identity.domain.clone());
@@ -145,7 +147,14 @@ async fn connected(identity: &NodeIdentity, network: &Throwaway) -> Result<NodeL
     let tls = tls.map_err(Failure::store)?;
     let target = Target { addr, domain, router, now: Arc::clone(&now) };
     let endpoint = NodeEndpoint::towards(addr).map_err(Failure::store)?;
-    Box::pin(endpoint.connect(&target, tls, hello(now()))).await.map_err(Failure::store)
+    let mut turn = tokio::time::interval(Duration::from_secs(1) / PREFIX_PER_S);
+    loop {
+        turn.tick().await;
+        match Box::pin(endpoint.connect(&target, tls.clone(), hello(now()))).await {
+            Err(ConnectError::Crowded) => {}
+            lane => return lane.map_err(Failure::store),
+        }
+    }
 }
 
 /// Takes every list; gives when the lane was closed because it names this node.
