@@ -16,6 +16,7 @@ MAX_BYTES = 8192
 FILES = 16
 MEMBERS = {
     "signed_note": ("note",), "proof": ("proof", "growth"), "policy": ("policy",), "add_checkpoint": ("growth",),
+    "succession": ("succession",),
 }
 
 

@@ -1,5 +1,5 @@
-//! Fuzz targets for what others send, show or paste of logs: notes, proofs, policies, checkpoints to cosign, the files of a log
-//! and of an export.
+//! Fuzz targets for what others send, show or paste of logs: notes, proofs, policies, checkpoints to cosign, successions of
+//! keys, the files of a log and of an export.
 //!
 //! Each target holds a property and not only that nothing panics: what is read is written as it came, and what was signed
 //! or proved is refused once a bit of it is changed. `.ci/fuzz.sh` builds and runs them; `make_corpus.py` makes what they
