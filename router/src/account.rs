@@ -10,10 +10,11 @@ mod overdue;
 use counterfoil_audit::NewEntry;
 use counterfoil_audit::commitment::{Committed, commitment};
 use counterfoil_audit::cost::evidence;
-use counterfoil_consent::check_node_half;
 use counterfoil_session::RouterLane;
 use counterfoil_spec::amount::TokenCount;
+use counterfoil_spec::encode::from_canonical;
 use counterfoil_spec::ids::{Hash, ManifestId, NodeId, Serial};
+use counterfoil_spec::limits::MAX_CONTROL_BYTES;
 use counterfoil_spec::message::{NodeReceipt, ReceiptAck};
 use counterfoil_spec::payload::{FinishReason, Inference, Work as WorkEntry};
 use counterfoil_spec::receipt::ReceiptBody;
@@ -244,13 +245,12 @@ pub(crate) async fn late_receipt(
     overdue: Option<&Overdue>,
     half: &NodeReceipt,
 ) {
-    let body = match check_node_half(&half.body, &half.node_sig, lane.peer().key(), &desk.home.net_id()) {
-        Ok(body) if body.router == desk.home.router_id() => body.into_body(),
-        _ => {
-            desk.metrics.peers_refused.one();
-            tracing::warn!(node = %lane.node(), "a receipt that nobody waits for does not verify");
-            return;
-        }
+    // Its signature is looked at once it is clear that it is waited for.
+    let own = |body: &ReceiptBody| body.node == lane.node() && body.router == desk.home.router_id();
+    let Some(body) = from_canonical::<ReceiptBody>(&half.body, MAX_CONTROL_BYTES).ok().filter(own) else {
+        desk.metrics.peers_refused.one();
+        tracing::warn!(node = %lane.node(), "a receipt that is not this node's for this router");
+        return;
     };
     let logged = desk.office.books().receipt(&body.serial);
     if let Some(receipt) = logged {
