@@ -22,6 +22,7 @@ use crate::placement::{Coverage, Plan, Uncovered};
 use crate::plans::{Plans, Whose};
 use crate::registry::{Host, Registry};
 use crate::renewal::Renewals;
+use crate::tally::Tallies;
 use crate::vault::Vault;
 
 /// Requests that may run at one time; one more is told to come back.
@@ -53,6 +54,8 @@ pub(crate) struct Desk {
     pub(crate) started: Millis,
     /// What members were given of certificates lately.
     pub(crate) renewals: Renewals,
+    /// What members said lately that nobody asked for.
+    pub(crate) tallies: Tallies,
     /// The life of a node's certificate, in seconds.
     pub(crate) certificate_life_s: u64,
 }

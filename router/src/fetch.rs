@@ -10,7 +10,7 @@ use counterfoil_session::{FetchError, RouterLane};
 use counterfoil_spec::encode::to_canonical;
 use counterfoil_spec::fetch::{FetchRequest, Repository, ShardRequest};
 use counterfoil_spec::ids::{ManifestId, NodeId};
-use counterfoil_spec::limits::SHARD_CHUNK_BYTES;
+use counterfoil_spec::limits::{MAX_CONSENTS_FETCHING, SHARD_CHUNK_BYTES};
 use counterfoil_spec::payload::ModelSource;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -77,10 +77,13 @@ pub(crate) struct Entitled {
 }
 
 impl Entitled {
-    /// One more was welcomed; those that ended are forgotten.
+    /// One more was welcomed; those that ended are forgotten, and the first of more than may be kept.
     pub(crate) fn add(&self, permit: Permit, now: Seconds) {
         let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
         permits.retain(|known| known.in_force(now));
+        if permits.len() >= MAX_CONSENTS_FETCHING {
+            permits.remove(0);
+        }
         permits.push(permit);
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use counterfoil_audit::peer::PeerLog;
 use counterfoil_session::RouterLane;
 use counterfoil_spec::ids::NodeId;
+use counterfoil_spec::limits::MAX_HURRIED_HEADS;
 use counterfoil_spec::message::LogHead;
 use counterfoil_spec::payload::PeerAnchor;
 use counterfoil_spec::refusal::Refusal;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use crate::dealer::Visit;
 use crate::desk::Desk;
 use crate::office::entry;
+use crate::tally::Taken;
 
 /// How long after a receipt was acknowledged the head that covers it is sent.
 const AFTER: Duration = Duration::from_secs(10);
@@ -132,9 +134,16 @@ impl Heads {
         }
     }
 
-    /// The node leaves: what it is owed it is given at once.
-    pub(crate) const fn hurry(&mut self) {
-        self.hurries = true;
+    /// The node leaves: what it is owed it is given at once, as often as may be.
+    pub(crate) fn hurry(&mut self) {
+        self.hurries = self.may_hurry();
+    }
+
+    //= spec/session.md#heads
+    //# A router MUST NOT send more than 64 heads at once, in the place of 10 seconds later, to one node within 600 seconds.
+    fn may_hurry(&self) -> bool {
+        let now = self.desk.office.now().seconds();
+        self.desk.tallies.one(self.node, Taken::HurriedHead, now) <= MAX_HURRIED_HEADS
     }
 
     /// Waits until a head is to be sent. May be dropped and called again.
@@ -163,6 +172,7 @@ impl Heads {
 
     /// Has the newest head published and sent.
     pub(crate) fn send(&mut self, lane: &RouterLane) {
+        self.hurries = self.hurries && self.may_hurry();
         self.cover.send(*self.acks.borrow_and_update());
         self.desk.heads.asked.send_if_modified(|asked| asked.insert(self.node));
         let (desk, lane) = (Arc::clone(&self.desk), lane.clone());

@@ -40,6 +40,7 @@ mod rows_as;
 mod serve;
 pub mod settlement;
 mod succession;
+mod tally;
 mod trial;
 mod uptime;
 mod vault;

@@ -1,29 +1,31 @@
 //! One node's session as the router sees it: check its consent tokens, log them, let it be asked. What is proposed
 //! to it is the dealer's to decide.
 
-use std::collections::BTreeSet;
+mod consents;
+mod pace;
+
 use std::sync::Arc;
 
-use counterfoil_consent::{Expectation, Permit, Refused, check_token};
 use counterfoil_identity::{Directory, VerifiedPeer};
 use counterfoil_session::{ConnectError, Incoming, RouterEndpoint, RouterLane};
-use counterfoil_spec::claims::{ALL, Range};
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::message::{NodeMessage, SESSION_VERSION};
-use counterfoil_spec::payload::{ConsentGranted, ConsentRevoked, RefusalSeen};
 use counterfoil_spec::refusal::Refusal;
+use tokio::time::Instant;
 
 use crate::dealer::{Dealer, Dealing, Event, Leave, Visit};
 use crate::desk::Desk;
 use crate::fetch::Entitled;
 use crate::heads::Heads;
-use crate::http::refusals::{By, What};
-use crate::office::{Office, entry};
+use crate::http::refusals::What;
+use crate::office::Office;
 use crate::registry::{Host, LaneState};
 use crate::renewal::Waiting;
 use crate::roster::names_peer;
 use crate::succession::Succeeded;
+
+use pace::Pace;
 
 /// The epoch of a node's consent tokens until its operator raises it.
 const FIRST_EPOCH: u64 = 1;
@@ -61,6 +63,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, endpoint: RouterEndpoint, dealing: De
                         active: Vec::new(),
                         renewals: Waiting::default(),
                         epoch: FIRST_EPOCH,
+                        leaves: false,
                     }
                     .run(incoming)
                     .await;
@@ -96,6 +99,8 @@ pub(crate) struct Member {
     renewals: Waiting,
     /// The lowest epoch that the node's operator accepts.
     epoch: u64,
+    /// Whether it said `Drain`: it takes no new order.
+    leaves: bool,
 }
 
 impl Member {
@@ -118,6 +123,7 @@ impl Member {
         let mut succeeded = Succeeded::default();
         let mut heads = Heads::new(&self.desk, &self.lane, self.visit);
         let ends = crate::succession::end_of(&self.desk, &self.lane);
+        let mut pace = Pace::new(Instant::now());
         loop {
             let message = tokio::select! {
                 biased;
@@ -151,7 +157,11 @@ impl Member {
                 self.lane.shut(Refusal::SessionOrder, "Hello is said once");
                 break;
             }
-            if matches!(message, NodeMessage::Drain) {
+            if !pace.take(&message, Instant::now()) {
+                self.lane.shut(Refusal::SessionOrder, "more messages than the router takes");
+                break;
+            }
+            if matches!(message, NodeMessage::Drain) && !self.leaves {
                 heads.hurry();
             }
             match message {
@@ -179,6 +189,9 @@ impl Member {
     async fn told(&mut self, message: NodeMessage) {
         let (node, visit) = (self.lane.node(), self.visit);
         match message {
+            // Nothing is granted on a lane that is over, or by a node that leaves.
+            NodeMessage::Consent(_) if self.leaves || self.lane.end().is_some() => {}
+            NodeMessage::Ready(_) if self.leaves => {}
             NodeMessage::Consent(token) => {
                 let host = self.consent(&token).await;
                 let event = if host.is_some() { Event::Answered } else { Event::Refused };
@@ -187,19 +200,29 @@ impl Member {
             }
             NodeMessage::Ready(cti) => {
                 let Some(at) = self.loading.iter().position(|h| h.cti() == cti) else { return };
-                let host = Arc::new(self.loading.swap_remove(at));
+                let host = Arc::new(self.loading.remove(at));
+                // Those of the same model that came before it are not loaded any more.
+                let mut earlier = at;
+                self.loading.retain(|old| {
+                    let is_earlier = earlier > 0;
+                    earlier = earlier.saturating_sub(1);
+                    !(is_earlier && old.models.is_subset(&host.models))
+                });
                 self.active.retain(|old| !old.models.is_subset(&host.models));
                 self.active.push(Arc::clone(&host));
                 self.ready(host).await;
             }
             NodeMessage::Revoke(cti) => self.withdrawn(cti).await,
             NodeMessage::Drain => {
+                self.leaves = true;
                 self.leave();
                 self.dealer.tell(Event::Left(node, visit, Leave::InOrder)).await;
             }
             NodeMessage::Decline(manifest, why) => {
                 tracing::warn!(%node, %manifest, %why, "the node declined");
-                self.dealer.tell(Event::Declined(node, visit, manifest)).await;
+                if self.lane.declines(&manifest) {
+                    self.dealer.tell(Event::Declined(node, visit, manifest)).await;
+                }
             }
             NodeMessage::Receipt(half) => {
                 let overdue = self.shared.as_ref().map(|shared| &shared.overdue);
@@ -236,19 +259,6 @@ impl Member {
         }
     }
 
-    /// What was hosted under a consent token is not any more.
-    async fn withdrawn(&mut self, cti: Serial) {
-        self.revoke(cti).await;
-        let of = |h: &Host| if h.cti() == cti { h.models.clone() } else { BTreeSet::new() };
-        let gone: BTreeSet<_> =
-            self.loading.iter().map(&of).chain(self.active.iter().map(|h| of(h))).flatten().collect();
-        self.loading.retain(|h| h.cti() != cti);
-        self.active.retain(|h| h.cti() != cti);
-        for manifest in gone {
-            self.dealer.tell(Event::Withdrew(self.lane.node(), self.visit, manifest)).await;
-        }
-    }
-
     async fn ready(&self, host: Arc<Host>) {
         let (node, cti) = (host.node(), host.cti());
         let ranges = host.permit.claims().ranges.clone();
@@ -262,116 +272,4 @@ impl Member {
             self.desk.registry.leave(&self.lane.node(), &host.cti(), self.desk.office.now());
         }
     }
-
-    /// Checks a consent token, logs it and welcomes it; tells the node what was wrong otherwise.
-    async fn consent(&mut self, token: &[u8]) -> Option<Host> {
-        let permit = match self.check(token) {
-            Ok(permit) => permit,
-            Err(refused) => {
-                self.refuse(&refused).await;
-                return None;
-            }
-        };
-        let (node, cti) = (self.lane.node(), permit.claims().cti);
-        if self.desk.office.books().roster.has_consent(&cti) {
-            self.refuse(&Refused {
-                refusal: Refusal::TokenValue,
-                detail: "this consent id was used before".into(),
-            })
-            .await;
-            return None;
-        }
-        let granted = ConsentGranted { node, cti, token: token.to_vec() };
-        let at = match self.desk.office.append(vec![entry(granted)]).await {
-            Ok(at) => at,
-            Err(e) => {
-                tracing::error!(%node, error = %e, "a consent token could not be logged");
-                let _ = self.lane.refuse(Refusal::SessionInternal, "the router cannot write its log now");
-                return None;
-            }
-        };
-        let claims = permit.claims();
-        let renew_after = claims.not_before.plus(claims.expires.0.saturating_sub(claims.not_before.0) / 2);
-        // Before the node knows, so that what it fetches then is allowed.
-        self.entitled.add(permit.clone(), self.desk.office.now().seconds());
-        match self.lane.welcome(&permit, at.first, renew_after) {
-            Ok(active) => {
-                let concurrent = claims.quota.concurrent;
-                let before = self.before.take();
-                let shared = self.shared.get_or_insert_with(|| {
-                    let allowed = self.desk.registry.allowance(&node);
-                    allowed.allow(concurrent);
-                    Arc::new(before.unwrap_or_else(|| LaneState::new(allowed)))
-                });
-                let shared = Arc::clone(shared);
-                Some(Host::new(self.lane.clone(), active, permit, shared))
-            }
-            Err(e) => {
-                tracing::warn!(%node, error = %e, "the node left before its welcome");
-                None
-            }
-        }
-    }
-
-    fn check(&self, token: &[u8]) -> Result<Permit, Refused> {
-        let desk = &self.desk;
-        let books = desk.office.books();
-        let node = self.lane.node();
-        let denied = &books.roster.denied().names;
-        let min_epoch = books.roster.member(&node).map_or(1, |m| m.min_epoch).max(self.epoch);
-        check_token(
-            token,
-            &Expectation {
-                net_id: &desk.home.net_id(),
-                peer: &node,
-                peer_key: self.lane.peer().key(),
-                audience: &desk.home.router_id(),
-                now: desk.office.now().seconds(),
-                deny_list_until: None,
-                min_epoch: min_epoch.max(denied.min_epoch(&node)),
-                withdrawn: &|cti| books.roster.is_withdrawn(cti) || denied.denies_consent(cti),
-                model_known: &|range| is_published(desk, range),
-            },
-        )
-    }
-
-    async fn refuse(&self, refused: &Refused) {
-        let node = self.lane.node();
-        self.desk.metrics.peers_refused.one();
-        self.desk.metrics.refusals.one(By::Router, What::Consent, refused.refusal);
-        tracing::warn!(%node, refusal = %refused.refusal, detail = %refused.detail, "a consent token was refused");
-        let seen = RefusalSeen { refusal: refused.refusal, node: Some(node), by: self.desk.home.router_id() };
-        if let Err(e) = self.desk.office.append(vec![entry(seen)]).await {
-            tracing::error!(error = %e, "a refusal could not be logged");
-        }
-        let _ = self.lane.refuse(refused.refusal, refused.detail.clone());
-    }
-
-    async fn revoke(&self, cti: Serial) {
-        let node = self.lane.node();
-        self.desk.registry.leave(&node, &cti, self.desk.office.now());
-        let (known, min_epoch) = {
-            let books = self.desk.office.books();
-            let epoch = books.roster.member(&node).map_or(0, |m| m.min_epoch);
-            (books.roster.may_withdraw(&node, &cti), epoch.max(self.epoch))
-        };
-        //= spec/consent.md#withdrawal
-        //# A router that is told again of what it has in its log MUST NOT log it again.
-        if !known {
-            tracing::debug!(%node, %cti, "a node withdrew a consent that is not its own, or was withdrawn before");
-            return;
-        }
-        let revoked = ConsentRevoked { node, cti, min_epoch };
-        if let Err(e) = self.desk.office.append(vec![entry(revoked)]).await {
-            tracing::error!(%node, error = %e, "a withdrawal could not be logged");
-        }
-    }
-}
-
-/// Whether a range names layers and experts of a model that is published here.
-fn is_published(desk: &Desk, range: &Range) -> bool {
-    let Some(engine) = desk.engine_of(&range.manifest) else { return false };
-    let config = engine.config();
-    let within = |end: u32, count: u32| end == ALL || end < count;
-    within(range.layers.1, config.layers) && within(range.experts.1, config.experts)
 }

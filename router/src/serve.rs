@@ -37,6 +37,7 @@ use crate::plans::Plans;
 use crate::registry::Registry;
 use crate::renewal::Renewals;
 use crate::rows_as::RowsAs;
+use crate::tally::Tallies;
 use crate::trial::{Prompt, Trial};
 use crate::vault::{Vault, VaultError};
 use crate::witnesses::{Following, Witnessing};
@@ -339,6 +340,7 @@ pub(crate) fn open(
         admin_key_hash,
         running: Arc::new(Semaphore::new(MAX_RUNNING)),
         renewals: Renewals::default(),
+        tallies: Tallies::default(),
         certificate_life_s: config.certificate_life_s.clamp(MIN_LEAF_CERT_LIFE_S, MAX_LEAF_CERT_LIFE_S),
         started,
         home,

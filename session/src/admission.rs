@@ -18,7 +18,7 @@ use crate::endpoint::{ConnectError, EndpointError, connect_error, ended, verifie
 use crate::fetch::Fetcher;
 use crate::frame::{Combine, Intake};
 use crate::gate::Limits;
-use crate::lane::{Desk, Events, MAX_EVENTS, Reader, RouterLane, Shared, fill, first};
+use crate::lane::{Desk, Events, MAX_EVENTS, Proposals, Reader, RouterLane, Shared, fill, first};
 use crate::outbox::Outbox;
 use crate::stay::Stays;
 use crate::token::Exporter;
@@ -172,8 +172,8 @@ impl Arriving {
         let (tx, events) = mpsc::channel(MAX_EVENTS);
         let (ended, acks) = (watch::Sender::new(None), watch::Sender::new(0));
         let fetcher = Fetcher::new(connection.clone());
-        let shared =
-            Shared { peer, connection, fetcher, exporter, outbox, desk: Desk::default(), acks, ended };
+        let (desk, proposals) = (Desk::default(), Proposals::default());
+        let shared = Shared { peer, connection, fetcher, exporter, outbox, desk, proposals, acks, ended };
         let shared = Arc::new(shared);
         let lane = RouterLane::new(Arc::clone(&shared));
         let (window, combine) = (ReplayWindow::default(), Combine::default());

@@ -12,8 +12,8 @@ use counterfoil_identity::VerifiedPeer;
 use counterfoil_spec::deny::SignedDenyList;
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::message::{
-    CloseSlot, NodeMessage, NodeReceipt, Proposal, ReceiptAck, RouterMessage, SignedOpen, SlotRefusal,
-    UnusedForwards, Welcome,
+    CloseSlot, NodeMessage, NodeReceipt, ReceiptAck, RouterMessage, SignedOpen, SlotRefusal, UnusedForwards,
+    Welcome,
 };
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
@@ -28,12 +28,14 @@ use crate::token::{Exporter, Seal};
 mod answering;
 mod desk;
 mod heads;
+mod proposals;
 mod reader;
 mod renewal;
 
 pub use answering::Answering;
 
 pub(crate) use desk::{Desk, Filed};
+pub(crate) use proposals::Proposals;
 pub(crate) use reader::{Reader, RouterParts, fill, first, in_force, take as take_of_node};
 
 /// Dispatches that may wait for their combine on one lane.
@@ -94,6 +96,7 @@ pub(crate) struct Shared {
     pub(crate) exporter: Exporter,
     pub(crate) outbox: Outbox,
     pub(crate) desk: Desk,
+    pub(crate) proposals: Proposals,
     /// How many receipts were acknowledged.
     pub(crate) acks: watch::Sender<u64>,
     pub(crate) ended: watch::Sender<Option<LaneEnd>>,
@@ -130,14 +133,6 @@ impl RouterLane {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.shared.peer.id()
-    }
-
-    /// Proposes a model; the answer is a `Consent` or a `Decline` among the events.
-    ///
-    /// # Errors
-    /// [`LaneError::Closed`] and [`LaneError::Congested`].
-    pub fn propose(&self, proposal: Proposal) -> Result<(), LaneError> {
-        self.tell(&RouterMessage::Propose(proposal))
     }
 
     /// Says what is refused from here on, and for how long that holds; the answer is a `DenyTaken` among the events.

@@ -16,6 +16,26 @@ pub const MAX_CONSENT_BYTES: usize = 4096;
 pub const MAX_CONSENT_RANGES: usize = 64;
 /// The life of a consent token, in seconds.
 pub const MAX_CONSENT_LIFE_S: u64 = 30 * 86_400;
+/// Consent tokens that one node is granted within [`MEMBER_WINDOW_S`], over all its lanes.
+pub const MAX_CONSENTS: u32 = 512;
+/// Consent tokens of one node whose refusal is logged within it.
+pub const MAX_CONSENT_REFUSALS_LOGGED: u32 = 16;
+/// Consent tokens of one node that are refused within it before each further one ends its lane.
+pub const MAX_CONSENT_REFUSALS: u32 = 64;
+/// Heads that a node which leaves is given at once within it.
+pub const MAX_HURRIED_HEADS: u32 = 64;
+/// The time in which what a router takes of one node is counted, in seconds.
+pub const MEMBER_WINDOW_S: u64 = 600;
+/// Proposals that may wait for a node's answer on one lane.
+pub const MAX_OPEN_PROPOSALS: usize = 64;
+/// Consent tokens of one lane whose experts are not loaded yet.
+pub const MAX_CONSENTS_LOADING: usize = 64;
+/// Consent tokens in force under which a node may fetch on one lane: the last ones.
+pub const MAX_CONSENTS_FETCHING: usize = 256;
+/// Messages of a node that nobody asked for, at once on one lane.
+pub const MESSAGE_BURST: u32 = 1024;
+/// The same in the long run, a second.
+pub const MESSAGES_PER_S: u32 = 16;
 /// Accepted disagreement between two clocks, in seconds.
 pub const MAX_CLOCK_SKEW_S: u64 = 60;
 /// The life of a leaf certificate, in seconds.

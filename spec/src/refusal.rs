@@ -133,6 +133,10 @@ refusals! {
     TokenPurpose = 217, "T_PURPOSE";
     /// A value outside its domain.
     TokenValue = 218, "T_VALUE";
+    /// Nobody proposed what it is for, and it goes on from no consent token of this lane.
+    TokenUnasked = 219, "T_UNASKED";
+    /// More consent tokens, or more that were refused, than a node needs.
+    TokenRate = 220, "T_RATE";
 
     /// No such grant, or malformed.
     Grant = 301, "R_GRANT";

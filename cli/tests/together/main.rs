@@ -9,6 +9,7 @@
 mod activations;
 mod authorities;
 mod batching;
+mod bounds;
 mod copies;
 mod denials;
 mod heads;

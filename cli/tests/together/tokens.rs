@@ -7,7 +7,7 @@ use counterfoil_session::sandbox::open_policy;
 use counterfoil_session::sandbox::rows::{Before, TOKENS};
 use counterfoil_session::{NodeLane, RouterFrame};
 use counterfoil_spec::ids::Serial;
-use counterfoil_spec::message::{NodeMessage, RouterMessage};
+use counterfoil_spec::message::{NodeMessage, RouterMessage, Terms};
 use counterfoil_spec::refusal::Refusal;
 
 use crate::network::{Network, on_one_thread};
@@ -66,6 +66,9 @@ fn every_row_that_a_node_does_not_present_is_refused_with_the_same_code() {
             let token = row.token(permit.claims(), &identity.key);
             assert_eq!(presented(&mut lane, token).await, Err(row.refusal), "{}", row.what);
         }
+        // The proposal was answered by the one that was withdrawn.
+        lane.send(&NodeMessage::Terms(Terms { min_epoch: 1, wants: None, concurrent: 1 })).unwrap();
+        while !matches!(said(&mut lane).await, RouterMessage::Propose(_)) {}
         let (token, permit) = honest();
         assert_eq!(presented(&mut lane, token).await, Ok(permit.claims().cti));
     });

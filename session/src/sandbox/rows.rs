@@ -161,7 +161,8 @@ const KID_AT: usize = 10;
 const TYPE_END_AT: usize = 79;
 
 /// Every refusal of a token that its bytes or its past can show. A deny list that is too old (`T_STALE`) decides nothing
-/// at its author's, so the router has no such row.
+/// at its author's, so the router has no such row; what was proposed and how many came before (`T_UNASKED`, `T_RATE`) only its
+/// own lanes show.
 pub const TOKENS: [TokenRow; 21] = [
     TokenRow::bytes(Refusal::TokenCanon, "a byte after it", |t| t.push(0)),
     TokenRow::bytes(Refusal::TokenCanon, "a byte short", |t| t.truncate(t.len() - 1)),
@@ -261,7 +262,8 @@ mod tests {
     #[test]
     fn the_rows_meet_every_refusal_of_a_token_and_of_an_order() {
         let tokens = met(TOKENS.iter().map(|row| row.refusal));
-        assert_eq!(tokens, refusals("T_", &[Refusal::TokenStale]));
+        let of_lanes = [Refusal::TokenStale, Refusal::TokenUnasked, Refusal::TokenRate];
+        assert_eq!(tokens, refusals("T_", &of_lanes));
         let orders = met(ORDERS.iter().map(|row| row.refusal));
         assert_eq!(orders, refusals("R_", &[Refusal::Mac, Refusal::Shape]));
     }
