@@ -1,14 +1,14 @@
-//! The program's own HTTP client for routers on plain HTTP, with streaming.
+//! The program's own client for routers over HTTPS, or over HTTP on this machine, with streaming.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use counterfoil_https::{AGENT, Address, Connection, Trust};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 use crate::exit::Failure;
 
@@ -20,23 +20,14 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// A router by its address, with the key to use there.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    authority: String,
+    at: Address,
     key: Option<String>,
 }
 
 impl Client {
-    /// Takes `http://HOST:PORT`, with or without a path behind it.
+    /// Takes `https://HOST:PORT` or `http://…`, with or without a path behind it.
     pub(crate) fn new(url: &str, key: Option<String>) -> Result<Self, Failure> {
-        let rest = url.strip_prefix("http://").ok_or_else(|| {
-            Failure::wrong_use(format!(
-                "{url:?} is not an http:// address; put a TLS proxy's plain side here"
-            ))
-        })?;
-        let authority = rest.split('/').next().unwrap_or_default().to_owned();
-        if authority.is_empty() {
-            return Err(Failure::wrong_use(format!("{url:?} names no host")));
-        }
-        Ok(Self { authority, key })
+        Ok(Self { at: address(url, key.as_deref())?, key })
     }
 
     /// Sends a request and returns the answer with its body still to be read.
@@ -47,32 +38,29 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Response<Incoming>, Failure> {
         let unreachable = |e: &dyn std::fmt::Display| {
+            let at = (if self.at.is_tls() { "https" } else { "http" }, self.at.authority());
             Failure::store(anyhow::anyhow!(
-                "no router answers at http://{}: {e}; start one with `counterfoil run`",
-                self.authority
+                "no router answers at {}://{}: {e}; start one with `counterfoil run`",
+                at.0,
+                at.1
             ))
         };
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect(&self.authority))
-            .await
-            .map_err(|e| unreachable(&e))?
-            .map_err(|e| unreachable(&e))?;
-        stream.set_nodelay(true)?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(&e))?;
-        tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", &self.authority);
+        let opened = Connection::open(&self.at, &Trust::of_machine(), CONNECT).await;
+        let connection = opened.map_err(|e| unreachable(&e))?;
+        let mut request = Request::builder().method(method).uri(path).header(HOST, self.at.authority());
+        request = request.header(USER_AGENT, AGENT);
         if let Some(key) = &self.key {
-            request = request.header("authorization", format!("Bearer {key}"));
+            request = request.header(AUTHORIZATION, format!("Bearer {key}"));
         }
         let payload = match body {
             Some(v) => {
-                request = request.header("content-type", "application/json");
+                request = request.header(CONTENT_TYPE, "application/json");
                 Bytes::from(v.to_string())
             }
             None => Bytes::new(),
         };
         let request = request.body(Full::new(payload)).map_err(|e| Failure::wrong_use(e.to_string()))?;
-        sender.send_request(request).await.map_err(|e| unreachable(&e))
+        connection.ask_last(request).await.map_err(|e| unreachable(&e))
     }
 
     /// Sends a request and reads the answer as JSON; an error body becomes a failure.
@@ -91,6 +79,12 @@ impl Client {
         serde_json::from_slice(&bytes)
             .map_err(|e| Failure::store(anyhow::anyhow!("the router's answer is not JSON: {e}")))
     }
+}
+
+/// Where a router is; a key is sent there over TLS, or stays on this machine.
+pub(crate) fn address(url: &str, key: Option<&str>) -> Result<Address, Failure> {
+    let read = if key.is_some() { Address::private(url) } else { Address::parse(url) };
+    read.map_err(|e| Failure::wrong_use(format!("{url:?} cannot be asked: {e}")))
 }
 
 /// Reads an answer to its end.

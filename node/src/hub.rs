@@ -7,19 +7,17 @@
 //! Nothing that comes is believed before its chunk was compared with the manifest, so a mirror can be slow or wrong,
 //! and no more. A revision is a commit, because a branch may name other bytes tomorrow.
 
-mod address;
 mod ask;
 mod ranges;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use counterfoil_https::{Address, AddressError, Trust};
 use counterfoil_model::{ExpertRecord, FileRecord};
 use counterfoil_spec::fetch::Repository;
 use counterfoil_spec::limits::MAX_REPOSITORY_BYTES;
 
-pub(crate) use address::Address;
-use address::encoded;
 pub(crate) use ranges::HubShard;
 
 /// The endpoint where nothing else is said.
@@ -99,8 +97,7 @@ pub(crate) struct Hub {
     endpoint: Address,
     token: Option<String>,
     allow_branch: bool,
-    /// Made when it is first needed, because a machine may have no list of certificate authorities and need none.
-    tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
+    trust: Trust,
 }
 
 /// A repository at one commit.
@@ -116,15 +113,12 @@ impl Hub {
     /// # Errors
     /// [`HubError::Endpoint`].
     pub(crate) fn new(config: &HubConfig) -> Result<Self, HubError> {
-        let fault = |why: String| HubError::Endpoint { endpoint: config.endpoint.clone(), why };
-        let endpoint = Address::parse(config.endpoint.trim_end_matches('/')).map_err(fault)?;
+        let fault = |AddressError(why)| HubError::Endpoint { endpoint: config.endpoint.clone(), why };
+        //= spec/session.md#fetching
+        //# Plain HTTP is for loopback addresses only.
+        let endpoint = Address::private(config.endpoint.trim_end_matches('/')).map_err(fault)?;
         let token = config.token.clone().filter(|token| !token.is_empty());
-        Ok(Self { endpoint, token, allow_branch: config.allow_branch, tls: OnceLock::new() })
-    }
-
-    /// TLS 1.3 with the machine's own list of certificate authorities; the error says in words what is missing.
-    fn tls(&self) -> Result<Arc<rustls::ClientConfig>, String> {
-        self.tls.get_or_init(tls).clone()
+        Ok(Self { endpoint, token, allow_branch: config.allow_branch, trust: Trust::of_machine() })
     }
 
     /// Checks the name of a repository and that its revision is pinned.
@@ -170,29 +164,14 @@ impl Hub {
 
     fn file(&self, repository: &PinnedRepository, name: &str) -> Address {
         let PinnedRepository { repo, revision } = repository;
-        self.endpoint.below(&format!("{repo}/resolve/{revision}/{}", encoded(name)))
+        self.endpoint.below(&format!("/{repo}/resolve/{revision}/{}", encoded(name)))
     }
 }
 
-fn tls() -> Result<Arc<rustls::ClientConfig>, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    trusting(roots)
-}
-
-fn trusting(roots: rustls::RootCertStore) -> Result<Arc<rustls::ClientConfig>, String> {
-    if roots.is_empty() {
-        let why =
-            "this machine lists no certificate authorities; install ca-certificates or set SSL_CERT_FILE";
-        return Err(why.to_owned());
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|e| e.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+/// A file's name as a path: everything but letters, digits and `-._~/` as `%` and two digits.
+fn encoded(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    name.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 impl fmt::Debug for Hub {

@@ -129,7 +129,11 @@ fn open(dir: &Path) -> (LogWriter, Opened) {
             currency: "USD".to_owned(),
             root: Some(root),
         },
-        options: LogOptions { segment_bytes: 1100, publish_every: Duration::from_secs(3600), ..LogOptions::default() },
+        options: LogOptions {
+            segment_bytes: 1100,
+            publish_every: Duration::from_secs(3600),
+            ..LogOptions::default()
+        },
     };
     let clock = AtomicU64::new(1_790_000_000_000);
     let now: Now = Arc::new(move || Millis(clock.fetch_add(7, Ordering::Relaxed)));

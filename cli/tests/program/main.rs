@@ -27,6 +27,7 @@ mod full_disk;
 mod halves;
 mod harness;
 mod http;
+mod https;
 mod keys;
 mod log_keys;
 mod logits;

@@ -14,13 +14,17 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("ledger", &["spec"]),
     ("model", &["spec"]),
     ("session", &["spec", "identity", "consent"]),
-    ("node", &["spec", "identity", "consent", "audit", "model", "session"]),
-    ("router", &["spec", "identity", "consent", "audit", "ledger", "model", "session", "payouts"]),
+    ("session/https", &[]),
+    ("node", &["spec", "identity", "consent", "audit", "model", "session", "https"]),
+    ("router", &["spec", "identity", "consent", "audit", "ledger", "model", "session", "https", "payouts"]),
     (
         "cli",
-        &["spec", "identity", "consent", "audit", "ledger", "model", "session", "node", "router", "payouts"],
+        &[
+            "spec", "identity", "consent", "audit", "ledger", "model", "session", "https", "node", "router",
+            "payouts",
+        ],
     ),
-    ("router/payouts", &[]),
+    ("router/payouts", &["https"]),
     ("conformance", &[]),
     ("conformance/paysim", &[]),
 ];

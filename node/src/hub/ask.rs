@@ -3,20 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use counterfoil_https::{AGENT, Address, AddressError, ConnectError, Connection};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, HOST, HeaderMap, LOCATION, RANGE, RETRY_AFTER, USER_AGENT,
 };
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
-use super::{Address, Hub, HubError};
+use super::{Hub, HubError};
 
 /// Redirects of one request.
 const MAX_REDIRECTS: usize = 5;
@@ -32,8 +27,8 @@ pub(super) struct RangeBody {
     left: u64,
     /// What came and was not given yet.
     held: Bytes,
-    /// Drives the connection; ends with it.
-    _driver: JoinSet<()>,
+    /// Gives the body as long as it lives.
+    _connection: Connection<Empty<Bytes>>,
 }
 
 impl Hub {
@@ -41,11 +36,13 @@ impl Hub {
     pub(super) async fn range(&self, file: &Address, first: u64, length: u64) -> Result<RangeBody, HubError> {
         let mut at = file.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let (response, driver) = self.send(&at, first, length).await?;
+            let (response, connection) = self.send(&at, first, length).await?;
             if response.status().is_redirection() {
                 let location = response.headers().get(LOCATION).and_then(|v| v.to_str().ok());
                 let location = location.ok_or_else(|| useless(&at, "a redirect that leads nowhere"))?;
-                at = at.follow(location).map_err(|why| useless(&at, &format!("a redirect: {why}")))?;
+                at = at
+                    .follow(location)
+                    .map_err(|AddressError(why)| useless(&at, &format!("a redirect: {why}")))?;
                 continue;
             }
             judge(&at, &response, (first, length))?;
@@ -54,7 +51,7 @@ impl Hub {
                 body: response.into_body(),
                 left: length,
                 held: Bytes::new(),
-                _driver: driver,
+                _connection: connection,
             });
         }
         Err(useless(file, &format!("more than {MAX_REDIRECTS} redirects")))
@@ -65,7 +62,7 @@ impl Hub {
         at: &Address,
         first: u64,
         length: u64,
-    ) -> Result<(Response<Incoming>, JoinSet<()>), HubError> {
+    ) -> Result<(Response<Incoming>, Connection<Empty<Bytes>>), HubError> {
         let last = first.saturating_add(length).saturating_sub(1);
         let mut request = Request::get(at.path())
             .header(HOST, at.authority())
@@ -77,33 +74,13 @@ impl Hub {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(Empty::new()).map_err(|e| useless(at, &e.to_string()))?;
-        let tcp = TcpStream::connect((at.host(), at.port()));
-        let tcp = in_time(at, tcp).await?;
-        if at.is_tls() {
-            let name = ServerName::try_from(at.host().to_owned()).map_err(|e| useless(at, &e.to_string()))?;
-            let config = self.tls().map_err(|why| useless(at, &why))?;
-            let tls = TlsConnector::from(config).connect(name, tcp);
-            over(at, in_time(at, tls).await?, request).await
-        } else {
-            over(at, tcp, request).await
-        }
+        let mut connection = Connection::open(at, &self.trust, PATIENCE).await.map_err(|e| match e {
+            ConnectError::Trust(_) | ConnectError::Host(_) => useless(at, &e.to_string()),
+            _ => HubError::Broken { url: at.to_string(), why: e.to_string(), after_s: None },
+        })?;
+        let response = in_time(at, connection.ask(request)).await?;
+        Ok((response, connection))
     }
-}
-
-async fn over(
-    at: &Address,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Empty<Bytes>>,
-) -> Result<(Response<Incoming>, JoinSet<()>), HubError> {
-    let (mut sender, connection) =
-        in_time(at, hyper::client::conn::http1::handshake(TokioIo::new(stream))).await?;
-    let mut driver = JoinSet::new();
-    driver.spawn(async move {
-        // Whoever reads the answer learns what broke.
-        let _ = connection.await;
-    });
-    let response = in_time(at, sender.send_request(request)).await?;
-    Ok((response, driver))
 }
 
 /// Whether an answer is the range that was asked for.
@@ -176,5 +153,3 @@ async fn in_time<T, E: std::fmt::Display>(
         Err(_) => Err(broken(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
 }
-
-const AGENT: &str = concat!("counterfoil/", env!("CARGO_PKG_VERSION"));

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use counterfoil_https::Address;
 use counterfoil_spec::limits::SHARD_CHUNK_BYTES;
 
 use super::ask::RangeBody;
-use super::{Address, Hub, HubError};
+use super::{Hub, HubError};
 use crate::backoff::Backoff;
 
 /// Attempts that bring no byte, one after the other.

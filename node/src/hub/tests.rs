@@ -307,26 +307,19 @@ fn a_revision_is_a_commit_unless_a_branch_is_allowed() {
     }
 }
 
+//= spec/session.md#fetching
+//= type=test
+//# Plain HTTP is for loopback addresses only.
 #[test]
-fn addresses_are_https_or_on_this_machine() {
-    let parse = |text: &str| Address::parse(text).map(|at| at.to_string());
-    assert_eq!(parse("https://Hub.example/x?sig=1").unwrap(), "https://Hub.example/x");
-    assert!(parse("http://127.0.0.1:9/x").is_ok() && parse("http://[::1]:9").is_ok());
-    for (text, why) in [
-        ("http://hub.example", "http:// is for this machine only; use https://hub.example"),
-        ("http://127.0.0.1.example", "http:// is for this machine only; use https://127.0.0.1.example"),
-        ("ftp://hub.example", "ftp:// is not spoken here; use https://"),
-        ("hub.example", "it is no https:// address"),
-        ("https://", "it names no host"),
-        ("https://a:b@hub.example", "a name and password in an address are not sent; set a token"),
-        ("https://hub.example/\r\nx: y", "it holds '\\r'"),
-    ] {
-        assert_eq!(parse(text).unwrap_err(), why);
-    }
-    let https = Address::parse("https://hub.example/a").unwrap();
-    assert_eq!(https.follow("http://127.0.0.1/x").unwrap_err(), "it leads away from https");
-    assert_eq!(https.follow("/b?c").unwrap().path(), "/b?c");
-    assert!(!https.is_with(&https.follow("https://hub.example:444/").unwrap()));
+fn endpoint_is_https_or_on_this_machine() {
+    let of = |endpoint: &str| {
+        let config = HubConfig { endpoint: endpoint.to_owned(), ..HubConfig::default() };
+        Hub::new(&config).map(|hub| hub.endpoint.to_string())
+    };
+    assert_eq!(of("https://Hub.example/x/").unwrap(), "https://Hub.example/x");
+    assert_eq!(of("http://[::1]:9").unwrap(), "http://[::1]:9");
+    let (endpoint, why) = ("http://hub.example", "http:// is for this machine only; use https://hub.example");
+    assert_eq!(of(endpoint), Err(HubError::Endpoint { endpoint: endpoint.to_owned(), why: why.to_owned() }));
 }
 
 #[test]

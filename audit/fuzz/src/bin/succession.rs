@@ -11,7 +11,8 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let Ok(read) = Succession::parse(input) else { return };
     let text = read.to_string();
     assert_eq!(text.as_bytes(), input);
-    let (first, last) = (read.keys().first().expect("genesis names one"), read.keys().last().expect("as before"));
+    let (first, last) =
+        (read.keys().first().expect("genesis names one"), read.keys().last().expect("as before"));
     assert_eq!((read.newest_after(first), read.after(last)), (Some(last), Some(&[][..])));
     // The author's and the root's in genesis; further on the author's, and those of the key before and of the next one.
     let counts = text.lines().zip(std::iter::once(2).chain(std::iter::repeat(3))).all(|(line, wanted)| {

@@ -9,11 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use counterfoil_audit::Published;
 use counterfoil_audit::tile::{MAX_ENTRY_TILE_BYTES, MAX_HASH_TILE_BYTES};
+use counterfoil_https::{AGENT, Address, Connection, Trust};
 use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{AUTHORIZATION, HOST, USER_AGENT};
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -41,32 +40,22 @@ pub(super) struct Remote {
 }
 
 struct Server {
-    authority: String,
-    prefix: String,
+    /// What its files lie below.
+    at: Address,
     key: Option<String>,
     /// Guards connections that nobody uses; held to take or give back one.
-    idle: Mutex<Vec<SendRequest<Empty<Bytes>>>>,
+    idle: Mutex<Vec<Connection<Empty<Bytes>>>>,
     /// What the server said when it gave no entries.
     refused: Mutex<Option<String>>,
 }
 
 impl Remote {
-    /// The log at `http://HOST[:PORT][/PREFIX]`; without a prefix, where a router has it.
+    /// The log at `https://HOST[:PORT][/PREFIX]` or `http://…`; without a prefix, where a router has it.
     pub(super) fn new(url: &str, key: Option<String>) -> Result<Self, Failure> {
-        let rest = url.strip_prefix("http://").ok_or_else(|| {
-            Failure::wrong_use(format!(
-                "{url:?} is not an http:// address; put a TLS proxy's plain side here"
-            ))
-        })?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if authority.is_empty() {
-            return Err(Failure::wrong_use(format!("{url:?} names no host")));
-        }
-        let host = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-        let path = path.trim_end_matches('/');
-        let prefix = if path.is_empty() { PREFIX.to_owned() } else { format!("/{path}") };
+        let at = crate::client::address(url.trim_end_matches('/'), key.as_deref())?;
+        let at = if at.path() == "/" { at.below(PREFIX) } else { at };
         let (idle, refused) = (Mutex::default(), Mutex::default());
-        let server = Arc::new(Server { authority: host, prefix, key, idle, refused });
+        let server = Arc::new(Server { at, key, idle, refused });
         Ok(Self { server, runtime: Handle::current(), ahead: Mutex::default() })
     }
 
@@ -95,7 +84,7 @@ impl Published for Remote {
     }
 
     fn name(&self) -> String {
-        format!("http://{}{}", self.server.authority, self.server.prefix)
+        self.server.at.to_string()
     }
 
     fn expect(&self, names: &[String]) {
@@ -132,24 +121,18 @@ impl Server {
         tokio::time::timeout(FILE, asked).await.map_err(|_| late())?
     }
 
-    async fn connect(&self) -> io::Result<SendRequest<Empty<Bytes>>> {
-        let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(&self.authority)).await;
-        let stream = connecting.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection"))??;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        tokio::spawn(connection);
-        Ok(sender)
+    async fn connect(&self) -> io::Result<Connection<Empty<Bytes>>> {
+        Connection::open(&self.at, &Trust::of_machine(), CONNECT).await.map_err(io::Error::other)
     }
 
-    async fn one(&self, mut connection: SendRequest<Empty<Bytes>>, name: &str, limit: usize) -> Answer {
-        connection.ready().await.map_err(io::Error::other)?;
-        let path = format!("{}/{name}", self.prefix);
-        let mut request = Request::get(path).header("host", &self.authority);
+    async fn one(&self, mut connection: Connection<Empty<Bytes>>, name: &str, limit: usize) -> Answer {
+        let at = self.at.below(&format!("/{name}"));
+        let mut request = Request::get(at.path()).header(HOST, at.authority()).header(USER_AGENT, AGENT);
         if let Some(key) = &self.key {
-            request = request.header("authorization", format!("Bearer {key}"));
+            request = request.header(AUTHORIZATION, format!("Bearer {key}"));
         }
         let request = request.body(Empty::new()).map_err(io::Error::other)?;
-        let mut response = connection.send_request(request).await.map_err(io::Error::other)?;
+        let mut response = connection.ask(request).await.map_err(io::Error::other)?;
         let status = response.status();
         let limit = if status == StatusCode::OK { limit } else { MAX_WORDS };
         let mut bytes = Vec::new();

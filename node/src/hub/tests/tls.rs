@@ -66,8 +66,7 @@ async fn serve(lie: Lie, signer: &Authority, name: &str) -> Web {
 async fn first_bytes(web: &Web, believed: &Authority) -> Result<Vec<u8>, HubError> {
     let endpoint = format!("https://{}", web.addr);
     let config = HubConfig { endpoint, token: Some(TOKEN.to_owned()), allow_branch: false };
-    let hub = Hub::new(&config).unwrap();
-    hub.tls.set(trusting(believed.roots())).unwrap();
+    let hub = Hub { trust: Trust::of(believed.roots()), ..Hub::new(&config).unwrap() };
     let file = hub.file(&hub.repository(&web.repository()).unwrap(), "a.bin");
     let mut body = hub.range(&file, 10, 1000).await?;
     let mut out = Vec::new();
