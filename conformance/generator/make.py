@@ -17,6 +17,7 @@ import grants
 import keys
 import receipts
 import renewals
+import settlement
 import tlog
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
@@ -30,6 +31,7 @@ FILES = {
     "grants": (grants, "orders and grants under a consent token, as a node checks them"),
     "frames": (frames, "bytes on a fresh lane, as spec/session.md judges them"),
     "receipts": (receipts, "work receipts with both halves, as spec/consent.md checks them"),
+    "settlement": (settlement, "quarters of small networks under both pool rules, as spec/settlement.md shares them"),
     "tlog": (tlog, "signed notes, cosignatures, proofs, policies and successions of logs, as spec/audit-log.md and C2SP have them"),
 }
 

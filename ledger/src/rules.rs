@@ -52,6 +52,11 @@ impl RulesHistory {
         self.versions.last().map_or(&self.founding, |(_, rules)| rules)
     }
 
+    /// Every version so far, the founding one first.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Rules> {
+        std::iter::once(&self.founding).chain(self.versions.iter().map(|(_, rules)| rules))
+    }
+
     /// The rules that were in force at an instant.
     pub(crate) fn at(&self, when: Millis) -> &Rules {
         self.versions.iter().rev().find(|(since, _)| *since <= when).map_or(&self.founding, |(_, r)| r)

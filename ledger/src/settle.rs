@@ -4,14 +4,18 @@
 //! [`Closed::statement`] its entry. All of it is a pure function of the entries and, for the root alone, of the
 //! quarter's secret, so whoever has the log recomputes every figure, and whoever has the secret too, every byte.
 
+mod close;
 mod closed;
+mod per_account;
 mod period;
 mod quarter;
+mod refused;
 mod revenue;
 mod tally;
 mod tree;
 
 pub use closed::{Closed, ProviderShare, rules_hash};
-pub use period::{AsOf, CloseError, Period};
+pub use period::Period;
 pub use quarter::{Quarter, QuarterSyntax};
+pub use refused::{AsOf, CloseError};
 pub use tree::{leaf_hash, path, root, root_from_path};

@@ -3,9 +3,12 @@
 mod balances;
 mod closing;
 mod examples;
+mod farming;
 mod fixture;
 mod holding;
 mod journal;
 mod payouts;
+mod per_account;
 mod properties;
+mod quarters;
 mod verifying;

@@ -16,7 +16,7 @@ use counterfoil_spec::amount::Cents;
 use counterfoil_spec::entry::Leaf;
 use counterfoil_spec::ids::{Hash, ProviderId};
 use counterfoil_spec::limits::MAX_EARNINGS;
-use counterfoil_spec::payload::{Earnings, Payload, ProviderEarning, Statement};
+use counterfoil_spec::payload::{Earnings, Payload, PoolRule, ProviderEarning, Statement};
 use serde_json::{Value, json};
 
 use crate::admin::AdminError;
@@ -77,7 +77,7 @@ impl Recomputed {
 /// [`SettlementError`].
 pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Recomputed, SettlementError> {
     let mut statements = Vec::new();
-    let (mut end, mut began) = (0, None);
+    let (mut end, mut began, mut by_account) = (0, None, false);
     let mut owed = BTreeMap::new();
     let name = quarter.to_string();
     reader.for_each(0, |index, _, body| {
@@ -88,6 +88,8 @@ pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Re
         if let Payload::Statement(s) = &body.payload {
             statements.push(s.clone());
         }
+        by_account |=
+            matches!(&body.payload, Payload::Rules(rules) if rules.pool_rule == PoolRule::PerAccount);
         if let Payload::Earnings(earnings) = &body.payload
             && earnings.quarter == name
         {
@@ -101,6 +103,9 @@ pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Re
         return Err(SettlementError::NotFirst { first, asked: quarter });
     }
     let mut period = Period::new(quarter, &statements, end)?;
+    if by_account {
+        period = period.with_lots();
+    }
     let end = period.end().max(end).min(reader.size());
     reader.walk(0, end, |index, stored| {
         let bytes = match stored {

@@ -19,8 +19,25 @@ pub(crate) struct Payments {
     by_serial: BTreeMap<Serial, Paid>,
 }
 
+/// From where on something counts: by index, and by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Since {
+    pub(crate) index: u64,
+    pub(crate) at: Seconds,
+}
+
+/// What is recognised of one payment; never below zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Recognised {
+    /// In the quarter.
+    pub(crate) quarter: u64,
+    /// Since an earlier one ended.
+    pub(crate) run: u64,
+}
+
 #[derive(Debug, Clone)]
 struct Paid {
+    index: u64,
     place: Place,
     amount: u64,
     starts: u64,
@@ -30,8 +47,9 @@ struct Paid {
 }
 
 impl Payments {
-    pub(crate) fn payment(&mut self, serial: Serial, payment: &Payment, place: Place) {
+    pub(crate) fn payment(&mut self, serial: Serial, payment: &Payment, index: u64, place: Place) {
         let paid = Paid {
+            index,
             place,
             amount: payment.amount.0,
             starts: payment.period_start.0,
@@ -58,17 +76,38 @@ impl Payments {
         let mut sum = 0_i128;
         for paid in self.by_serial.values() {
             let now = paid.cumulative(until, paid.refunded);
-            let then = match (paid.place, before) {
-                (Place::Earlier, Some(before)) => paid.cumulative(before, paid.refunded_earlier),
-                _ => 0,
-            };
-            sum = sum.checked_add(i128::from(now) - i128::from(then))?;
+            sum = sum.checked_add(i128::from(now) - i128::from(paid.before(before)))?;
         }
         Some(sum)
+    }
+
+    /// What is recognised of each payment in the quarter, and since the run of quarters began that `run` is the start of; from the
+    /// payment on where there is none.
+    pub(crate) fn each(
+        &self,
+        until: Seconds,
+        before: Option<Seconds>,
+        run: Option<Since>,
+    ) -> impl Iterator<Item = (Serial, Recognised)> {
+        self.by_serial.iter().map(move |(serial, paid)| {
+            let now = paid.cumulative(until, paid.refunded);
+            let earlier = run.filter(|since| paid.index < since.index);
+            let earlier = earlier.map_or(0, |since| paid.cumulative(since.at, paid.refunded));
+            let quarter = now.saturating_sub(paid.before(before));
+            (*serial, Recognised { quarter, run: now.saturating_sub(earlier) })
+        })
     }
 }
 
 impl Paid {
+    /// What the statement before had recognised.
+    fn before(&self, before: Option<Seconds>) -> u64 {
+        match (self.place, before) {
+            (Place::Earlier, Some(before)) => self.cumulative(before, self.refunded_earlier),
+            _ => 0,
+        }
+    }
+
     /// min(⌊amount × elapsed / period⌋, amount − refunded).
     fn cumulative(&self, at: Seconds, refunded: u64) -> u64 {
         let period = self.ends.saturating_sub(self.starts);
@@ -95,7 +134,7 @@ mod tests {
             period_start: Seconds(starts),
             period_end: Seconds(ends),
         };
-        payments.payment(Serial::from_bytes([1; 16]), &payment, place);
+        payments.payment(Serial::from_bytes([1; 16]), &payment, 0, place);
         payments
     }
 

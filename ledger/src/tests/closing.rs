@@ -4,7 +4,9 @@ use counterfoil_spec::payload::{AccountOpened, Lot, LotSource, PoolRule, Rules, 
 use counterfoil_spec::time::Seconds;
 
 use super::fixture::{Log, account, midnight, node, provider};
-use crate::settle::{AsOf, CloseError, Closed, ProviderShare, Quarter, leaf_hash, path, root_from_path};
+use crate::settle::{
+    AsOf, CloseError, Closed, Period, ProviderShare, Quarter, leaf_hash, path, root_from_path,
+};
 use crate::{MoneyAccount, WorkError, founding_rules};
 
 const SECRET: Hash = Hash::from_bytes([0x5e; 32]);
@@ -339,11 +341,14 @@ fn an_end_that_the_log_has_not_reached_is_refused() {
 }
 
 #[test]
-fn the_per_account_pool_is_refused_by_name() {
+fn the_per_account_pool_asks_for_who_served_which_lot() {
     let mut log = Log::new(midnight(2026, 10, 1));
     log.write(Rules { pool_rule: PoolRule::PerAccount, ..founding_rules(2) });
-    let period = log.period("2026Q4", log.size()).unwrap();
-    assert_eq!(period.close(AsOf::Final(midnight(2027, 1, 1))), Err(CloseError::PerAccountNotYet));
+    let mut period = Period::new("2026Q4".parse().unwrap(), &[], log.size()).unwrap();
+    for (index, body) in log.entries.iter().enumerate() {
+        period.apply(index as u64, body).unwrap();
+    }
+    assert_eq!(period.close(AsOf::Final(midnight(2027, 1, 1))), Err(CloseError::LotsNotKept));
 }
 
 #[test]

@@ -270,7 +270,7 @@ impl Log {
 
     pub(super) fn period(&self, quarter: &str, end: u64) -> Result<Period, CloseError> {
         let quarter: Quarter = quarter.parse().unwrap();
-        let mut period = Period::new(quarter, self.ledger.statements(), end)?;
+        let mut period = Period::new(quarter, self.ledger.statements(), end)?.with_lots();
         for (index, body) in self.entries.iter().enumerate() {
             period.apply(index as u64, body)?;
         }
