@@ -22,6 +22,7 @@ use crate::placement::{Coverage, Plan, Uncovered};
 use crate::plans::{Plans, Whose};
 use crate::registry::{Host, Registry};
 use crate::renewal::Renewals;
+use crate::repeats::Repeats;
 use crate::tally::Tallies;
 use crate::vault::Vault;
 
@@ -52,6 +53,8 @@ pub(crate) struct Desk {
     pub(crate) admin_key_hash: Hash,
     pub(crate) running: Arc<Semaphore>,
     pub(crate) started: Millis,
+    /// The requests that were sent with an `Idempotency-Key`.
+    pub(crate) repeats: Arc<Repeats>,
     /// What members were given of certificates lately.
     pub(crate) renewals: Renewals,
     /// What members said lately that nobody asked for.

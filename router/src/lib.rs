@@ -35,6 +35,7 @@ mod prune;
 mod publish;
 mod registry;
 mod renewal;
+mod repeats;
 mod roster;
 mod rows_as;
 mod serve;

@@ -36,6 +36,7 @@ use crate::payout::{Payday, Services};
 use crate::plans::Plans;
 use crate::registry::Registry;
 use crate::renewal::Renewals;
+use crate::repeats::Repeats;
 use crate::rows_as::RowsAs;
 use crate::tally::Tallies;
 use crate::trial::{Prompt, Trial};
@@ -87,6 +88,9 @@ pub enum StartError {
     /// An erasure of salts that was broken off cannot be finished.
     #[error("an erasure of salts that was begun cannot be finished: {0}")]
     Erasure(String),
+    /// The keys of requests that may come again.
+    #[error("the Idempotency-Keys of the last day: {0}")]
+    Repeats(#[source] std::io::Error),
     /// The model.
     #[error(transparent)]
     Model(#[from] LoadError),
@@ -319,6 +323,8 @@ pub(crate) fn open(
     let admin_key_hash = key_hash(&admin_key(home.path(), home.keys())?);
     let started = office.now();
     let left = vault.left_running()?;
+    let repeats = home.path().join("vault").join("repeats");
+    let repeats = Repeats::open(&repeats, Arc::clone(&config.now)).map_err(StartError::Repeats)?;
     let metrics = Arc::new(Metrics::default());
     let begin = |e: &Arc<Engine>| {
         Ok((e.manifest(), Batch::start(Arc::clone(e), Arc::clone(&metrics), config.hedging)?))
@@ -339,6 +345,7 @@ pub(crate) fn open(
         keyless,
         admin_key_hash,
         running: Arc::new(Semaphore::new(MAX_RUNNING)),
+        repeats: Arc::new(repeats),
         renewals: Renewals::default(),
         tallies: Tallies::default(),
         certificate_life_s: config.certificate_life_s.clamp(MIN_LEAF_CERT_LIFE_S, MAX_LEAF_CERT_LIFE_S),

@@ -41,6 +41,7 @@ mod proofs;
 mod record;
 mod removal;
 mod renewals;
+mod repeats;
 mod root_denials;
 mod settlement;
 mod witnesses;

@@ -17,9 +17,14 @@ use crate::http::error::ApiError;
 use crate::http::reply::ReplyHead;
 use crate::http::request::ChatRequest;
 use crate::http::{auth, body_bytes};
+use crate::repeats::Turn;
 
 /// Names the request in every answer and every error after admission.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Names the request of a client who may send it again: an answer that was given is given again, and nothing is run twice.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Says that an answer was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Names the log entry of an answer that is sent whole.
 const ENTRY: HeaderName = HeaderName::from_static("x-counterfoil-entry");
 
@@ -29,8 +34,8 @@ pub(crate) async fn completions(
     body: Body,
 ) -> Result<Response, ApiError> {
     let admitted = admit(&desk, &headers, body).await;
-    let (request, answer) = match admitted {
-        Ok(pair) => pair,
+    let Admitted { request, answer, again } = match admitted {
+        Ok(admitted) => admitted,
         Err(e) => {
             desk.metrics.refused.one();
             return Err(e);
@@ -42,14 +47,36 @@ pub(crate) async fn completions(
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    if again {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
     Ok(response)
 }
 
-async fn admit(desk: &Arc<Desk>, headers: &HeaderMap, body: Body) -> Result<(ChatRequest, Answer), ApiError> {
+struct Admitted {
+    request: ChatRequest,
+    answer: Answer,
+    /// Whether it was answered before.
+    again: bool,
+}
+
+async fn admit(desk: &Arc<Desk>, headers: &HeaderMap, body: Body) -> Result<Admitted, ApiError> {
     let caller = auth::caller(desk, headers)?;
-    let request = ChatRequest::parse(&body_bytes(body).await?)?;
-    let answer = generate::start(desk, Job { caller, request: request.clone() }).await?;
-    Ok((request, answer))
+    let body = body_bytes(body).await?;
+    let request = ChatRequest::parse(&body)?;
+    let Some(key) = headers.get(IDEMPOTENCY_KEY).map(|key| key.as_bytes().to_vec()) else {
+        let answer = generate::start(desk, Job { caller, request: request.clone() }).await?;
+        return Ok(Admitted { request, answer, again: false });
+    };
+    let (repeats, account) = (Arc::clone(&desk.repeats), caller.account);
+    let turn = tokio::task::spawn_blocking(move || repeats.claim(account, &key, &body)).await;
+    match turn.map_err(|e| ApiError::internal(e.to_string()))?? {
+        Turn::Again(kept) => Ok(Admitted { request, answer: kept.again(), again: true }),
+        Turn::First(claim) => {
+            let answer = generate::start(desk, Job { caller, request: request.clone() }).await?;
+            Ok(Admitted { request, answer: claim.follow(answer), again: false })
+        }
+    }
 }
 
 async fn whole(mut answer: Answer) -> Response {

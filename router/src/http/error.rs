@@ -121,6 +121,13 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", None, message)
     }
 
+    /// 409: the request contradicts another one.
+    #[must_use]
+    pub(crate) fn conflict(code: &'static str, message: String, retry_after_s: Option<u32>) -> Self {
+        let class = "invalid_request_error";
+        Self { retry_after_s, ..Self::new(StatusCode::CONFLICT, class, Some(code), message) }
+    }
+
     /// 429: too many requests at once.
     #[must_use]
     pub(crate) fn busy(message: impl Into<String>) -> Self {
