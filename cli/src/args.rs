@@ -17,6 +17,7 @@ mod bench;
 mod changes;
 mod conform;
 mod consent;
+mod earnings;
 mod model;
 mod paying;
 mod prove;
@@ -32,6 +33,7 @@ pub(crate) use bench::{Against, BenchCommand, Table};
 pub(crate) use changes::{CaCommand, LogKeyCommand};
 pub(crate) use conform::ConformArgs;
 pub(crate) use consent::{ConsentCommand, HeldArgs};
+pub(crate) use earnings::{EarningsCommand, QuarterArgs, StatementArgs, VerifyEarningsArgs};
 pub(crate) use model::{ModelCommand, SplitQuant, Spread};
 pub(crate) use paying::PayingArgs;
 pub(crate) use prove::{ProveArgs, RecountArgs, VerifyProofArgs, WitnessArgs};
@@ -39,8 +41,8 @@ pub(crate) use provider::ProviderCommand;
 pub(crate) use prune::PruneArgs;
 pub(crate) use router::{DenyArgs, NamesArgs, RouterCommand};
 pub(crate) use subcommand::{
-    AboutArgs, AccountCommand, AuditCommand, EarningsCommand, ExportArgs, IdentityCommand, KeyCommand,
-    LogArgs, QuarterArgs, RootDenyCommand, ShowArgs, VerifyExportArgs,
+    AboutArgs, AccountCommand, AuditCommand, ExportArgs, IdentityCommand, KeyCommand, LogArgs,
+    RootDenyCommand, ShowArgs, VerifyExportArgs,
 };
 pub(crate) use vault::{EraseArgs, VaultCommand};
 pub(crate) use verify::VerifyArgs;

@@ -7,6 +7,7 @@ mod client;
 mod command;
 mod config;
 mod consent_file;
+mod dsse;
 mod exit;
 mod export;
 mod hashing;

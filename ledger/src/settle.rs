@@ -18,4 +18,4 @@ pub use closed::{Closed, ProviderShare, rules_hash};
 pub use period::Period;
 pub use quarter::{Quarter, QuarterSyntax};
 pub use refused::{AsOf, CloseError};
-pub use tree::{leaf_hash, path, root, root_from_path};
+pub use tree::{leaf_hash, path, paths, root, root_from_path};

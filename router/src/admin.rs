@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::home::{HomeError, RouterHome, fresh_api_key};
 use crate::office::{Office, OfficeError, entry};
 use crate::payout;
-use crate::settlement;
+use crate::settlement::{self, RuleChange};
 use crate::vault::VaultError;
 use crate::vault::erasure::{self, Whose};
 
@@ -92,6 +92,11 @@ pub enum AdminCommand {
         quarter: String,
         /// Whether to log nothing.
         dry_run: bool,
+    },
+    /// Show the rules of money, or change them.
+    Rules {
+        /// What.
+        change: RuleChange,
     },
     /// Log that a model may be asked for; its manifest lies in the home.
     ModelPublish {
@@ -241,6 +246,7 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::KeyRevoke { key_id } => revoke_key(office, key_id),
         AdminCommand::NodeList {} => Ok(providers::nodes(office)),
         AdminCommand::Settle { quarter, dry_run } => settlement::settle(office, home, &quarter, dry_run),
+        AdminCommand::Rules { change } => settlement::rules(office, &change),
         AdminCommand::ModelPublish { manifest, name, source } => {
             crate::publish::publish(office, home, (manifest, name), source.as_deref())
         }

@@ -1,4 +1,4 @@
-//! The commands below `identity`, `audit`, `account` and `earnings`.
+//! The commands below `identity`, `audit` and `account`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -321,37 +321,5 @@ pub(crate) enum KeyCommand {
     Revoke {
         /// Its id, as `create` printed it
         key_id: String,
-    },
-}
-
-#[derive(Debug, Args, Clone)]
-pub(crate) struct QuarterArgs {
-    /// Such as 2026Q4
-    #[arg(long)]
-    pub(crate) quarter: String,
-    #[command(flatten)]
-    pub(crate) at: LogArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum EarningsCommand {
-    /// Recompute a quarter from the log as it stands
-    Show(QuarterArgs),
-    /// Close a quarter that is over and log its statement
-    Settle {
-        /// Such as 2026Q4
-        #[arg(long)]
-        quarter: String,
-        /// Compute and print, log nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Recompute a logged statement from the log alone and compare the bytes
-    Verify(QuarterArgs),
-    /// Share a pool among providers read from a file: what-if with the same function
-    Split {
-        /// JSON {"pool_cents", "providers": [{"id", "tokens", "uptime_s", "tier"}]}, or - for standard input
-        #[arg(long)]
-        input: PathBuf,
     },
 }

@@ -13,6 +13,9 @@ mod verify;
 mod verify_proof;
 mod witness;
 
+pub(crate) use export::author;
+pub(crate) use prove::with_keys;
+pub(crate) use trusted::trusted;
 pub(crate) use verify_proof::read_policy;
 
 use std::path::{Path, PathBuf};

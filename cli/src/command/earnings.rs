@@ -1,16 +1,21 @@
 //! `counterfoil earnings …`: what providers earn, recomputed from the log.
 
+mod statement;
+mod verify;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use counterfoil_audit::LogReader;
-use counterfoil_ledger::settle::{AsOf, Quarter};
+use counterfoil_ledger::settle::{AsOf, Closed, Quarter};
 use counterfoil_ledger::split;
 use counterfoil_router::admin::AdminCommand;
+use counterfoil_router::settlement::RuleChange;
 use counterfoil_router::{clock, settlement};
+use counterfoil_spec::payload::Statement;
 use serde_json::{Value, json};
 
-use crate::args::{EarningsCommand, LogArgs, QuarterArgs};
+use crate::args::{EarningsCommand, LogArgs, QuarterArgs, VerifyEarningsArgs};
 use crate::command::account::{id, text};
 use crate::exit::{Failure, Outcome};
 use crate::output;
@@ -37,7 +42,25 @@ pub(crate) async fn run(home: &Path, command: EarningsCommand, json: bool) -> Ou
             }
             Ok(())
         }
-        EarningsCommand::Verify(args) => verify(home, &args, json),
+        // They wait for files, and compute: neither is for a thread of the runtime.
+        EarningsCommand::Statement(args) => tokio::task::block_in_place(|| statement::run(home, &args, json)),
+        EarningsCommand::Verify(args) => tokio::task::block_in_place(|| match &args.statement {
+            Some(file) => verify::run(home, file, &args, json),
+            None => verify_quarter(home, &args, json),
+        }),
+        EarningsCommand::Rules { pool_rule, uptime_bps } => {
+            let change = RuleChange { pool_rule, uptime_bps };
+            let value = operate(home, AdminCommand::Rules { change }).await?;
+            if json {
+                output::json(&value);
+                return Ok(());
+            }
+            let said = |name: &str| text(&value, &format!("/rules/{name}"));
+            output::line(&format!("version {}: {}", said("version"), said("pool_rule")));
+            output::line(&format!("of revenue to the pool  {} hundredths of a percent", said("pool_bps")));
+            output::line(&format!("of that by uptime       {} hundredths of a percent", said("uptime_bps")));
+            Ok(())
+        }
         EarningsCommand::Split { input } => split_file(&input, json),
     }
 }
@@ -56,13 +79,13 @@ fn show(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
     Ok(())
 }
 
-fn verify(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
-    let quarter: Quarter = id(&args.quarter)?;
+fn verify_quarter(home: &Path, args: &VerifyEarningsArgs, json: bool) -> Outcome {
+    let quarter: Quarter = id(args.quarter.as_deref().unwrap_or_default())?;
     let reader = reader(home, &args.at)?;
     let as_of = AsOf::Final(clock::now().seconds());
     let found = settlement::recompute(&reader, quarter, as_of).map_err(Failure::check)?;
     let owes = found.owes_the_shares();
-    let Some(booked) = found.booked else {
+    let Some((_, booked)) = found.booked else {
         return Err(Failure::check(format!(
             "the log has no statement of {quarter}; `earnings settle` writes it"
         )));
@@ -82,15 +105,7 @@ fn verify(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
         )));
     }
     if !agrees {
-        return Err(Failure::check(format!(
-            "ConservationViolated: the statement of {quarter} says a pool of {} cents over entries {} to {}; the log gives {} cents over {} to {}",
-            booked.pool.0,
-            booked.first,
-            booked.end,
-            found.closed.pool.0,
-            found.closed.first,
-            found.closed.end
-        )));
+        return Err(Failure::check(format!("ConservationViolated: {}", differs(&booked, &found.closed))));
     }
     if !json {
         let root = if same_bytes.is_some() {
@@ -101,6 +116,14 @@ fn verify(home: &Path, args: &QuarterArgs, json: bool) -> Outcome {
         output::line(&format!("The statement of {quarter} follows from the log: {root}."));
     }
     Ok(())
+}
+
+/// In which figures a statement is not what the log gives.
+fn differs(booked: &Statement, closed: &Closed) -> String {
+    format!(
+        "the statement of {} says a pool of {} cents over entries {} to {}; the log gives {} cents over {} to {}",
+        booked.quarter, booked.pool.0, booked.first, booked.end, closed.pool.0, closed.first, closed.end
+    )
 }
 
 fn print(value: &Value, json: bool) {

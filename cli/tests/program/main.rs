@@ -20,6 +20,7 @@ mod consents;
 mod countries;
 mod crashes;
 mod denials;
+mod earnings;
 mod elsewhere;
 mod exports;
 mod fetching;

@@ -42,6 +42,27 @@ pub fn path(leaves: &[Hash], place: usize) -> Option<Vec<Hash>> {
     Some(below)
 }
 
+/// The paths of all leaves, in their order.
+#[must_use]
+pub fn paths(leaves: &[Hash]) -> Vec<Vec<Hash>> {
+    let mut paths = vec![Vec::new(); leaves.len()];
+    climb(leaves, &mut paths);
+    paths
+}
+
+/// Adds to each path what stands beside it below this root, which is returned.
+fn climb(leaves: &[Hash], paths: &mut [Vec<Hash>]) -> Hash {
+    if leaves.len() < 2 {
+        return root(leaves);
+    }
+    let split = split_point(leaves.len());
+    let ((left, right), (left_paths, right_paths)) = (leaves.split_at(split), paths.split_at_mut(split));
+    let (left, right) = (climb(left, left_paths), climb(right, right_paths));
+    left_paths.iter_mut().for_each(|path| path.push(right));
+    right_paths.iter_mut().for_each(|path| path.push(left));
+    node(&left, &right)
+}
+
 /// The root that a leaf and its path lead to in a tree of `size` leaves; `None` where the path has another length
 /// than such a tree gives it.
 #[must_use]
@@ -104,6 +125,7 @@ mod tests {
             let top = root(&all);
             for (place, leaf) in all.iter().enumerate() {
                 let path = path(&all, place).unwrap();
+                assert_eq!(paths(&all)[place], path);
                 assert_eq!(root_from_path(leaf, place, all.len(), &path), Some(top));
                 let mut longer = path.clone();
                 longer.push(top);

@@ -68,7 +68,7 @@ fn range(log: &Path, args: &ExportArgs) -> Result<Range, Failure> {
 }
 
 /// The key that writes the log of this home.
-fn author(home: &Path) -> Result<Arc<dyn Signer>, Failure> {
+pub(crate) fn author(home: &Path) -> Result<Arc<dyn Signer>, Failure> {
     let home = RouterHome::open(home, &keys::keyring()?).map_err(Failure::store)?;
     Ok(Arc::clone(home.identity()))
 }

@@ -64,6 +64,25 @@ pub(super) fn run(folder: &Path, args: &ProveArgs, json: bool) -> Outcome {
     give(&proofs, args, json)
 }
 
+/// The proof of an entry, and those of the entries that introduce the keys which signed it.
+pub(crate) fn with_keys(folder: &Path, index: u64) -> Result<Vec<String>, Failure> {
+    // The checkpoint comes first, so that the reader has all that it covers.
+    let last = covered(folder, index)?;
+    let reader = LogReader::open(folder).map_err(Failure::store)?;
+    let mut indexes = introducing(&reader, &BTreeSet::from([index]))?;
+    indexes.retain(|other| *other != index);
+    indexes.sort_unstable();
+    indexes.dedup();
+    let proofs = indexes.into_iter().map(|index| covered(folder, index).map(|proof| (index, proof)));
+    let mut proofs = proofs.collect::<Result<Vec<_>, _>>()?;
+    proofs.push((index, last));
+    let whole = proofs.into_iter().map(|(index, mut proof)| {
+        proof.leaf = Some(reader.leaf(index).map_err(Failure::check)?);
+        Ok(proof.to_string())
+    });
+    whole.collect()
+}
+
 /// Proves an entry; one that is durable and in no checkpoint yet is waited for, as a router that runs publishes it soon.
 fn covered(folder: &Path, index: u64) -> Result<Proof, Failure> {
     let until = Instant::now() + PUBLISHED_WITHIN;

@@ -17,7 +17,7 @@ pub(super) fn pinned(vkey: &str) -> Result<NoteVerifier, Failure> {
 }
 
 /// A key, and those that a succession file proves to follow it.
-pub(super) fn trusted((vkey, file): (&str, Option<&Path>)) -> Result<TrustedKeys, Failure> {
+pub(crate) fn trusted((vkey, file): (&str, Option<&Path>)) -> Result<TrustedKeys, Failure> {
     let key = TrustedKeys::one(pinned(vkey)?);
     file.map_or_else(|| Ok(key.clone()), |file| followed(&key, &read(file)?, file))
 }
