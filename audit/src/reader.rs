@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use counterfoil_spec::entry::{Body, Leaf};
 use counterfoil_spec::ids::Hash;
+use counterfoil_spec::time::Millis;
 
 use crate::error::LogError;
+use crate::glance::glance;
 use crate::merkle::{Head, empty_root};
 use crate::scan::{self, FrameReader, STREAM_CHUNK_BYTES, wide};
 use crate::segment::{self, Frame, HEADER_BYTES, SegmentFile};
@@ -152,6 +154,28 @@ impl LogReader {
         self.stream(from, self.head.size, |index, bytes| {
             let (leaf, body) = Leaf::read(bytes).map_err(|source| LogError::BadEntry { index, source })?;
             each(index, &leaf, &body);
+            Ok(())
+        })
+    }
+
+    /// Calls `each` with index, time and kind of every entry that is there, in order, and with the entry itself where its kind is wanted.
+    /// The others are not decoded, which takes a tenth of the time.
+    ///
+    /// # Errors
+    /// As [`LogReader::for_each`].
+    pub fn survey(
+        &self,
+        wanted: impl Fn(u16) -> bool,
+        mut each: impl FnMut(u64, Millis, Option<&Body>),
+    ) -> Result<(), LogError> {
+        self.stream(0, self.head.size, |index, bytes| {
+            let seen = glance(bytes).filter(|seen| !wanted(seen.kind));
+            if let Some(seen) = seen {
+                each(index, seen.time, None);
+                return Ok(());
+            }
+            let (_, body) = Leaf::read(bytes).map_err(|source| LogError::BadEntry { index, source })?;
+            each(index, body.time, Some(&body));
             Ok(())
         })
     }

@@ -58,7 +58,7 @@ struct Pending {
 /// Receipts of requests that have no `inference` entry yet. One that comes after it is late and earns nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Works {
-    by_request: HashMap<Serial, HashMap<Serial, Pending>>,
+    by_request: HashMap<Serial, Vec<(Serial, Pending)>>,
 }
 
 impl Works {
@@ -68,7 +68,7 @@ impl Works {
             from_canonical(&work.receipt.body, MAX_LEAF_BYTES).map_err(|_| WorkError::Unreadable)?;
         if late == Late::No {
             let pending = Pending { node: body.node, forwards: body.forwards, closed: body.closed };
-            self.by_request.entry(work.request).or_default().insert(serial, pending);
+            self.by_request.entry(work.request).or_default().push((serial, pending));
         }
         Ok(())
     }
@@ -85,7 +85,9 @@ impl Works {
             //= spec/settlement.md#credits
             //# A `work` entry MUST stand before the `inference` entry that names it, and MUST be of the same request
             //# (`UncounteredReceipt`).
-            let work = pending.remove(serial).ok_or(WorkError::NotOfRequest(*serial))?;
+            let place = pending.iter().rposition(|(of, _)| of == serial);
+            let (_, work) =
+                place.map(|at| pending.swap_remove(at)).ok_or(WorkError::NotOfRequest(*serial))?;
             let sum = receipted.entry(work.node).or_insert(Receipted { forwards: 0, closed: work.closed });
             sum.forwards = sum.forwards.checked_add(work.forwards).ok_or(WorkError::Overflow)?;
             sum.closed = sum.closed.max(work.closed);

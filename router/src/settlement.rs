@@ -4,24 +4,28 @@
 //! vault/settlement/<quarter>     32 random bytes that salt the statement's provider leaves; durable before the entry
 //! ```
 
+mod replay;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use counterfoil_audit::{LogError, LogReader, Stored};
+use counterfoil_audit::{LogError, LogReader};
 use counterfoil_identity::random;
-use counterfoil_ledger::settle::{AsOf, CloseError, Closed, Period, Quarter};
+use counterfoil_ledger::settle::{AsOf, CloseError, Closed, Quarter};
 use counterfoil_spec::amount::Cents;
-use counterfoil_spec::entry::Leaf;
 use counterfoil_spec::ids::{Hash, ProviderId};
 use counterfoil_spec::limits::MAX_EARNINGS;
-use counterfoil_spec::payload::{Earnings, Payload, PoolRule, ProviderEarning, Statement};
+use counterfoil_spec::payload::{Earnings, PoolRule, ProviderEarning, Statement};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::admin::AdminError;
 use crate::home::RouterHome;
 use crate::office::{Office, entry};
+
+pub use replay::recompute;
 
 /// Why a quarter could not be recomputed.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +59,8 @@ pub enum SettlementError {
 pub struct Recomputed {
     /// Its figures.
     pub closed: Closed,
-    /// Its statement, where the log has one.
-    pub booked: Option<Statement>,
+    /// Its statement with the index of that entry, where the log has one.
+    pub booked: Option<(u64, Statement)>,
     /// What the log says is owed to providers for it.
     pub owed: BTreeMap<ProviderId, Cents>,
 }
@@ -68,57 +72,6 @@ impl Recomputed {
         let shared = self.closed.shares.iter().filter(|s| s.cents.0 > 0).map(|s| (s.provider, s.cents));
         self.owed.is_empty() || self.owed == shared.collect()
     }
-}
-
-/// Recomputes a quarter from a log. Its work ends with the last entry written before the quarter's end, which is
-/// where a head signed at that instant ends, however late the quarter is closed.
-///
-/// # Errors
-/// [`SettlementError`].
-pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Recomputed, SettlementError> {
-    let mut statements = Vec::new();
-    let (mut end, mut began, mut by_account) = (0, None, false);
-    let mut owed = BTreeMap::new();
-    let name = quarter.to_string();
-    reader.for_each(0, |index, _, body| {
-        began.get_or_insert(body.time.seconds());
-        if body.time < quarter.end().millis() {
-            end = index + 1;
-        }
-        if let Payload::Statement(s) = &body.payload {
-            statements.push(s.clone());
-        }
-        by_account |=
-            matches!(&body.payload, Payload::Rules(rules) if rules.pool_rule == PoolRule::PerAccount);
-        if let Payload::Earnings(earnings) = &body.payload
-            && earnings.quarter == name
-        {
-            owed.extend(earnings.providers.iter().map(|p| (p.provider, p.cents)));
-        }
-    })?;
-    if let Some(first) = began.map(Quarter::of)
-        && statements.is_empty()
-        && first != quarter
-    {
-        return Err(SettlementError::NotFirst { first, asked: quarter });
-    }
-    let mut period = Period::new(quarter, &statements, end)?;
-    if by_account {
-        period = period.with_lots();
-    }
-    let end = period.end().max(end).min(reader.size());
-    reader.walk(0, end, |index, stored| {
-        let bytes = match stored {
-            Stored::Leaf(bytes) => bytes,
-            Stored::Removed(_) => {
-                period.removed(index);
-                return Ok(());
-            }
-        };
-        let (_, body) = Leaf::read(bytes).map_err(|source| LogError::BadEntry { index, source })?;
-        period.apply(index, &body).map_err(SettlementError::from)
-    })?;
-    Ok(Recomputed { closed: period.close(as_of)?, booked: period.booked().cloned(), owed })
 }
 
 /// The secret of a quarter in a home, where it was closed there.
@@ -175,7 +128,7 @@ pub(crate) fn settle(
         }
     };
     add(&mut out, "dry_run", dry_run.into());
-    if let Some(booked) = &found.booked {
+    if let Some((_, booked)) = &found.booked {
         add(&mut out, "already_closed", true.into());
         add(&mut out, "root", json!(booked.root));
         // A statement of a program that did not book what is owed to each.
@@ -195,6 +148,47 @@ pub(crate) fn settle(
     entries.extend(earnings(office, &found.closed).into_iter().map(entry));
     let at = office.append_blocking(entries)?;
     add(&mut out, "entry", at.first.into());
+    Ok(out)
+}
+
+/// What is to be changed in the rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleChange {
+    /// `pro-rata` or `per-account`.
+    pub pool_rule: Option<String>,
+    /// The part of the pool that goes by uptime, in hundredths of a percent.
+    pub uptime_bps: Option<u32>,
+}
+
+/// Puts changed rules into force, where something is to be changed, and says which are.
+pub(crate) fn rules(office: &Office, change: &RuleChange) -> Result<Value, AdminError> {
+    let mut rules = office.read(|ledger| ledger.rules().clone());
+    let before = rules.clone();
+    match change.pool_rule.as_deref() {
+        None => {}
+        Some("pro-rata") => rules.pool_rule = PoolRule::ProRata,
+        Some("per-account") => rules.pool_rule = PoolRule::PerAccount,
+        Some(other) => {
+            return Err(AdminError::Caller(format!(
+                "there is no pool rule {other:?}; there are pro-rata and per-account"
+            )));
+        }
+    }
+    match change.uptime_bps {
+        None => {}
+        Some(bps @ 0..=10_000) => rules.uptime_bps = bps,
+        Some(bps) => {
+            return Err(AdminError::Caller(format!(
+                "{bps} hundredths of a percent are more than the whole pool; at most 10000"
+            )));
+        }
+    }
+    let mut out = json!({ "rules": rules });
+    if rules != before {
+        rules.version += 1;
+        out = json!({ "rules": rules, "entry": office.append_blocking(vec![entry(rules)])?.first });
+    }
     Ok(out)
 }
 

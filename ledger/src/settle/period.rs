@@ -78,7 +78,7 @@ impl Period {
             before,
             carried: previous.map_or(0, |p| p.carry_micro),
             booked: booked.cloned(),
-            ledger: Ledger::default(),
+            ledger: Ledger::of_verified_log(),
             works: Works::default(),
             payments: Payments::default(),
             tiers: Tiers::default(),

@@ -1,0 +1,123 @@
+//! A quarter's entries on their way from the log into the ledger's fold: one thread reads and decodes, the other one applies.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use counterfoil_audit::{LogError, LogReader, Stored};
+use counterfoil_ledger::settle::{AsOf, Period, Quarter};
+use counterfoil_spec::amount::Cents;
+use counterfoil_spec::entry::{Body, Leaf};
+use counterfoil_spec::ids::ProviderId;
+use counterfoil_spec::payload::{Payload, PoolRule, Statement};
+use counterfoil_spec::time::Seconds;
+
+use super::{Recomputed, SettlementError};
+
+/// Entries that change threads at a time, and how many such batches wait; together some megabytes.
+const BATCH: usize = 1_024;
+const MAX_WAITING: usize = 4;
+
+/// What has to be known of a log before a quarter of it is replayed.
+#[derive(Default)]
+struct Outline {
+    statements: Vec<Statement>,
+    /// The index of the quarter's own.
+    entry: Option<u64>,
+    owed: BTreeMap<ProviderId, Cents>,
+    end: u64,
+    began: Option<Seconds>,
+    by_account: bool,
+}
+
+/// An entry, or the place of one that was removed.
+type Replayed = (u64, Option<Body>);
+
+/// Recomputes a quarter from a log. Its work ends with the last entry written before the quarter's end, which is
+/// where a head signed at that instant ends, however late the quarter is closed.
+///
+/// # Errors
+/// [`SettlementError`].
+pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Recomputed, SettlementError> {
+    let outline = outline(reader, quarter)?;
+    if let Some(first) = outline.began.map(Quarter::of)
+        && outline.statements.is_empty()
+        && first != quarter
+    {
+        return Err(SettlementError::NotFirst { first, asked: quarter });
+    }
+    let mut period = Period::new(quarter, &outline.statements, outline.end)?;
+    if outline.by_account {
+        period = period.with_lots();
+    }
+    let end = period.end().max(outline.end).min(reader.size());
+    let (give, take) = sync_channel(MAX_WAITING);
+    std::thread::scope(|threads| {
+        let reading = threads.spawn(move || read(reader, end, &give));
+        apply(&mut period, take)?;
+        // A thread that panicked has said so.
+        reading.join().unwrap_or(Err(LogError::Closed))?;
+        Ok::<(), SettlementError>(())
+    })?;
+    let booked = outline.entry.zip(period.booked().cloned());
+    Ok(Recomputed { closed: period.close(as_of)?, booked, owed: outline.owed })
+}
+
+fn outline(reader: &LogReader, quarter: Quarter) -> Result<Outline, LogError> {
+    let mut outline = Outline::default();
+    let name = quarter.to_string();
+    let number =
+        |name: &str| Payload::KINDS.iter().find(|(_, kind)| *kind == name).map(|(number, _)| *number);
+    let wanted = ["rules", "statement", "earnings"].map(number);
+    reader.survey(
+        |kind| wanted.contains(&Some(kind)),
+        |index, time, body| {
+            outline.began.get_or_insert(time.seconds());
+            if time < quarter.end().millis() {
+                outline.end = index + 1;
+            }
+            match body.map(|body| &body.payload) {
+                Some(Payload::Rules(rules)) => outline.by_account |= rules.pool_rule == PoolRule::PerAccount,
+                Some(Payload::Statement(statement)) => {
+                    outline.entry = outline.entry.or((statement.quarter == name).then_some(index));
+                    outline.statements.push(statement.clone());
+                }
+                Some(Payload::Earnings(earnings)) if earnings.quarter == name => {
+                    outline.owed.extend(earnings.providers.iter().map(|p| (p.provider, p.cents)));
+                }
+                _ => {}
+            }
+        },
+    )?;
+    Ok(outline)
+}
+
+/// Decodes entries up to an end, until nobody takes them any more.
+fn read(reader: &LogReader, end: u64, give: &SyncSender<Vec<Replayed>>) -> Result<(), LogError> {
+    let mut batch = Vec::with_capacity(BATCH);
+    reader.walk(0, end, |index, stored| {
+        let body = match stored {
+            Stored::Leaf(bytes) => {
+                let (_, body) = Leaf::read(bytes).map_err(|source| LogError::BadEntry { index, source })?;
+                Some(body)
+            }
+            Stored::Removed(_) => None,
+        };
+        batch.push((index, body));
+        if batch.len() < BATCH {
+            return Ok(());
+        }
+        let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+        give.send(full).map_err(|_| LogError::Closed)
+    })?;
+    give.send(batch).map_err(|_| LogError::Closed)
+}
+
+fn apply(period: &mut Period, take: Receiver<Vec<Replayed>>) -> Result<(), SettlementError> {
+    for (index, body) in take.into_iter().flatten() {
+        match body {
+            Some(body) => period.apply(index, &body)?,
+            None => period.removed(index),
+        }
+    }
+    Ok(())
+}
