@@ -48,6 +48,23 @@ pub enum MoneyAccount {
     Platform,
 }
 
+impl MoneyAccount {
+    /// Its kind, in a word.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Deferred => "deferred",
+            Self::Providers => "providers",
+            Self::Provider(_) => "provider",
+            Self::InTransit => "in_transit",
+            Self::Disbursed => "disbursed",
+            Self::Carried => "carried",
+            Self::Platform => "platform",
+        }
+    }
+}
+
 /// Why a posting was refused; it changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BookError {
@@ -129,12 +146,43 @@ impl<N: Copy + Ord + Hash> Book<N> {
         self.balances.values().try_fold(0_i128, |sum, b| sum.checked_add(*b))
     }
 
+    //= spec/settlement.md#amounts
+    //# Who shows, exports or shares out of the books MUST find that sum zero over all accounts first.
+    pub(crate) fn balanced(&self) -> Result<(), BookError> {
+        match self.trial_balance() {
+            Some(0) => Ok(()),
+            Some(by) => Err(BookError::Unbalanced(by)),
+            None => Err(BookError::Overflow),
+        }
+    }
+
     /// Every account with its balance, in order of the names.
     #[must_use]
     pub fn accounts(&self) -> Vec<(N, i128)> {
         let mut all: Vec<_> = self.balances.iter().map(|(n, b)| (*n, *b)).collect();
         all.sort_unstable();
         all
+    }
+}
+
+/// Every account of both books with its balance, in order of the names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Balances {
+    /// Micro-tokens.
+    pub tokens: Vec<(TokenAccount, i128)>,
+    /// Micro-units of money.
+    pub money: Vec<(MoneyAccount, i128)>,
+}
+
+impl Balances {
+    /// Those of two books that are in balance.
+    ///
+    /// # Errors
+    /// [`BookError`] where a trial balance is not zero.
+    pub(crate) fn of(tokens: &Book<TokenAccount>, money: &Book<MoneyAccount>) -> Result<Self, BookError> {
+        tokens.balanced()?;
+        money.balanced()?;
+        Ok(Self { tokens: tokens.accounts(), money: money.accounts() })
     }
 }
 
@@ -156,6 +204,24 @@ mod tests {
         assert_eq!(book.post(&[(MoneyAccount::Received, -5), (MoneyAccount::Deferred, 5)]), Ok(()));
         assert_eq!(book.accounts(), [(MoneyAccount::Received, -5), (MoneyAccount::Deferred, 5)]);
         assert_eq!(book.trial_balance(), Some(0));
+    }
+
+    //= spec/settlement.md#amounts
+    //= type=test
+    //# Who shows, exports or shares out of the books MUST find that sum zero over all accounts first.
+    #[test]
+    fn nothing_is_shown_of_books_out_of_balance() {
+        let (mut tokens, mut money) = (Book::default(), Book::default());
+        money.post(&[(MoneyAccount::Received, -5), (MoneyAccount::Deferred, 5)]).unwrap();
+        assert_eq!(
+            Balances::of(&tokens, &money).map(|b| b.money),
+            Ok(vec![(MoneyAccount::Received, -5), (MoneyAccount::Deferred, 5)])
+        );
+        money.balances.insert(MoneyAccount::Platform, 1);
+        assert_eq!(Balances::of(&tokens, &money), Err(BookError::Unbalanced(1)));
+        money.balances.insert(MoneyAccount::Platform, 0);
+        tokens.balances.insert(TokenAccount::Uncredited, -7);
+        assert_eq!(Balances::of(&tokens, &money), Err(BookError::Unbalanced(-7)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use counterfoil_spec::payload::{CapacityAttested, Payload, Payment, Rules, State
 use counterfoil_spec::time::{Millis, Seconds};
 
 use crate::account::{Account, Balance, KeyFacts, LotBalance};
-use crate::book::{Book, MoneyAccount, TokenAccount};
+use crate::book::{Balances, Book, MoneyAccount, TokenAccount};
 use crate::error::LedgerError;
 use crate::hold::Hold;
 use crate::lots::{LotState, Lots};
@@ -35,10 +35,37 @@ pub struct Ledger {
     pub(crate) earned: BTreeMap<String, BTreeMap<ProviderId, Cents>>,
     pub(crate) providers: Providers,
     pub(crate) payouts: Payouts,
-    pub(crate) posted: HashSet<Serial>,
+    pub(crate) posted: Posted,
     pub(crate) holds: HashMap<Serial, Hold>,
     pub(crate) tokens: Book<TokenAccount>,
     pub(crate) money: Book<MoneyAccount>,
+}
+
+/// The serials of requests that were posted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Posted {
+    /// All of them.
+    Kept(HashSet<Serial>),
+    /// None: the log was verified, so that none stands there twice, and millions of them would fill the memory.
+    Verified,
+}
+
+impl Default for Posted {
+    fn default() -> Self {
+        Self::Kept(HashSet::new())
+    }
+}
+
+impl Posted {
+    pub(crate) fn contains(&self, request: &Serial) -> bool {
+        matches!(self, Self::Kept(serials) if serials.contains(request))
+    }
+
+    pub(crate) fn insert(&mut self, request: Serial) {
+        if let Self::Kept(serials) = self {
+            serials.insert(request);
+        }
+    }
 }
 
 /// A payment with what was refunded of it.
@@ -91,6 +118,11 @@ impl Ledger {
     /// statements, so nothing that can still be spent or paid depends on them.
     pub fn pass_over(&mut self, index: u64) {
         self.applied = self.applied.max(index);
+    }
+
+    /// A ledger for a log that was verified: it does not look for requests that were posted before.
+    pub(crate) fn of_verified_log() -> Self {
+        Self { posted: Posted::Verified, ..Self::default() }
     }
 
     /// How many entries were seen; the index of the next one.
@@ -178,6 +210,14 @@ impl Ledger {
     /// Whether a receipt for this request comes too late to be credited.
     pub(crate) fn lateness(&self, request: &Serial) -> Late {
         if self.posted.contains(request) { Late::Yes } else { Late::No }
+    }
+
+    /// Every account of both books. What is printed, exported or measured of them comes from here.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where the books are out of balance; nothing is to be shown or shared of them then.
+    pub fn balances(&self) -> Result<Balances, LedgerError> {
+        Ok(Balances::of(&self.tokens, &self.money)?)
     }
 
     /// The book of micro-tokens.

@@ -84,17 +84,25 @@ impl Journal {
     }
 
     /// The balances as they are, as one transaction; nothing where all are zero. Both books sum to zero, so it does.
-    #[must_use]
-    pub fn opening(&mut self, when: Seconds) -> String {
-        let lines: Vec<Line> = self.balances().map(|line| Line { amount: line.balance, ..line }).collect();
+    ///
+    /// # Errors
+    /// [`LedgerError`] where the books are out of balance.
+    pub fn opening(&mut self, when: Seconds) -> Result<String, LedgerError> {
+        let lines: Vec<Line> = self.balances()?.map(|line| Line { amount: line.balance, ..line }).collect();
         if lines.is_empty() {
-            return String::new();
+            return Ok(String::new());
         }
         let what = match self.dialect {
             Dialect::Hledger => "* opening balances".to_owned(),
             Dialect::Beancount => "* \"opening balances\"".to_owned(),
         };
-        self.transaction(when, &what, "", &lines)
+        Ok(self.transaction(when, &what, "", &lines))
+    }
+
+    /// How many entries were seen.
+    #[must_use]
+    pub const fn seen(&self) -> u64 {
+        self.ledger.applied()
     }
 
     /// Takes an entry and writes its transaction; nothing where it posts nothing.
@@ -126,11 +134,14 @@ impl Journal {
     }
 
     /// The balances at the end, for the reader to check; nothing where all are zero.
-    #[must_use]
-    pub fn foot(&self) -> String {
-        let Some(last) = self.last else { return String::new() };
+    ///
+    /// # Errors
+    /// [`LedgerError`] where the books are out of balance.
+    pub fn foot(&self) -> Result<String, LedgerError> {
+        let balances = self.balances()?;
+        let Some(last) = self.last else { return Ok(String::new()) };
         let mut out = String::new();
-        for line in self.balances() {
+        for line in balances {
             let Line { account, balance, commodity, .. } = line;
             let balance = millionths(balance);
             let _ = match self.dialect {
@@ -141,11 +152,11 @@ impl Journal {
                 }
             };
         }
-        match self.dialect {
+        Ok(match self.dialect {
             _ if out.is_empty() => out,
             Dialect::Hledger => format!("{last} * closing balances\n{out}\n"),
             Dialect::Beancount => format!("{out}\n"),
-        }
+        })
     }
 
     fn transaction(&mut self, when: Seconds, what: &str, facts: &str, lines: &[Line]) -> String {
@@ -191,20 +202,21 @@ impl Journal {
         of_tokens.chain(of_money)
     }
 
-    fn balances(&self) -> impl Iterator<Item = Line> {
-        let tokens = self.ledger.token_book().accounts().into_iter().map(|(name, balance)| Line {
+    fn balances(&self) -> Result<impl Iterator<Item = Line>, LedgerError> {
+        let balances = self.ledger.balances()?;
+        let tokens = balances.tokens.into_iter().map(|(name, balance)| Line {
             account: token_account(&name),
             amount: 0,
             balance: -balance,
             commodity: TOKEN.to_owned(),
         });
-        let money = self.ledger.money_book().accounts().into_iter().map(|(name, balance)| Line {
+        let money = balances.money.into_iter().map(|(name, balance)| Line {
             account: money_account(&name),
             amount: 0,
             balance: -balance,
             commodity: self.currency.clone(),
         });
-        tokens.chain(money).filter(|line| line.balance != 0)
+        Ok(tokens.chain(money).filter(|line| line.balance != 0))
     }
 }
 

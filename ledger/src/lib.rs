@@ -27,7 +27,7 @@ mod works;
 mod tests;
 
 pub use account::{Account, Balance, KeyFacts, LotBalance};
-pub use book::{Book, BookError, MoneyAccount, TokenAccount};
+pub use book::{Balances, Book, BookError, MoneyAccount, TokenAccount};
 pub use credit::{CreditOverflow, credits};
 pub use error::LedgerError;
 pub use fold::Ledger;

@@ -56,7 +56,7 @@ impl Format for BookText {
     fn entry(&mut self, row: u64, entry: &Entry<'_>, out: &mut dyn Sink) -> Result<bool, ExportError> {
         if !self.opened {
             self.opened = true;
-            let opening = self.journal.opening(entry.body.time.seconds());
+            let opening = self.journal.opening(entry.body.time.seconds()).map_err(refused(entry.index))?;
             out.piece(Piece::Frame, opening.as_bytes())?;
         }
         let made = self.journal.entry(entry.index, &entry.leaf_hash, entry.body);
@@ -66,6 +66,7 @@ impl Format for BookText {
     }
 
     fn foot(&mut self, out: &mut dyn Sink) -> Result<(), ExportError> {
-        out.piece(Piece::Frame, self.journal.foot().as_bytes())
+        let foot = self.journal.foot().map_err(refused(self.journal.seen()))?;
+        out.piece(Piece::Frame, foot.as_bytes())
     }
 }

@@ -38,6 +38,7 @@ impl Period {
         if self.ledger.applied() != self.end {
             return Err(CloseError::EntriesMissing { applied: self.ledger.applied(), end: self.end });
         }
+        self.ledger.balances().map_err(CloseError::Books)?;
         let rules = self.ledger.rules();
         let revenue = self.payments.recognised(until, self.before).ok_or(CloseError::Overflow)?;
         // Below one micro-unit the platform keeps the rest; a negative quarter rounds to the larger deficit.

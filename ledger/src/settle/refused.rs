@@ -74,6 +74,9 @@ pub enum CloseError {
         /// Why.
         error: LedgerError,
     },
+    /// Books that are out of balance.
+    #[error("{0}; verify the log")]
+    Books(LedgerError),
     /// A request whose credits do not rest on its receipts.
     #[error("entry {index}: {error}; verify the log")]
     Work {

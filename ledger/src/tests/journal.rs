@@ -18,11 +18,11 @@ fn journal(log: &Log, dialect: Dialect, from: usize) -> String {
             continue;
         }
         if index == from {
-            out.push_str(&journal.opening(body.time.seconds()));
+            out.push_str(&journal.opening(body.time.seconds()).unwrap());
         }
         out.push_str(&journal.entry(n, &HASH, body).unwrap().unwrap_or_default());
     }
-    out + &journal.foot()
+    out + &journal.foot().unwrap()
 }
 
 /// A plan that was paid (entries 3 and 4), a request of ten tokens the day after (6), and a part given back (7).

@@ -1,11 +1,13 @@
 //! `GET /health`, `/metrics` and `/v1/models`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
+use counterfoil_ledger::{Balances, Ledger, LedgerError};
 use counterfoil_spec::claims::Range;
 use serde_json::{Value, json};
 
@@ -127,5 +129,55 @@ pub(crate) async fn metrics(State(desk): State<Arc<Desk>>) -> impl IntoResponse 
     for (name, help, value) in gauges {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
     }
+    text.push_str(&books(desk.office.read(Ledger::balances)));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+/// The book of money by kind of account; only whether it is in balance where it is not.
+fn books(balances: Result<Balances, LedgerError>) -> String {
+    const IN_BALANCE: &str = "counterfoil_books_in_balance";
+    const MONEY: &str = "counterfoil_books_money_micro";
+    let mut out = format!(
+        "# HELP {IN_BALANCE} Whether both books sum to zero.\n# TYPE {IN_BALANCE} gauge\n{IN_BALANCE} {}\n",
+        u8::from(balances.is_ok())
+    );
+    let Ok(Balances { money, .. }) = balances else { return out };
+    let mut kinds = BTreeMap::<&str, i128>::new();
+    for (account, balance) in money {
+        let sum = kinds.entry(account.kind()).or_default();
+        *sum = sum.saturating_add(balance);
+    }
+    out.push_str(&format!(
+        "# HELP {MONEY} Balances of the book of money, in millionths of the currency; what is owed is positive.\n# TYPE {MONEY} gauge\n"
+    ));
+    for (kind, balance) in kinds {
+        out.push_str(&format!("{MONEY}{{account=\"{kind}\"}} {balance}\n"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use counterfoil_ledger::MoneyAccount;
+    use counterfoil_spec::ids::ProviderId;
+
+    #[test]
+    fn books_are_shown_where_they_are_in_balance() {
+        let owed = |n| MoneyAccount::Provider(ProviderId::from_bytes([n; 32]));
+        let money = vec![(MoneyAccount::Received, -9), (owed(1), 4), (owed(2), 5)];
+        let text = books(Ok(Balances { tokens: Vec::new(), money }));
+        let shown: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            shown,
+            [
+                "counterfoil_books_in_balance 1",
+                "counterfoil_books_money_micro{account=\"provider\"} 9",
+                "counterfoil_books_money_micro{account=\"received\"} -9",
+            ]
+        );
+        let text = books(Err(LedgerError::Unbalanced(1)));
+        let shown: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(shown, ["counterfoil_books_in_balance 0"]);
+    }
 }
