@@ -131,7 +131,7 @@ fn grow(folder: &Path, requests: u64, pool_rule: PoolRule) {
     for n in 0..requests {
         grower.turn(Millis(START.millis().0 + n * span));
         if n % every == 0 {
-            uptime(&mut grower, n / every);
+            uptime(&mut grower, n / every, Seconds(START.0 + n * span / 3_600_000 * 3_600));
         }
         let request = serial(5, n);
         let when = Millis(START.millis().0 + n * span);
@@ -144,13 +144,12 @@ fn grow(folder: &Path, requests: u64, pool_rule: PoolRule) {
     println!("{} entries", grower.log.close().unwrap().size);
 }
 
-/// One hour of a day, for all nodes.
-fn uptime(grower: &mut Grower, day: u64) {
+/// One hour of a day, for all nodes; an entry has room for some 1,600.
+fn uptime(grower: &mut Grower, day: u64, hour: Seconds) {
     let mut nodes: Vec<_> = (0..PARTIES).map(|n| NodeUptime { node: node(n), seconds: 3_600 }).collect();
     nodes.sort_unstable_by_key(|n| n.node);
-    for (part, nodes) in (0..).zip(nodes.chunks(4_000)) {
-        let hour = Seconds(START.0 + day * 86_400);
-        grower.write(serial(7, day * 3 + part), Uptime { hour, nodes: nodes.to_vec() });
+    for (part, nodes) in (0..).zip(nodes.chunks(1_500)) {
+        grower.write(serial(7, day * 7 + part), Uptime { hour, nodes: nodes.to_vec() });
     }
 }
 

@@ -40,7 +40,7 @@ fn run_hours(log: &mut Log, hours: &[(u8, u64)]) {
 }
 
 /// 100 Explorer subscribers, three months, three providers of one node each.
-fn three_providers() -> Log {
+pub(super) fn three_providers() -> Log {
     let mut log = Log::new(midnight(2026, 10, 1));
     for n in [1, 2, 3] {
         log.register(0x10 + n, &[n]);

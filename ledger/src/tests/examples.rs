@@ -73,6 +73,30 @@ fn the_specification_shows_the_credits_of_its_example() {
     assert!(SPEC.contains("1,666,667,\n3,333,333 and 5,000,000 micro-tokens"));
 }
 
+/// Each part is printed rounded to the nearest cent.
+#[test]
+fn the_guide_to_earnings_shows_the_parts_of_each_share() {
+    let shares = example().shares;
+    let hours: u64 = shares.iter().map(|s| s.uptime_s).sum();
+    let weighted: u64 = shares.iter().map(|s| s.weighted.0).sum();
+    let nearest = |pool: u128, part: u64, of: u64| {
+        (2 * pool * u128::from(part) + u128::from(of)) / (2 * u128::from(of))
+    };
+    let dollars = |cents: u128| format!("${}.{:02}", cents / 100, cents % 100);
+    for (name, share) in ["A", "B", "C"].into_iter().zip(&shares) {
+        let tier = share.weighted.0 / share.micro_tokens.0;
+        let row = format!(
+            "| {name} | {},000 × {tier} | {} h | {} | {} | **{}** |",
+            share.micro_tokens.0 / 1_000_000_000,
+            share.uptime_s / 3_600,
+            dollars(nearest(10_500, share.uptime_s, hours)),
+            dollars(nearest(94_500, share.weighted.0, weighted)),
+            dollars(u128::try_from(share.cents.0).unwrap()),
+        );
+        assert!(EARNINGS.contains(&row), "{row}");
+    }
+}
+
 #[test]
 fn the_guide_to_earnings_shows_what_split_prints() {
     let begin = EARNINGS.find("{\"pool_cents\"").unwrap();

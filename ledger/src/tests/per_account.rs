@@ -5,10 +5,12 @@ use counterfoil_spec::ids::{Hash, Serial};
 use counterfoil_spec::payload::{Payload, PoolRule, Prune, Refund, Rules};
 use proptest::prelude::*;
 
+use super::closing::three_providers;
 use super::fixture::{Log, account, midnight, node, provider};
 use crate::settle::{AsOf, CloseError, Closed, Period, Quarter};
 use crate::{Ledger, founding_rules};
 
+const EARNINGS: &str = include_str!("../../../docs/earnings.md");
 const SECRET: Hash = Hash::from_bytes([0x5e; 32]);
 const QUARTERS: [&str; 3] = ["2026Q4", "2027Q1", "2027Q2"];
 const PLANS: [&str; 3] = ["explorer", "builder", "operator"];
@@ -153,6 +155,32 @@ proptest! {
             prop_assert_eq!(micro, tokens * 1_000_000);
         }
     }
+}
+
+/// The worked quarter of `docs/earnings.md`: the rule comes into force before its end.
+#[test]
+fn the_worked_quarter_by_account_is_that_of_the_guide() {
+    let mut log = three_providers();
+    by_account(&mut log);
+    let closed = close(&mut log, "2026Q4");
+    assert_eq!((closed.pool, closed.carry_micro), (Cents(73_499), 315_010_000));
+    // $78.75 of October's and $315.00 of November's tokens, and a tenth of all.
+    let by_uptime = 78_750_000 + 315_000_000 + 105_000_000;
+    assert!(EARNINGS.contains(&format!("by uptime ({})", dollars(by_uptime / 10_000))));
+    let hours: u64 = closed.shares.iter().map(|s| s.uptime_s).sum();
+    for ((name, accounts), share) in [("A", 50), ("B", 20), ("C", 5)].into_iter().zip(&closed.shares) {
+        let service = accounts * 3_150_000_u64;
+        let uptime = by_uptime * share.uptime_s / hours;
+        assert_eq!(u64::try_from(share.cents.0).unwrap(), (service + uptime) / 10_000);
+        let [service, uptime] = [service, uptime].map(|micro| dollars(micro / 10_000));
+        let cents = dollars(u64::try_from(share.cents.0).unwrap());
+        let row = format!("| {name} | {accounts} accounts | {service} | {uptime} | **{cents}** |");
+        assert!(EARNINGS.contains(&row), "{row}");
+    }
+}
+
+fn dollars(cents: u64) -> String {
+    format!("${}.{:02}", cents / 100, cents % 100)
 }
 
 #[test]

@@ -22,6 +22,8 @@ use crate::output;
 
 /// The longest file: a statement carries proofs of a few entries.
 const MAX_STATEMENT_BYTES: usize = 4 * 1024 * 1024;
+/// More leaves than any tree of providers has.
+const MAX_PROVIDERS: usize = 1 << 32;
 
 /// What is wrong with a statement: a fault's name, and in words.
 struct Wrong(&'static str, String);
@@ -125,7 +127,7 @@ fn against_entry(told: &Told, booked: &Statement) -> Vec<Wrong> {
             Wrong("ConservationViolated", format!("{what} is not what the quarter's entry says"))
         })
         .collect();
-    let place = |n: u64| usize::try_from(n).ok();
+    let place = |n: u64| usize::try_from(n).ok().filter(|n| *n <= MAX_PROVIDERS);
     let root = place(told.place)
         .zip(place(booked.providers))
         .and_then(|(place, size)| root_from_path(&leaf_hash(&told.leaf()), place, size, &told.path));
