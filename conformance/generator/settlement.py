@@ -264,10 +264,13 @@ def chargeback(rule):
 
 
 def changed_rule(first, second):
+    """The last payment is of a period that began under the rule before, and is known only after it."""
     return [
         ["put", START, first, 7000, 1000], ["register", START, 81, [1]], subscribe(month(2), 1, 2), subscribe(month(2), 2, 2),
         ["serve", month(2), 2, 5, [[2, 4]]], ["close", month(3), "2026Q4"], ["put", month(3), second, 6000, 500],
-        ["serve", month(3), 1, 5, [[2, 4]]], ["serve", month(3), 2, 5, [[1, 4]]], ["close", month(6), "2027Q1"],
+        ["serve", month(3), 1, 5, [[2, 4]]], ["serve", month(3), 2, 5, [[1, 4]]],
+        ["pay", month(3), 3, 9 * 10**6, month(1), month(4), 1_000, month(5)], ["serve", month(3), 3, 4, [[1, 4]]],
+        ["close", month(6), "2027Q1"],
     ]
 
 

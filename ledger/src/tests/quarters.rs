@@ -10,7 +10,7 @@ use super::fixture::{Log, account, midnight};
 use crate::founding_rules;
 use crate::settle::{AsOf, Closed, Quarter};
 
-const VECTORS: &str = include_str!("../../../conformance/vectors/settlement.json");
+const VECTORS: &str = include_str!("../../../conformance/quarters.json");
 const SECRET: Hash = Hash::from_bytes([0x5e; 32]);
 
 /// Plays events into a log.
