@@ -120,7 +120,7 @@ impl Member {
         )
     }
 
-    /// Tells the node, counts it, and has it in the log as far as may be.
+    /// Counts it, has it in the log as far as may be, and tells the node then.
     //= spec/session.md#what-a-node-may-say
     //# A router MUST count every consent token that it refuses, MUST log the refusals of at least 16 of a node within 600 seconds and of
     //# no more than 16, and MUST end the lane on which one comes after the 64th (`T_RATE`).
@@ -128,15 +128,20 @@ impl Member {
         let (node, now) = (self.lane.node(), self.desk.office.now().seconds());
         self.desk.metrics.peers_refused.one();
         self.desk.metrics.refusals.one(By::Router, What::Consent, refused.refusal);
-        let _ = self.lane.refuse(refused.refusal, refused.detail.clone());
         let refusals = self.desk.tallies.one(node, Taken::Refused, now);
+        if refusals <= MAX_CONSENT_REFUSALS_LOGGED {
+            self.log(refused, refusals).await;
+        }
+        let _ = self.lane.refuse(refused.refusal, refused.detail.clone());
         if refusals > MAX_CONSENT_REFUSALS {
             let words = format!("more than {MAX_CONSENT_REFUSALS} refused within {MEMBER_WINDOW_S} s");
-            return self.lane.shut(Refusal::TokenRate, &words);
+            self.lane.shut(Refusal::TokenRate, &words);
         }
-        if refusals > MAX_CONSENT_REFUSALS_LOGGED {
-            return;
-        }
+    }
+
+    /// Has the n-th refusal of a node in the log.
+    async fn log(&self, refused: &Refused, refusals: u32) {
+        let node = self.lane.node();
         tracing::warn!(%node, refusal = %refused.refusal, detail = %refused.detail, "a consent token was refused");
         if refusals == MAX_CONSENT_REFUSALS_LOGGED {
             tracing::warn!(%node, "more of its refusals within {MEMBER_WINDOW_S} s are counted and not logged");
