@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use counterfoil_https::{AGENT, Address, Connection, Trust};
+use counterfoil_spec::text::shown;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
@@ -117,7 +118,7 @@ pub(crate) async fn events(
             let chunk = line.trim_end().strip_prefix("data: ").filter(|d| *d != "[DONE]");
             let Some(chunk) = chunk.and_then(|d| serde_json::from_str::<Value>(d).ok()) else { continue };
             if let Some(message) = chunk.pointer("/error/message").and_then(Value::as_str) {
-                return Err(Failure::refused(message));
+                return Err(Failure::refused(shown(message)));
             }
             on(&chunk);
         }
@@ -132,8 +133,8 @@ pub(crate) async fn events(
 pub(crate) fn words(body: &[u8]) -> String {
     serde_json::from_slice::<Value>(body)
         .ok()
-        .and_then(|v| v.pointer("/error/message").and_then(Value::as_str).map(str::to_owned))
-        .unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(400).collect())
+        .and_then(|v| v.pointer("/error/message").and_then(Value::as_str).map(shown))
+        .unwrap_or_else(|| shown(&String::from_utf8_lossy(body)))
 }
 
 /// The same, as a failure.

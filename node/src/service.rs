@@ -254,7 +254,7 @@ impl<'a> Service<'a> {
                     self.pending.remove(0);
                 }
                 self.cover();
-                tracing::warn!(%refusal, detail, "the router refused a consent token");
+                tracing::warn!(%refusal, %detail, "the router refused a consent token");
                 self.node.status.send_modify(|s| s.refused = Some(format!("{refusal}: {detail}")));
                 Ok(())
             }

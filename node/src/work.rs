@@ -133,7 +133,7 @@ impl Work {
                 Ok(())
             }
             Err(Refused { refusal, detail }) => {
-                let refused = SlotRefusal { slot, refusal, detail, node: self.node };
+                let refused = SlotRefusal { slot, refusal, detail: detail.into(), node: self.node };
                 if !taken && !full {
                     self.open.slots.insert(slot, Slot::Refused(refused.clone()));
                 }

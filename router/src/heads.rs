@@ -13,6 +13,7 @@ use counterfoil_spec::limits::MAX_HURRIED_HEADS;
 use counterfoil_spec::message::LogHead;
 use counterfoil_spec::payload::PeerAnchor;
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::text::shown;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -235,7 +236,7 @@ async fn take(desk: &Desk, node: NodeId, note: String) -> Result<(), (Refusal, S
     let Some((vkey, last)) = known else {
         return Err((Refusal::SessionHead, "nobody enrolled this node".to_owned()));
     };
-    let no = |e: &dyn std::fmt::Display| (Refusal::SessionHead, e.to_string());
+    let no = |e: &dyn std::fmt::Display| (Refusal::SessionHead, shown(&e.to_string()));
     let key = vkey.parse().map_err(|e: counterfoil_audit::note::NoteError| no(&e))?;
     let taken = PeerLog::new(key, last).take(&note);
     //= spec/session.md#heads
@@ -262,7 +263,51 @@ async fn until(at: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use counterfoil_model::Checkpoint;
+    use counterfoil_session::NodeEndpoint;
+    use counterfoil_session::sandbox::{Sandbox, hello};
+    use counterfoil_spec::limits::MEMBER_WINDOW_S;
+    use counterfoil_spec::time::{Millis, Now};
+
     use super::*;
+
+    //= spec/session.md#heads
+    //= type=test
+    //# A router MUST NOT send more than 64 heads at once, in the place of 10 seconds later, to one node within 600 seconds.
+    #[tokio::test]
+    async fn a_node_that_leaves_again_and_again_is_given_so_many_heads_at_once_and_no_more() {
+        let (folder, now_s) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(1_800_000_000)));
+        let clock = Arc::clone(&now_s);
+        let now: Now = Arc::new(move || Millis(clock.load(Ordering::Relaxed) * 1000));
+        let guide = Arc::new(Checkpoint::guide().unwrap());
+        let desk = Arc::new(crate::fetch::tests::desk(folder.path(), &guide, Arc::clone(&now)));
+        let net = Sandbox::new(now).unwrap();
+        let member = net.member().unwrap();
+        let endpoint = net.bind(&[&member]).unwrap();
+        let target = net.target(endpoint.local_addr().unwrap());
+        let ours = NodeEndpoint::towards(target.addr).unwrap();
+        let admitting = async { endpoint.accept().await.unwrap().admit().await };
+        let connecting = ours.connect(&target, net.tls(&member).unwrap(), hello((net.now)()));
+        let (there, here) = tokio::join!(admitting, connecting);
+        let (lane, _node) = (there.unwrap().lane, here.unwrap());
+        let mut heads = Heads::new(&desk, &lane, 1);
+        for _ in 0..MAX_HURRIED_HEADS / 2 {
+            heads.hurry();
+            heads.send(&lane);
+            assert!(heads.hurries);
+        }
+        heads.send(&lane);
+        assert!(!heads.hurries, "one more than may be");
+        // On another lane of the node it is the same.
+        let mut heads = Heads::new(&desk, &lane, 2);
+        heads.hurry();
+        assert!(!heads.hurries);
+        now_s.fetch_add(MEMBER_WINDOW_S, Ordering::Relaxed);
+        heads.hurry();
+        assert!(heads.hurries);
+    }
 
     #[test]
     fn acknowledgements_are_owed_until_a_head_covers_them() {

@@ -218,7 +218,7 @@ fn signed(desk: &Desk, node: &NodeId, allowed: &Allowed) -> Result<Renewed, Refu
 }
 
 fn no(desk: &Desk, (refusal, detail): (Refusal, String)) -> Renewal {
-    Renewal::Refused(refusal, detail, desk.latest_leaf_end(desk.office.now().seconds()))
+    Renewal::Refused(refusal, detail.into(), desk.latest_leaf_end(desk.office.now().seconds()))
 }
 
 /// Looks at the certificate that a node shows on a new lane, and has its first use in the log.

@@ -12,6 +12,7 @@ use counterfoil_audit::note::Note;
 use counterfoil_audit::policy::{Policy, PolicyWitness};
 use counterfoil_audit::proof::published;
 use counterfoil_audit::{LogError, checkpoint, witnessed};
+use counterfoil_spec::text::shown;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -257,7 +258,7 @@ fn read(witness: &PolicyWitness, note: &str, said: &post::Said) -> Read {
             size.map_or_else(|| Read::Nothing("409 without a size".to_owned()), Read::Size)
         }
         status => {
-            let said: String = said.body.chars().filter(|c| !c.is_control()).take(200).collect();
+            let said = shown(&said.body);
             Read::Nothing(format!("{status}: {said}"))
         }
     }

@@ -2,6 +2,7 @@
 
 use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::text::shown;
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
 use crate::endpoint::is_revoked;
@@ -36,8 +37,9 @@ impl LaneEnd {
             ConnectionError::ApplicationClosed(close) => {
                 let refusal =
                     u16::try_from(close.error_code.into_inner()).ok().and_then(Refusal::from_number);
-                let detail = String::from_utf8_lossy(&close.reason).into_owned();
-                refusal.map_or_else(|| Self::Lost(error.to_string()), |r| Self::RefusedByPeer(r, detail))
+                let detail = shown(&String::from_utf8_lossy(&close.reason));
+                refusal
+                    .map_or_else(|| Self::Lost(shown(&error.to_string())), |r| Self::RefusedByPeer(r, detail))
             }
             ConnectionError::ConnectionClosed(close) if is_revoked(close.error_code) => {
                 let words = "this node, or its certificate, is on the deny list";
@@ -45,10 +47,10 @@ impl LaneEnd {
             }
             ConnectionError::TransportError(fault) => match broken(fault.code) {
                 Some(refusal) => Self::RefusedHere(refusal, fault.to_string()),
-                None => Self::Lost(error.to_string()),
+                None => Self::Lost(shown(&error.to_string())),
             },
             ConnectionError::TimedOut => Self::Lost(format!("nothing heard for {IDLE} ms")),
-            other => Self::Lost(other.to_string()),
+            other => Self::Lost(shown(&other.to_string())),
         }
     }
 }

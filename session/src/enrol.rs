@@ -358,14 +358,16 @@ impl Wire {
 
     async fn read_answer(&mut self) -> Result<ServerMessage, ConnectError> {
         match self.read(ServerMessage::from_bytes).await? {
-            ServerMessage::Refused(refusal, detail) => Err(ConnectError::RefusedByPeer { refusal, detail }),
+            ServerMessage::Refused(refusal, words) => {
+                Err(ConnectError::RefusedByPeer { refusal, detail: words.to_string() })
+            }
             other => Ok(other),
         }
     }
 
     /// Tells the peer no, and waits until it has heard.
     async fn refuse(&mut self, refused: Refused) -> ConnectError {
-        let message = ServerMessage::Refused(refused.refusal, refused.detail.clone()).to_bytes();
+        let message = ServerMessage::Refused(refused.refusal, refused.detail.as_str().into()).to_bytes();
         if self.connection.side().is_server() && self.write(&message).await.is_ok() {
             self.finish().await;
         }

@@ -16,6 +16,7 @@ use counterfoil_spec::message::{
     Welcome,
 };
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::text::PeerText;
 use counterfoil_spec::time::Seconds;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -148,7 +149,7 @@ impl RouterLane {
     /// # Errors
     /// [`LaneError::Closed`] and [`LaneError::Congested`].
     pub fn refuse(&self, refusal: Refusal, detail: impl Into<String>) -> Result<(), LaneError> {
-        self.tell(&RouterMessage::Refused(refusal, detail.into()))
+        self.tell(&RouterMessage::Refused(refusal, PeerText::new(detail)))
     }
 
     /// Welcomes a consent token that was checked and logged. From here on both sides seal frames under it.
@@ -231,6 +232,7 @@ impl RouterLane {
             match rx.await {
                 Ok(Ok(receipt)) => Ok(receipt),
                 Ok(Err(SlotRefusal { refusal, detail, .. })) => {
+                    let detail = detail.to_string();
                     Err(LaneError::Refused { node: shared.peer.id(), refusal, detail })
                 }
                 Err(_) => Err(shared.closed_error().await),

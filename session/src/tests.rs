@@ -5,6 +5,7 @@ mod fetch;
 mod frames;
 mod limits;
 mod requests;
+mod words;
 
 use counterfoil_consent::Permit;
 use counterfoil_spec::ids::ManifestId;

@@ -12,6 +12,7 @@ use minicbor::{Decode, Encode};
 
 use crate::ids::{ManifestId, NodeId};
 use crate::refusal::Refusal;
+use crate::text::PeerText;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -56,7 +57,7 @@ pub enum FetchHeader {
     Offer(#[n(0)] FetchOffer),
     /// Nothing follows.
     #[n(2)]
-    Refused(#[n(0)] Refusal, #[n(1)] String),
+    Refused(#[n(0)] Refusal, #[n(1)] PeerText),
 }
 
 /// Whose bytes follow and how many.

@@ -19,4 +19,5 @@ pub mod receipt;
 pub mod refusal;
 pub mod rule;
 pub mod statement;
+pub mod text;
 pub mod time;

@@ -140,6 +140,8 @@ pub const MAX_EARNINGS: usize = 1_000;
 pub const MAX_PSP_WORD_BYTES: usize = 255;
 /// Nodes in one uptime entry.
 pub const MAX_UPTIME_NODES: usize = 4000;
+/// Of words that somebody else wrote, the letters that are shown.
+pub const MAX_SHOWN_CHARS: usize = 1000;
 /// The body of an HTTP request, in bytes.
 pub const MAX_HTTP_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Layers of a model.

@@ -28,6 +28,7 @@ use crate::deny::SignedDenyList;
 use crate::ids::{ManifestId, NodeId, RouterId, Serial, Signature};
 use crate::receipt::{Grant, Open};
 use crate::refusal::Refusal;
+use crate::text::PeerText;
 use crate::time::{Millis, Seconds};
 
 /// The protocol version of this crate.
@@ -44,7 +45,7 @@ pub enum NodeMessage {
     Consent(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
     /// An answer to a proposal: no.
     #[n(3)]
-    Decline(#[n(0)] ManifestId, #[n(1)] String),
+    Decline(#[n(0)] ManifestId, #[n(1)] PeerText),
     /// The experts under this consent id are loaded.
     #[n(4)]
     Ready(#[n(0)] Serial),
@@ -95,7 +96,7 @@ pub enum RouterMessage {
     Welcome(#[n(0)] Welcome),
     /// A consent token or a session was refused.
     #[n(3)]
-    Refused(#[n(0)] Refusal, #[n(1)] String),
+    Refused(#[n(0)] Refusal, #[n(1)] PeerText),
     /// Work is ordered.
     #[n(4)]
     Open(#[n(0)] SignedOpen),
@@ -215,7 +216,7 @@ pub enum Renewal {
     Renewed(#[n(0)] Renewed),
     /// No: why, what was found and expected, and the latest end that a certificate may have now.
     #[n(2)]
-    Refused(#[n(0)] Refusal, #[n(1)] String, #[n(2)] Seconds),
+    Refused(#[n(0)] Refusal, #[n(1)] PeerText, #[n(2)] Seconds),
 }
 
 /// A node's next certificate.
@@ -377,7 +378,7 @@ pub struct SlotRefusal {
     pub refusal: Refusal,
     /// What was found and what was expected, for people.
     #[n(3)]
-    pub detail: String,
+    pub detail: PeerText,
     /// The node that refuses, for the log.
     #[n(4)]
     pub node: NodeId,

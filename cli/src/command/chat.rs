@@ -3,6 +3,7 @@
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 
+use counterfoil_spec::text::shown_lines;
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -83,7 +84,7 @@ async fn stream(response: hyper::Response<hyper::body::Incoming>) -> Result<(Str
     let (mut text, mut proof) = (String::new(), Value::Null);
     events(response, |chunk| {
         if let Some(piece) = chunk.pointer("/choices/0/delta/content").and_then(Value::as_str) {
-            output::piece(piece);
+            output::piece(&shown_lines(piece));
             text.push_str(piece);
         }
         if let Some(found) = chunk.get("counterfoil") {

@@ -230,7 +230,7 @@ fn a_node_that_talks_without_end_is_cut_off() {
     on_one_thread(async {
         let network = in_halves().await;
         let mut node = Script::new(&network).await;
-        let no = NodeMessage::Decline(ManifestId::from_bytes([7; 32]), "no".to_owned());
+        let no = NodeMessage::Decline(ManifestId::from_bytes([7; 32]), "no".into());
         for _ in 0..8 {
             // As many as wait for each other at one time, and then what is answered.
             (0..MESSAGE_BURST / 4).for_each(|_| node.lane.send(&no).unwrap());

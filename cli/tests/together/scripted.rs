@@ -248,7 +248,7 @@ fn hand_in(order: &SignedOpen, used: u64, identity: &NodeIdentity, seen: &Seen) 
     }
     // It keeps no books, so there is no receipt: it refuses the order, late, and its close.
     let (refusal, node) = (Refusal::Unsettled, identity.key.public().node_id());
-    let detail = "as the script says".to_owned();
+    let detail = "as the script says".into();
     let refuse = NodeMessage::Refuse(SlotRefusal { slot, refusal, detail, node });
     [refuse.clone(), refuse]
 }

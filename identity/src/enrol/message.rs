@@ -5,6 +5,7 @@ use counterfoil_spec::ids::{Hash, NodeId, PublicKey, RouterId, Serial, Signature
 use counterfoil_spec::limits::MAX_ENROL_BYTES;
 use counterfoil_spec::message::{Renew, Renewal};
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::text::PeerText;
 use counterfoil_spec::time::Seconds;
 use minicbor::{Decode, Encode};
 
@@ -39,7 +40,7 @@ pub enum ServerMessage {
     Enrolled(#[n(0)] Enrolled),
     /// No, with what was found and expected.
     #[n(3)]
-    Refused(#[n(0)] Refusal, #[n(1)] String),
+    Refused(#[n(0)] Refusal, #[n(1)] PeerText),
     /// An answer to a recovery: the epoch of a deny list that names the node.
     #[n(4)]
     Denied(#[n(0)] u64),

@@ -161,7 +161,7 @@ fn messages_survive_the_wire_and_nothing_else_does() {
         ClientMessage::from_bytes(&vec![0; 16 * 1024 + 1]),
         Err(DecodeError::TooLong { len: 16 * 1024 + 1, limit: 16 * 1024 })
     );
-    let refused = ServerMessage::Refused(Refusal::EnrolUsed, "used".to_owned());
+    let refused = ServerMessage::Refused(Refusal::EnrolUsed, "used".into());
     assert_eq!(ServerMessage::from_bytes(&refused.to_bytes()), Ok(refused));
 }
 

@@ -12,6 +12,7 @@ use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::message::{NodeMessage, Proposal, Welcome};
 use counterfoil_spec::payload::ConsentGranted;
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::text::shown;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -216,9 +217,11 @@ impl Service<'_> {
 
     /// Says no to a proposal, and why.
     pub(super) fn decline(&mut self, proposal: &Proposal, reason: String) -> Step {
-        tracing::warn!(model = proposal.name, reason, "proposal declined");
+        // It may name what the router named.
+        let (name, reason) = (shown(&proposal.name), shown(&reason));
+        tracing::warn!(model = name, reason, "proposal declined");
         self.node.status.send_modify(|s| s.refused = Some(reason.clone()));
-        self.lane.send(&NodeMessage::Decline(proposal.manifest, reason))
+        self.lane.send(&NodeMessage::Decline(proposal.manifest, reason.into()))
     }
 
     pub(super) fn ready(&mut self, cti: &Serial) -> Step {

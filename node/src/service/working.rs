@@ -88,7 +88,7 @@ impl Service<'_> {
         match evidence(|| self.node.work.open(order, hosted, self.lane.router(), now)) {
             Ok(()) => self.book(now),
             Err(refused) => {
-                tracing::warn!(refusal = %refused.refusal, detail = refused.detail, "order refused");
+                tracing::warn!(refusal = %refused.refusal, detail = %refused.detail, "order refused");
                 self.lane.send(&NodeMessage::Refuse(refused))
             }
         }

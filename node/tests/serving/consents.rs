@@ -29,7 +29,7 @@ async fn a_model_that_is_not_here_is_declined() {
     let mut lane = scene.lane().await;
     lane.lane.propose(scene.net.proposal(NOT_HERE, "guide")).unwrap();
     let want = format!("no weights of model {NOT_HERE} here");
-    assert_eq!(lane.event().await, NodeMessage::Decline(NOT_HERE, want));
+    assert_eq!(lane.event().await, NodeMessage::Decline(NOT_HERE, want.into()));
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn nothing_is_consented_to_before_the_notice_is_accepted() {
     lane.lane.propose(scene.proposal()).unwrap();
     let NodeMessage::Decline(manifest, reason) = lane.event().await else { panic!("not declined") };
     assert_eq!(manifest, scene.model.manifest_id());
-    assert!(reason.contains("notice"), "{reason}");
+    assert!(reason.to_string().contains("notice"), "{reason}");
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn more_weights_than_offered_are_declined() {
     let mut lane = scene.lane().await;
     lane.lane.propose(scene.proposal()).unwrap();
     let want = format!("{all} experts take {bytes} bytes, and {} are offered", bytes - 1);
-    assert_eq!(lane.event().await, NodeMessage::Decline(scene.model.manifest_id(), want));
+    assert_eq!(lane.event().await, NodeMessage::Decline(scene.model.manifest_id(), want.into()));
     let mut narrower = scene.proposal();
     narrower.ranges[0].experts = (0, 0);
     lane.lane.propose(narrower).unwrap();

@@ -178,7 +178,7 @@ async fn a_manifest_that_is_not_what_its_id_says_is_not_believed() {
     lane.lane.propose(scene.net.proposal(super::fixture::NOT_HERE, "guide")).unwrap();
     let NodeMessage::Decline(_, why) = event(&mut lane).await else { panic!("not declined") };
     let (not_here, found) = (super::fixture::NOT_HERE, scene.model.manifest_id());
-    assert_eq!(why, format!("the manifest of model {not_here}: its hash is {found}"));
+    assert_eq!(why.to_string(), format!("the manifest of model {not_here}: its hash is {found}"));
 }
 
 #[tokio::test]
@@ -193,7 +193,10 @@ async fn more_than_the_disk_quota_is_declined_before_anything_is_fetched() {
     lane.lane.propose(scene.proposal()).unwrap();
     let NodeMessage::Decline(_, why) = event(&mut lane).await else { panic!("not declined") };
     let all = scene.model.config().all_experts().count();
-    assert_eq!(why, format!("{all} experts take {bytes} bytes on disk, and {} are allowed", bytes - 1));
+    assert_eq!(
+        why.to_string(),
+        format!("{all} experts take {bytes} bytes on disk, and {} are allowed", bytes - 1)
+    );
     assert_eq!(given.load(Ordering::SeqCst), 0);
 }
 

@@ -72,7 +72,10 @@ async fn a_model_that_cannot_be_loaded_is_declined_and_the_others_go_on() {
     assert_eq!(lane.event().await, NodeMessage::Revoke(permit.claims().cti));
     let NodeMessage::Decline(declined, why) = lane.event().await else { panic!("not declined") };
     assert_eq!(declined, other.manifest_id());
-    assert!(why.starts_with(&format!("{}: chunk 0 is not what the manifest says", shard.display())), "{why}");
+    assert!(
+        why.to_string().starts_with(&format!("{}: chunk 0 is not what the manifest says", shard.display())),
+        "{why}"
+    );
     lane.lane.open(order).unwrap();
     let asked = scene.rows(1, 0, 2, Form::Summed);
     assert_eq!(lane.dispatch(&active, &asked).await.values, scene.reference(&asked));
@@ -95,7 +98,7 @@ async fn models_share_what_is_offered() {
     lane.lane.propose(proposal.clone()).unwrap();
     let experts = other.config().all_experts().count();
     let want = format!("{experts} experts take {tiny} bytes, and {} are offered", tiny - 1);
-    assert_eq!(lane.event().await, NodeMessage::Decline(other.manifest_id(), want));
+    assert_eq!(lane.event().await, NodeMessage::Decline(other.manifest_id(), want.into()));
     let mut narrower = scene.proposal();
     narrower.ranges[0].experts = (0, 3);
     scene.serving(&mut lane, &narrower).await;

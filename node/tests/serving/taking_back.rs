@@ -34,7 +34,7 @@ async fn what_the_operator_takes_back_ends_at_once_and_waits_for_a_yes() {
     lane.lane.propose(scene.proposal()).unwrap();
     let NodeMessage::Decline(manifest, why) = lane.event().await else { panic!("not declined") };
     let want = format!("waits for the operator of the node: `counterfoil consent issue {manifest}`");
-    assert_eq!((manifest, why), (scene.model.manifest_id(), want));
+    assert_eq!((manifest, why.to_string()), (scene.model.manifest_id(), want));
     assert_eq!(asked(scene.home.path()), [scene.proposal()]);
     give_order(scene.home.path(), OperatorOrder::Allow(manifest)).unwrap();
     assert_eq!(lane.event().await, terms(&scene, 1));
@@ -132,7 +132,10 @@ async fn a_token_ends_with_the_hours_and_the_router_may_ask_again_when_they_begi
     lane.lane.propose(scene.proposal()).unwrap();
     let NodeMessage::Decline(_, why) = lane.event().await else { panic!("not declined") };
     let opens = (now.0 / 60 + 180) * 60;
-    assert_eq!(why, format!("the policy serves at other hours; the next begin at {opens} (unix)"));
+    assert_eq!(
+        why.to_string(),
+        format!("the policy serves at other hours; the next begin at {opens} (unix)")
+    );
     // Well within the life of the certificates.
     scene.skew.store(181 * 60_000, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(lane.event().await, terms(&scene, 1));

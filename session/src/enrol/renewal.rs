@@ -56,7 +56,9 @@ impl Returning {
         self.wire.finish().await;
         match decided {
             Renewal::Renewed(_) => Ok(()),
-            Renewal::Refused(refusal, detail, _) => Err(ConnectError::Refused(Refused { refusal, detail })),
+            Renewal::Refused(refusal, words, _) => {
+                Err(ConnectError::Refused(Refused { refusal, detail: words.to_string() }))
+            }
         }
     }
 }
@@ -122,8 +124,8 @@ async fn exchange(
         ServerMessage::Renewal(Renewal::Refused(Refusal::CertLifetime, _, latest)) => {
             Ok(Err((renewing, latest)))
         }
-        ServerMessage::Renewal(Renewal::Refused(refusal, detail, _)) => {
-            Err(ConnectError::RefusedByPeer { refusal, detail })
+        ServerMessage::Renewal(Renewal::Refused(refusal, words, _)) => {
+            Err(ConnectError::RefusedByPeer { refusal, detail: words.to_string() })
         }
         _ => Err(ConnectError::Refused(out_of_order())),
     }

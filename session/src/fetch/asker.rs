@@ -46,7 +46,9 @@ impl Fetcher {
             Ok(FetchHeader::Offer(offer)) => {
                 Ok(Answer { offer, left: offer.length, untaken: false, send, recv, _place: place })
             }
-            Ok(FetchHeader::Refused(refusal, detail)) => Err(FetchError::Refused { refusal, detail }),
+            Ok(FetchHeader::Refused(refusal, words)) => {
+                Err(FetchError::Refused { refusal, detail: words.to_string() })
+            }
             Err(error) => {
                 if let FetchError::Broken { refusal, .. } = &error {
                     give_up(&mut send, &mut recv, *refusal);

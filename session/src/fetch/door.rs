@@ -82,7 +82,7 @@ impl Reply {
         let cut = detail.char_indices().map(|(at, _)| at).find(|at| *at > room).unwrap_or(detail.len());
         let detail = detail.get(..cut).unwrap_or_default().to_owned();
         // Whoever asked may be gone.
-        let _ = in_time(self.send.write_all(&framed(&FetchHeader::Refused(refusal, detail)))).await;
+        let _ = in_time(self.send.write_all(&framed(&FetchHeader::Refused(refusal, detail.into())))).await;
         let _ = self.send.finish();
     }
 

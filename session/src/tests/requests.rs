@@ -182,7 +182,7 @@ async fn a_refused_order_is_refused_again_when_closed() {
     let refusal = SlotRefusal {
         slot: 5,
         refusal: Refusal::Price,
-        detail: "too cheap".to_owned(),
+        detail: "too cheap".into(),
         node: pair.router.node(),
     };
     pair.node.send(&NodeMessage::Refuse(refusal.clone())).unwrap();

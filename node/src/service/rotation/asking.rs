@@ -10,6 +10,7 @@ use counterfoil_session::{LaneEnd, NodeLane};
 use counterfoil_spec::limits::{MAX_RENEWALS, NOT_BEFORE_MARGIN_S, RENEWAL_EARLIEST};
 use counterfoil_spec::message::{NodeMessage, Renewal, Renewed};
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::text::PeerText;
 use counterfoil_spec::time::{Millis, Seconds};
 use tokio::time::Instant;
 
@@ -168,14 +169,14 @@ impl Service<'_> {
         self.connect_again()
     }
 
-    fn not_renewed(&mut self, refusal: Refusal, detail: String) -> Step {
-        tracing::error!(%refusal, detail, "the router gives no further certificate");
+    fn not_renewed(&mut self, refusal: Refusal, detail: PeerText) -> Step {
+        tracing::error!(%refusal, %detail, "the router gives no further certificate");
         let words = format!("{refusal}: {detail}");
         self.node.status.send_modify(|status| status.refused = Some(words));
         if refusal == Refusal::EnrolGeneration {
             // Somebody else has used the generation that was to come next.
             self.lane.shut(Refusal::SessionDrain, "another has this node's keys");
-            return Err(LaneEnd::RefusedByPeer(Refusal::CertSuperseded, detail));
+            return Err(LaneEnd::RefusedByPeer(Refusal::CertSuperseded, detail.to_string()));
         }
         self.ask_later();
         Ok(())
