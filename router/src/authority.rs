@@ -187,6 +187,7 @@ pub(crate) fn seconds_left(desk: &Desk) -> u64 {
 pub(crate) fn own_credentials(desk: &Desk) -> Result<Credentials, StartError> {
     let now = desk.office.now().seconds();
     let (ca, tls) = (desk.home.ca(), TlsKey::generate());
+    desk.shown.add(tls.public());
     let facts = (now.0, ca.latest_leaf_end(now));
     let request = LeafRequest::signed(Role::Router, desk.office.identity(), &tls, &desk.home.net_id(), facts)
         .map_err(|e| StartError::Certificate(e.to_string()))?;

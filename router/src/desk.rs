@@ -17,6 +17,7 @@ use crate::heads::Correspondence;
 use crate::home::RouterHome;
 use crate::http::metrics::Metrics;
 use crate::office::Office;
+use crate::own_keys::Shown;
 use crate::payout::Payday;
 use crate::placement::{Coverage, Plan, Uncovered};
 use crate::plans::{Plans, Whose};
@@ -57,6 +58,8 @@ pub(crate) struct Desk {
     pub(crate) repeats: Arc<Repeats>,
     /// What members were given of certificates lately.
     pub(crate) renewals: Renewals,
+    /// The TLS keys that this router shows.
+    pub(crate) shown: Shown,
     /// What members said lately that nobody asked for.
     pub(crate) tallies: Tallies,
     /// The life of a node's certificate, in seconds.

@@ -138,10 +138,11 @@ async fn decide(
     let (desk, claims) = (Arc::clone(desk), Arc::clone(claims));
     let decided = tokio::task::spawn_blocking(move || {
         check_log_name(&server)?;
+        let is_of_the_router = check_keys(&desk, &server);
         let proved = server.prove(&proof, &exporter, desk.office.now().seconds())?;
         // From here on somebody is known, so the log says of both ends whose they were.
         let (node, token_id) = (proved.facts().node, proved.facts().token_id);
-        admit(&desk, &claims, proved).inspect_err(|refused| {
+        is_of_the_router.and_then(|()| admit(&desk, &claims, proved)).inspect_err(|refused| {
             if claims.memory.count_refusal(&token_id) < MAX_ENROL_REFUSALS {
                 log_refusal(&desk, node, refused.refusal);
             }
@@ -195,14 +196,28 @@ fn record(desk: &Desk, (ca, is_passed): (&IssuingCa, &Cell<bool>), facts: NodeFa
     })
 }
 
-/// Whether the key's id stands in the log for another key, or the node has a certificate of this generation already.
+/// Whether the key's id stands in the log for another key, the log's key is another node's, or the node has a certificate of this
+/// generation already.
+//= spec/identity.md#enrolment
+//# A router MUST refuse a NIK or a log key that stands in its log as that of another node (`E_COLLISION`), because nothing proves that a
+//# node holds its log's key.
 fn collides(desk: &Desk, facts: &NodeFacts) -> bool {
     let (books, kid) = (desk.office.books(), facts.key.kid());
     let own = [desk.office.identity().public().kid(), desk.home.domain().root_key().kid()];
+    let log_key = key_of(&facts.log_vkey);
     own.contains(&kid)
         || books.roster.members().any(|(id, member)| {
-            if *id == facts.node { member.generation >= facts.generation } else { member.key.kid() == kid }
+            if *id == facts.node {
+                member.generation >= facts.generation
+            } else {
+                member.key.kid() == kid || (log_key.is_some() && key_of(&member.log_vkey) == log_key)
+            }
         })
+}
+
+/// The key of a verifier key's text, which has it after its name and its id.
+fn key_of(vkey: &str) -> Option<&str> {
+    vkey.splitn(3, '+').nth(2)
 }
 
 /// A step that failed is an entry too.
@@ -226,6 +241,20 @@ fn check_log_name(server: &EnrolServer) -> Result<(), Refused> {
     }
     let detail = format!("the node's log must be named {want}, with a C2SP verifier key");
     Err(Refused { refusal: Refusal::EnrolShape, detail })
+}
+
+/// Nobody enrols with a key of the router's own.
+fn check_keys(desk: &Desk, server: &EnrolServer) -> Result<(), Refused> {
+    let owned = |key: &VerifyKey| crate::own_keys::owner(desk, key);
+    //= spec/identity.md#enrolment
+    //# A router MUST refuse, after the proof, a node whose NIK, TLS key or log key is one of its [own](#keys) (`E_COLLISION`).
+    match server.keys().iter().find_map(owned) {
+        None => Ok(()),
+        Some(owner) => {
+            let detail = format!("one of the node's keys is {owner}; a node makes its own keys");
+            Err(Refused { refusal: Refusal::EnrolCollision, detail })
+        }
+    }
 }
 
 fn enrolled(facts: NodeFacts) -> NodeEnrolled {

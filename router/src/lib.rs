@@ -27,6 +27,7 @@ mod latency;
 mod member;
 pub mod office;
 mod order;
+mod own_keys;
 pub mod payout;
 pub mod placement;
 mod plans;

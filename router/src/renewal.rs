@@ -157,7 +157,14 @@ fn proved(desk: &Desk, node: &NodeId, asked: &Renew, exporter: &[u8; 32]) -> Res
     // A node's id is the hash of its key, so no later entry has another key for it.
     let key = desk.office.books().roster.member(node).map(|member| member.key);
     let (net_id, router_id) = (desk.home.net_id(), desk.home.router_id());
-    wanted(asked, &RenewAt { net_id: &net_id, router_id: &router_id, exporter }, key.as_ref())
+    let wanted = wanted(asked, &RenewAt { net_id: &net_id, router_id: &router_id, exporter }, key.as_ref())?;
+    match crate::own_keys::owner(desk, wanted.tls_key()) {
+        None => Ok(wanted),
+        Some(owner) => {
+            let detail = format!("the request is for {owner}, not for a TLS key of the node's own");
+            Err(Refused { refusal: Refusal::EnrolCsr, detail })
+        }
+    }
 }
 
 /// Gives whoever proved itself what it wants, or has in the log that it got nothing.

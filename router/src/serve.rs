@@ -32,6 +32,7 @@ use crate::http;
 use crate::http::metrics::Metrics;
 use crate::member::Members;
 use crate::office::{Office, OfficeError, entry};
+use crate::own_keys::Shown;
 use crate::payout::{Payday, Services};
 use crate::plans::Plans;
 use crate::registry::Registry;
@@ -348,6 +349,7 @@ pub(crate) fn open(
         repeats: Arc::new(repeats),
         renewals: Renewals::default(),
         tallies: Tallies::default(),
+        shown: Shown::default(),
         certificate_life_s: config.certificate_life_s.clamp(MIN_LEAF_CERT_LIFE_S, MAX_LEAF_CERT_LIFE_S),
         started,
         home,

@@ -86,7 +86,7 @@ refusals! {
     EnrolCsr = 105, "E_CSR";
     /// Malformed or too long.
     EnrolShape = 106, "E_SHAPE";
-    /// A key that is already enrolled, or whose key id collides with one.
+    /// A key that is another node's, the router's or the network's already, or whose key id collides with one.
     EnrolCollision = 107, "E_COLLISION";
     /// Not the generation that follows the one used last.
     EnrolGeneration = 108, "E_GENERATION";

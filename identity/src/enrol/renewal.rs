@@ -80,7 +80,10 @@ pub struct Standing {
 
 /// A certificate that somebody asks for who holds the node's identity key. Only [`wanted`] makes one.
 #[derive(Debug, Clone)]
-pub struct Wanted(LeafRequest);
+pub struct Wanted {
+    request: LeafRequest,
+    tls_key: VerifyKey,
+}
 
 /// A certificate that a node may have; nobody has signed it yet. Only [`Wanted::allow`] makes one.
 #[derive(Debug, Clone)]
@@ -123,7 +126,7 @@ pub fn wanted(asked: &Renew, at: &RenewAt<'_>, key: Option<&VerifyKey>) -> Resul
     proved(&at.input((generation, not_after), &asked.csr), &asked.node_sig)?;
     let binding = binding_input(at.net_id, Role::Node, &tls_key.spki_der(), generation, not_after);
     proved(&binding, &asked.binding_sig)?;
-    Ok(Wanted(LeafRequest {
+    let request = LeafRequest {
         role: Role::Node,
         identity: *identity,
         tls_spki: tls_key.spki_der(),
@@ -131,10 +134,17 @@ pub fn wanted(asked: &Renew, at: &RenewAt<'_>, key: Option<&VerifyKey>) -> Resul
         not_after,
         binding_sig: asked.binding_sig,
         dns_names: Vec::new(),
-    }))
+    };
+    Ok(Wanted { request, tls_key })
 }
 
 impl Wanted {
+    /// The key that the certificate would be for.
+    #[must_use]
+    pub const fn tls_key(&self) -> &VerifyKey {
+        &self.tls_key
+    }
+
     /// Says whether a node that stands so may have the certificate.
     ///
     /// # Errors
@@ -143,7 +153,7 @@ impl Wanted {
     //# A router MUST make these checks in this order and MUST refuse at the first that fails:
     pub fn allow(self, standing: &Standing, now: Seconds) -> Result<Allowed, Refused> {
         let Standing { used, ended, denied, latest, .. } = *standing;
-        let LeafRequest { generation, not_after, .. } = self.0;
+        let LeafRequest { generation, not_after, .. } = self.request;
         if denied {
             return Err(refused(Refusal::CertDenied, "this node is on the deny list"));
         }
@@ -158,7 +168,7 @@ impl Wanted {
         }
         in_time(standing, now)?;
         lasts(not_after, latest, now)?;
-        Ok(Allowed { request: self.0, at: now })
+        Ok(Allowed { request: self.request, at: now })
     }
 }
 

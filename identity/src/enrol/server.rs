@@ -42,6 +42,7 @@ pub struct EnrolServer {
     challenge: Challenge,
     identity: VerifyKey,
     tls_key: VerifyKey,
+    log_key: VerifyKey,
 }
 
 impl EnrolServer {
@@ -91,7 +92,7 @@ impl EnrolServer {
             not_after: offer.not_after,
             generation: offer.generation,
         };
-        let server = Self { offer, token, hello, challenge: challenge.clone(), identity, tls_key };
+        let server = Self { offer, token, hello, challenge: challenge.clone(), identity, tls_key, log_key };
         Ok((server, challenge))
     }
 
@@ -105,6 +106,12 @@ impl EnrolServer {
     #[must_use]
     pub fn log_vkey(&self) -> &str {
         &self.hello.log_vkey
+    }
+
+    /// Its identity key, its TLS key and its log's key. Whether it holds the last one nothing proves.
+    #[must_use]
+    pub const fn keys(&self) -> [VerifyKey; 3] {
+        [self.identity, self.tls_key, self.log_key]
     }
 
     /// Checks a proof over the connection that `exporter` comes from; nothing is used and nothing changes.

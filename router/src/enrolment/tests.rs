@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
-use counterfoil_audit::{LogReader, NoteSigner};
+use counterfoil_audit::LogReader;
 use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined};
 use counterfoil_identity::{
     LeafRequest, SecretKey, Signer, TlsKey, VerifiedPeer, certificate_serial, enrol_server_config,
@@ -24,6 +24,8 @@ use crate::admin::{AdminCommand, execute};
 use crate::authority::own_credentials;
 use crate::fetch::tests::desk;
 use crate::renewal::tests::before_it_signs;
+
+mod keys;
 
 const EXPORTER: [u8; 32] = [7; 32];
 
@@ -54,8 +56,13 @@ impl Newcomer {
     }
 
     fn client(&self, token: &JoinToken) -> EnrolClient {
+        self.logging_by(token, SecretKey::generate().public())
+    }
+
+    /// The same with some key of its log.
+    fn logging_by(&self, token: &JoinToken, log_key: VerifyKey) -> EnrolClient {
         let origin = format!("counterfoil/node/{}", self.id());
-        let log = NoteSigner::new(&origin, Arc::new(SecretKey::generate())).unwrap().vkey();
+        let log = NoteVerifier::new(&origin, log_key).unwrap().to_string();
         let recovery = Hash::from_bytes([5; 32]);
         EnrolClient::new(token.clone(), Arc::clone(&self.identity), self.tls.clone(), recovery, log)
     }
@@ -89,7 +96,11 @@ impl Scene {
     }
 
     async fn join(&self, who: &Newcomer, token: &JoinToken) -> Result<Joined, Refusal> {
-        match Box::pin(join(self.addr, who.client(token), &self.now())).await {
+        self.joined(who.client(token)).await
+    }
+
+    async fn joined(&self, client: EnrolClient) -> Result<Joined, Refusal> {
+        match Box::pin(join(self.addr, client, &self.now())).await {
             Ok(joined) => Ok(joined),
             Err(ConnectError::RefusedByPeer { refusal, .. }) => Err(refusal),
             Err(other) => panic!("{other}"),
@@ -289,19 +300,6 @@ async fn whoever_comes_again_while_the_ca_signs_waits_for_the_same_answer_and_no
     let (first, second) = (first.recv_timeout(most).unwrap(), second.recv_timeout(most).unwrap());
     assert_eq!(first.as_ref().map(drop), Ok(()));
     assert_eq!((second, scene.enrolled(0)), (first, vec![(other.id(), 1), (who.id(), 1)]));
-}
-
-#[tokio::test]
-async fn keys_of_the_network_become_no_node() {
-    let scene = Scene::new();
-    let token = scene.token();
-    let root = scene.desk.home.root().unwrap().key();
-    for key in [scene.desk.office.identity(), root] {
-        let who = Newcomer::who_is(Arc::clone(key));
-        assert_eq!(scene.join(&who, &token).await.map(drop), Err(Refusal::EnrolCollision));
-    }
-    let who = Newcomer::new();
-    assert_eq!(scene.join(&who, &token).await.map(|j| j.node), Ok(who.id()));
 }
 
 //= spec/identity.md#rolling-over-an-issuing-ca

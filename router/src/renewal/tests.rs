@@ -308,3 +308,12 @@ async fn what_nobody_proved_is_refused_while_another_decides() {
     assert!(matches!(answer, Renewal::Refused(Refusal::EnrolProof, ..)), "{answer:?}");
     assert_eq!(scene.desk.office.log_size(), before);
 }
+
+#[test]
+fn a_key_of_the_routers_gets_no_certificate() {
+    let scene = Scene::new();
+    let renewing = scene.renewing(1, scene.now());
+    scene.desk.shown.add(renewing.tls_key().public());
+    assert_eq!(scene.refused(&renewing.ask(&EXPORTER).unwrap()), Some(Refusal::EnrolCsr));
+    assert_eq!(scene.refused(&scene.wish(1)), None);
+}
