@@ -101,9 +101,12 @@ impl Node {
     /// # Errors
     /// [`NodeError`].
     pub fn open(mut config: NodeConfig) -> Result<(Self, NodeHandle), NodeError> {
-        let kept = |source| NodeError::Io { path: config.home.clone(), source };
-        let withheld = Withheld::open(&config.home).map_err(kept)?;
-        let epoch = orders::epoch(&config.home).map_err(kept)?;
+        let kept = |name: &'static str| {
+            let path = config.home.join(name);
+            move |source| NodeError::Io { path, source }
+        };
+        let withheld = Withheld::open(&config.home).map_err(kept("withheld"))?;
+        let epoch = orders::epoch(&config.home).map_err(kept("epoch"))?;
         let denials = KeptDenials::open(&config.home)
             .map_err(|source| NodeError::Io { path: config.home.join("deny"), source })?;
         let root_denials = KeptRootDenials::open(&config.home, config.identity.domain.root_key())?;

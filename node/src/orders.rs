@@ -23,6 +23,7 @@ use counterfoil_spec::encode::{from_canonical, to_canonical};
 use counterfoil_spec::ids::{Hash, ManifestId, Serial};
 use counterfoil_spec::limits::MAX_CONTROL_BYTES;
 use counterfoil_spec::message::Proposal;
+use counterfoil_spec::text::shown;
 use minicbor::{Decode, Encode};
 
 /// Bytes of an order at most.
@@ -110,7 +111,14 @@ impl Withheld {
                 _ if line == "all" => all = true,
                 Ok(model) => drop(models.insert(model, yes)),
                 // What cannot be read is no permission.
-                Err(_) => return Ok(Self { path, all: true, models: BTreeMap::new() }),
+                Err(_) => {
+                    tracing::warn!(
+                        file = %path.display(), line = shown(line),
+                        "this line names no model, so nothing is signed for any: say yes to each again with \
+                         `counterfoil consent issue MODEL`, or put the file of a copy of this home back"
+                    );
+                    return Ok(Self { path, all: true, models: BTreeMap::new() });
+                }
             }
         }
         Ok(Self { path, all, models })
@@ -212,7 +220,14 @@ pub(crate) fn epoch(home: &Path) -> io::Result<u64> {
     let text = read_if_there(&home.join("epoch"))?;
     match text.trim() {
         "" => Ok(0),
-        text => text.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not a number")),
+        text => text.parse().map_err(|_| {
+            let words = format!(
+                "\"{}\" stands there and is no epoch; write a number into it that is above the epoch of every consent token of this \
+                 node (`counterfoil consent show ID` prints it), or put the file of a copy of this home back",
+                shown(text)
+            );
+            io::Error::new(io::ErrorKind::InvalidData, words)
+        }),
     }
 }
 

@@ -171,6 +171,7 @@ impl Generated {
         let error = match e {
             WorkError::Unplanned(why) => ApiError::unplanned(why),
             WorkError::NoPlace => ApiError::busy(e.to_string()),
+            WorkError::Spent { left_s } => ApiError::spent(e.to_string(), *left_s),
             WorkError::Compute(_) | WorkError::Unlogged(_) | WorkError::Ended => {
                 ApiError::internal(e.to_string())
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use counterfoil_audit::cost::evidence;
 use counterfoil_consent::{grant_hash, open_hash, sign_open};
 use counterfoil_identity::{SignFault, random};
-use counterfoil_model::{ComputeError, Part, Routing};
+use counterfoil_model::{Part, Routing};
 use counterfoil_session::LaneError;
 use counterfoil_spec::claims::Purposes;
 use counterfoil_spec::country::Country;
@@ -26,32 +26,18 @@ use crate::http::refusals::{By, What};
 use crate::placement::{Plan, Uncovered};
 use crate::registry::{Host, Place};
 
+mod fault;
+
+pub(crate) use fault::WorkError;
+
+use fault::Crowd;
+
 /// How long a request may use a grant.
 const GRANT_LIFE_MS: u64 = 30 * 60 * 1000;
 /// How long this router keeps what nodes computed once the request is over: it has nothing that would keep it.
 const RETENTION_S: u32 = 0;
 /// How long a request waits for nodes that are at their limit.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Why a request's work could not go on.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(crate) enum WorkError {
-    /// Nobody is left for an expert, or nobody for this caller.
-    #[error(transparent)]
-    Unplanned(#[from] Unplanned),
-    /// All nodes are at the limit of requests that they consented to.
-    #[error("the nodes are at the number of requests that they consented to; try again soon")]
-    NoPlace,
-    /// The arithmetic refused.
-    #[error(transparent)]
-    Compute(#[from] ComputeError),
-    /// What the nodes did is not in the log.
-    #[error("the receipts could not be written to the log: {0}")]
-    Unlogged(String),
-    /// The model's batches came to an end before the request did.
-    #[error("the router computes no more with this model")]
-    Ended,
-}
 
 /// What a request may use at most.
 #[derive(Debug, Clone, Copy)]
@@ -97,8 +83,8 @@ pub(crate) struct Work {
     pub(crate) parties: Vec<Party>,
     /// The node that failed last.
     pub(crate) failed: Option<NodeId>,
-    /// Whether a node refused because it has enough to do.
-    crowded: bool,
+    /// Whether nodes refused because they have enough to do.
+    crowd: Crowd,
 }
 
 /// One part of a request's rows of a layer, dealt to one party.
@@ -134,7 +120,7 @@ impl Work {
             parties.push(Party { host, order: None, gone: None, usable: true, place });
         }
         let (desk, engine) = (Arc::clone(desk), Arc::clone(engine));
-        Ok(Self { desk, engine, bounds, plan, parties, failed: None, crowded: false })
+        Ok(Self { desk, engine, bounds, plan, parties, failed: None, crowd: Crowd::Nobody })
     }
 
     /// Deals some rows out to the parties. `rows` maps the routing's rows to the request's where they are a part of
@@ -152,9 +138,7 @@ impl Work {
         let mut chosen = BTreeMap::new();
         for expert in experts {
             let Some(party) = self.choice(layer, expert, None) else {
-                if self.crowded {
-                    return Err(WorkError::NoPlace);
-                }
+                self.crowd.fault(self.desk.office.now())?;
                 return Err(Unplanned::from(Uncovered { layer, expert: u32::from(expert) }).into());
             };
             chosen.insert(expert, party);
@@ -238,7 +222,7 @@ impl Work {
     /// Asks a party no more.
     pub(crate) async fn give_up(&mut self, dealt: &Dealt, why: &Unserved) {
         self.desk.metrics.redispatches.one();
-        self.crowded |= why.is_crowded();
+        self.crowd.met(why);
         if let Some((by, refusal)) = why.refusal() {
             self.desk.metrics.refusals.one(by, What::Grant, refusal);
         }
@@ -333,7 +317,7 @@ pub(crate) enum Unserved {
 
 impl Unserved {
     /// Who refused, and why, where one of the two sides did.
-    const fn refusal(&self) -> Option<(By, Refusal)> {
+    pub(crate) const fn refusal(&self) -> Option<(By, Refusal)> {
         match self {
             Self::Lane(LaneError::Refused { refusal, .. }) | Self::Refused(refusal) => {
                 Some((By::Node, *refusal))

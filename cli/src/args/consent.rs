@@ -17,7 +17,7 @@ pub(crate) enum ConsentCommand {
     },
     /// Say yes to a model that waits or was taken back, so that the node signs for it what its policy allows
     Issue {
-        /// The model's name or manifest, as `list --pending` prints it
+        /// The model's name, as `list --pending` prints it or as it was signed for before, or its manifest
         manifest: String,
     },
     /// Take a consent token back: no new work at once, none at all within a second, until `issue` allows it again

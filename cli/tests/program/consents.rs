@@ -213,10 +213,24 @@ fn a_consent_file_that_comes_while_the_node_runs_is_followed_and_its_operator_as
     let in_force = in_force.as_array().unwrap().iter().filter(|c| c["state"]["in_force"] == true);
     assert_eq!(in_force.count(), 1, "the one before was withdrawn");
 
+    // What was taken back is issued again by the name that it was signed under, though nothing waits.
+    assert_eq!(own(&["consent", "revoke", "--all"])["done"], true);
+    wait_for_nodes(&program, false);
+    assert_eq!(own(&["consent", "list", "--pending"]).as_array().unwrap().len(), 0);
+    let elsewhere = ask(&["consent", "issue", "guide-2", "--home", &node.display().to_string()]);
+    assert!(elsewhere.code == 2 && elsewhere.err.contains("signed for before"), "{elsewhere:?}");
+    assert_eq!(own(&["consent", "issue", "guide"])["done"], true);
+    wait_for_nodes(&program, true);
+
     fs::write(&file, "models = [\"another\"]\n").unwrap();
     wait_for_nodes(&program, false);
     fs::write(&file, "models = \"any\"\n").unwrap();
     wait_for_nodes(&program, true);
     program.stop();
     home.assert_logs_verify();
+
+    fs::write(node.join("epoch"), "seven").unwrap();
+    let own_home = node.display().to_string();
+    let ended = ask(&["serve", "--router", "127.0.0.1:9", "--accept-notice", "--home", &own_home]);
+    assert!(ended.code == 4 && ended.err.contains("epoch: \"seven\" stands there"), "{ended:?}");
 }

@@ -89,3 +89,14 @@ fn an_epoch_is_kept_and_a_damaged_one_is_an_error() {
     fs::write(home.path().join("epoch"), "x").unwrap();
     assert_eq!(epoch(home.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
 }
+
+#[test]
+fn a_damaged_epoch_is_named_with_what_stands_there_and_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(epoch(home.path()).unwrap(), 0);
+    keep_epoch(home.path(), 7).unwrap();
+    assert_eq!(epoch(home.path()).unwrap(), 7);
+    fs::write(home.path().join("epoch"), "7\x1b[2J").unwrap();
+    let words = epoch(home.path()).unwrap_err().to_string();
+    assert!(words.starts_with("\"7\\u{1b}[2J\" stands there and is no epoch; write a number"), "{words}");
+}

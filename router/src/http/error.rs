@@ -142,6 +142,12 @@ impl ApiError {
         }
     }
 
+    /// 429: what nodes give in a day is used up.
+    #[must_use]
+    pub(crate) fn spent(message: impl Into<String>, left_s: u32) -> Self {
+        Self { retry_after_s: Some(left_s), ..Self::busy(message) }
+    }
+
     /// 503: the network cannot answer now.
     #[must_use]
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {

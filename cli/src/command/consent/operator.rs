@@ -6,11 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use counterfoil_audit::LogReader;
+use counterfoil_consent::{notice, notice_hash};
 use counterfoil_identity::key_file;
 use counterfoil_node::{OperatorOrder, asked, give_order, withheld};
 use counterfoil_spec::claims::Range;
 use counterfoil_spec::ids::{ManifestId, Serial};
 use counterfoil_spec::payload::Payload;
+use counterfoil_spec::text::shown;
 use serde_json::{Value, json};
 
 use crate::consent_file;
@@ -70,7 +72,7 @@ pub(super) fn pending(home: &Path, json: bool) -> Outcome {
         .map(|p| {
             vec![
                 p.manifest.to_string(),
-                p.name.clone(),
+                shown(&p.name),
                 p.list_price_micro_per_1k.to_string(),
                 parts(&p.ranges),
             ]
@@ -85,17 +87,32 @@ pub(super) fn issue(home: &Path, manifest: &str, json: bool) -> Outcome {
     node_only(home)?;
     let waiting = asked(home);
     let named = waiting.iter().find(|p| p.name == manifest).map(|p| p.manifest);
-    let Some(manifest) = named.or_else(|| manifest.parse::<ManifestId>().ok()) else {
+    let known = named
+        .or_else(|| manifest.parse::<ManifestId>().ok())
+        .map_or_else(|| signed_as(home, manifest), |m| Ok(Some(m)))?;
+    let Some(manifest) = known else {
         let taken_back: Vec<String> = withheld(home).iter().map(ToString::to_string).collect();
         let more = match taken_back.as_slice() {
             [] => String::new(),
             ids => format!("; taken back before, and issued again by these ids: {}", ids.join(", ")),
         };
         return Err(Failure::wrong_use(format!(
-            "{manifest:?} is neither a model that waits nor the id of a manifest; `consent list --pending` prints what waits{more}"
+            "{manifest:?} is neither a model that waits, nor one that this node signed for before, nor the id of a manifest; `consent list --pending` prints what waits{more}"
         )));
     };
     give(home, OperatorOrder::Allow(manifest), json)
+}
+
+/// The model that this node signed for last under a name: a token carries the hash of the words in which the name stands.
+fn signed_as(home: &Path, name: &str) -> Result<Option<ManifestId>, Failure> {
+    let consents = super::read(home)?;
+    let claims = consents
+        .tokens
+        .iter()
+        .rev()
+        .filter_map(|(_, _, node, token)| super::signed_claims(&consents, node, token).ok());
+    let mut named = claims.filter(|claims| notice_hash(&notice(claims, name)) == claims.notice_hash);
+    Ok(named.find_map(|claims| claims.ranges.first().map(|range| range.manifest)))
 }
 
 /// Takes one token back, or all.
