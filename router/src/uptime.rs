@@ -69,6 +69,9 @@ impl UptimeMeter {
 
 #[cfg(test)]
 mod tests {
+    use counterfoil_spec::encode::to_canonical;
+    use counterfoil_spec::limits::MAX_LEAF_BYTES;
+
     use super::*;
 
     fn node(n: u8) -> NodeId {
@@ -95,6 +98,21 @@ mod tests {
         assert_eq!(meter.take(Millis(1_700))[0].nodes[0].seconds, 1);
         assert_eq!(meter.take(Millis(2_300))[0].nodes[0].seconds, 1);
         assert_eq!(meter.take(Millis(2_400)), []);
+    }
+
+    #[test]
+    fn hour_of_many_nodes_is_several_entries_that_fit() {
+        let mut meter = UptimeMeter::default();
+        for n in 0..3_200_u16 {
+            let mut id = [0xff; 32];
+            id[..2].copy_from_slice(&n.to_be_bytes());
+            meter.up(NodeId::from_bytes(id), Millis(0));
+        }
+        let taken = meter.take(Millis(HOUR_MS - 1));
+        assert_eq!(taken.iter().map(|uptime| uptime.nodes.len()).collect::<Vec<_>>(), [1500, 1500, 200]);
+        // A body's other members and two signatures take less than a kilobyte.
+        let longest = to_canonical(&taken[0]).len();
+        assert!(longest + 1024 <= MAX_LEAF_BYTES, "{longest}");
     }
 
     #[test]

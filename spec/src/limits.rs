@@ -139,7 +139,7 @@ pub const MAX_EARNINGS: usize = 1_000;
 /// A payment provider's word for something, in bytes.
 pub const MAX_PSP_WORD_BYTES: usize = 255;
 /// Nodes in one uptime entry.
-pub const MAX_UPTIME_NODES: usize = 4000;
+pub const MAX_UPTIME_NODES: usize = 1500;
 /// Of words that somebody else wrote, the letters that are shown.
 pub const MAX_SHOWN_CHARS: usize = 1000;
 /// The body of an HTTP request, in bytes.
