@@ -9,6 +9,8 @@ use counterfoil_spec::payload::{KeyScope, LotSource};
 use counterfoil_spec::time::Seconds;
 use serde::Serialize;
 
+use crate::usage::UsageRows;
+
 /// An account as the log describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -20,6 +22,7 @@ pub struct Account {
     pub(crate) keys: Vec<Serial>,
     /// Lots in the order in which they are spent: earliest expiry first, then by serial.
     pub(crate) lots: BTreeSet<(Seconds, Serial)>,
+    pub(crate) usage: UsageRows,
 }
 
 impl Account {
@@ -32,6 +35,7 @@ impl Account {
             spent: TokenCount(0),
             keys: Vec::new(),
             lots: BTreeSet::new(),
+            usage: UsageRows::new(),
         }
     }
 

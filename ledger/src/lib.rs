@@ -21,6 +21,7 @@ pub mod settle;
 mod share;
 pub mod split;
 mod tier;
+mod usage;
 mod works;
 
 #[cfg(test)]
@@ -39,4 +40,5 @@ pub use payout::{
 pub use rule::LedgerRule;
 pub use rules::founding_rules;
 pub use tier::tier_of;
+pub use usage::{MAX_USAGE_ROWS, Usage};
 pub use works::WorkError;

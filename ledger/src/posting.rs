@@ -196,6 +196,7 @@ impl Ledger {
         self.lots.debit(&entry.debits);
         if let Some(account) = self.accounts.get_mut(&entry.account) {
             account.spent.0 = account.spent.0.saturating_add(debited.0);
+            account.used(entry, debited);
         }
         self.posted.insert(request);
         Ok(())

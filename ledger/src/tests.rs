@@ -11,4 +11,5 @@ mod payouts;
 mod per_account;
 mod properties;
 mod quarters;
+mod usage;
 mod verifying;

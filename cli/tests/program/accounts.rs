@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::{FREE_TOKENS, Home, wait_until_idle};
-use crate::http::{ask, question, stream, streamed};
+use crate::http::{ask, fetch, fetch_with, question, stream, streamed};
 
 #[test]
 fn an_answer_costs_what_its_usage_says() {
@@ -76,4 +76,56 @@ fn a_client_that_leaves_pays_for_what_was_made() {
     assert_eq!(home.balance(&account), (FREE_TOKENS - spent, 0, spent));
     program.stop();
     home.assert_logs_verify();
+}
+
+//= spec/settlement.md#what-callers-are-told
+//= type=test
+//# A router MUST tell a caller of the key it sent and of that key's account, and of no other.
+#[test]
+fn a_client_sees_its_own_key_and_what_its_own_account_used() {
+    let home = Home::new();
+    let program = home.run(&[]);
+    let to = program.address();
+    let (account, other) = (home.account(), home.account());
+    let made = home.json(&["account", "key", "create", &account.id, "--expires", "3600"]);
+    let key = made["key"].as_str().unwrap();
+    let told = fetch_with(to, Some(key), "/v1/key").json();
+    let shown = home.json(&["account", "show", &account.id]);
+    let of_key = shown["keys"].as_array().unwrap().iter().find(|k| k["key_id"] == made["key_id"]).unwrap();
+    assert!(of_key["expires"].is_u64(), "{of_key}");
+    let expected = json!({
+        "key_id": made["key_id"], "account": account.id, "expires": of_key["expires"], "country": null,
+        "metered": true,
+    });
+    assert_eq!(told, expected);
+    let usage = ask(to, Some(key), &question(&json!({}))).json()["usage"].clone();
+    let used = fetch_with(to, Some(&account.key), "/v1/usage").json();
+    assert_eq!(
+        (&used["account"], &used["balance"]),
+        (&json!(account.id), &home.json(&["account", "show", &account.id])["balance"])
+    );
+    let row = &used["use"][0];
+    assert_eq!(used["use"].as_array().unwrap().len(), 1, "{used}");
+    let figures =
+        ["model", "requests", "prompt_tokens", "completion_tokens", "debited_tokens"].map(|f| &row[f]);
+    assert_eq!(
+        figures,
+        [
+            &json!("guide"),
+            &json!(1),
+            &usage["prompt_tokens"],
+            &usage["completion_tokens"],
+            &usage["total_tokens"]
+        ]
+    );
+    assert_eq!(fetch_with(to, Some(&other.key), "/v1/usage").json()["use"], json!([]));
+    // Who sends no key on loopback is told of the account of such callers.
+    let keyless = fetch(to, "/v1/key").json();
+    assert_eq!((&keyless["key_id"], &keyless["metered"]), (&json!(null), &json!(false)));
+    home.json(&["account", "key", "revoke", made["key_id"].as_str().unwrap()]);
+    for path in ["/v1/key", "/v1/usage"] {
+        let revoked = fetch_with(to, Some(key), path);
+        assert_eq!(revoked.fault(), (401, Some("invalid_api_key".to_owned())));
+    }
+    program.stop();
 }

@@ -14,6 +14,7 @@ pub(crate) mod receipt;
 pub(crate) mod refusals;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod usage;
 
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ pub(crate) fn api(desk: Arc<Desk>) -> Router {
         .route("/v1/models/{id}", get(health::model))
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/receipts/{request}", get(receipt::receipt))
+        .route("/v1/key", get(usage::key))
+        .route("/v1/usage", get(usage::usage))
         .route("/log/checkpoint", get(published::checkpoint))
         .route("/log/witnessed", get(published::witnessed))
         .route("/log/succession", get(published::succession))
