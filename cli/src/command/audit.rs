@@ -21,6 +21,7 @@ pub(crate) use verify_proof::read_policy;
 use std::path::{Path, PathBuf};
 
 use counterfoil_audit::bench::{BenchOptions, Rate};
+use counterfoil_identity::check_home_format;
 use serde_json::json;
 
 use crate::args::{AuditCommand, LogArgs};
@@ -30,6 +31,9 @@ use crate::throwaway::Scratch;
 
 /// Carries out one of them.
 pub(crate) async fn run(home: &Path, command: AuditCommand, json: bool) -> Outcome {
+    for home in homes(home, &command) {
+        check_home_format(home).map_err(Failure::store)?;
+    }
     match command {
         // It waits for files, and computes: neither is for a thread of the runtime.
         AuditCommand::Verify(args) => tokio::task::block_in_place(|| verify::run(home, &args, json)),
@@ -48,6 +52,28 @@ pub(crate) async fn run(home: &Path, command: AuditCommand, json: bool) -> Outco
         AuditCommand::Prune(args) => tokio::task::block_in_place(|| prune::run(home, &args, json)),
         AuditCommand::Reindex => show::reindex(home, json),
     }
+}
+
+/// The homes that a command reads: this one, or those around the logs that it names.
+fn homes<'a>(home: &'a Path, command: &'a AuditCommand) -> Vec<&'a Path> {
+    let around = |log: &'a Option<PathBuf>| log.as_deref().map_or(Some(home), Path::parent);
+    let one = match command {
+        AuditCommand::Verify(args) => {
+            let others = args.against.iter().filter_map(|other| other.parent());
+            return around(&args.log).into_iter().chain(others).collect();
+        }
+        AuditCommand::Prove(args) => around(&args.at.log_dir),
+        AuditCommand::Export { at, .. }
+        | AuditCommand::Archive { at, .. }
+        | AuditCommand::Show { at, .. } => around(&at.log_dir),
+        AuditCommand::Witness(_) | AuditCommand::Prune(_) | AuditCommand::Reindex => Some(home),
+        AuditCommand::VerifyEvidence { .. }
+        | AuditCommand::VerifyProof(_)
+        | AuditCommand::Recount(_)
+        | AuditCommand::Bench { .. }
+        | AuditCommand::VerifyExport(_) => None,
+    };
+    one.into_iter().collect()
 }
 
 fn folder(home: &Path, at: &LogArgs) -> PathBuf {

@@ -9,6 +9,9 @@ use serde_json::Value;
 use crate::harness::{Home, Program, text};
 use crate::http::{ask, fetch, question};
 
+/// Commands that read a log in its home.
+const AUDITS: [&[&str]; 3] = [&["audit", "verify"], &["audit", "show", "0"], &["audit", "reindex"]];
+
 /// As the documentation says: with modes and times.
 fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
@@ -124,10 +127,17 @@ fn a_home_of_another_format_is_refused_in_its_own_words_and_left_as_it_is() {
     home.run(&[]).stop();
     let node = home.path().join("nodes/1");
     let serve = ["serve", "--accept-notice", "--router", "127.0.0.1:9"];
-    let router: &[&[&str]] =
-        &[&["identity", "show"], &["account", "list"], &["router", "--listen", "127.0.0.1:0"], &["run"]];
+    let router: &[&[&str]] = &[
+        &["identity", "show"],
+        &["account", "list"],
+        &["router", "--listen", "127.0.0.1:0"],
+        &["run"],
+        AUDITS[0],
+        AUDITS[1],
+        AUDITS[2],
+    ];
     let own: &[&[&str]] =
-        &[&["identity", "show"], &["consent", "list"], &["consent", "revoke", "--all"], &serve];
+        &[&["identity", "show"], &["consent", "list"], &["consent", "revoke", "--all"], &serve, AUDITS[0]];
     for (at, commands) in [(home.path(), router), (node, own)] {
         let path = at.join("home.json");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{ \"format\": 1 }\n");
