@@ -36,6 +36,6 @@ pub use hub::{HUB_ENDPOINT, HubConfig, HubError};
 pub use late::{NotRenewed, renew};
 pub use log::log_origin;
 pub use node::{Node, NodeHandle, serve};
-pub use orders::{OperatorOrder, asked, give_order, withheld, words};
+pub use orders::{OperatorOrder, asked, give_order, refused_renewal, withheld, words};
 pub use root_denials::{RootListFault, root_deny_list, take_root_deny_list};
 pub use status::{ConsentStatus, FetchStatus, Stage, Status};

@@ -21,8 +21,8 @@ pub(crate) struct Obeyed {
     pub(crate) withdrawn: Vec<Serial>,
     /// Whether what the operator allows may be another now.
     pub(crate) terms: bool,
-    /// Whether the next certificate is to be asked for now.
-    pub(crate) renew: bool,
+    /// The orders to ask for the next certificate now.
+    pub(crate) renew: Vec<Serial>,
     /// The orders, to be removed once the router was told.
     pub(crate) files: Vec<PathBuf>,
 }
@@ -69,7 +69,7 @@ impl Node {
                     self.withheld.allow(manifest).map_err(kept)?;
                     orders::answered(&home, &manifest);
                 }
-                OperatorOrder::Renew => obeyed.renew = true,
+                OperatorOrder::Renew => obeyed.renew.extend(orders::serial(&file)),
             }
             obeyed.files.push(file);
         }

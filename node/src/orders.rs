@@ -4,6 +4,7 @@
 //! orders/<serial>    canonical CBOR of [kind, [fields…]]: 1 revoke [consent id], 2 revoke all [], 3 allow [manifest], 4 renew []
 //! withheld           what was said of models, a line each: a manifest id for which nothing is signed, or `yes` and one
 //!                    that is allowed; `all`, where nothing is signed for any other
+//! no-renewal         canonical CBOR of [[orders], refusal, words]: the orders of kind 4 that the router refused last
 //! notices/<hash>     the words that a consent token was signed with, by the hash that it carries of them
 //! asked/<manifest>   canonical CBOR of the last proposal that waits for the operator's yes
 //! epoch              the consent epoch, decimal; only ever rising
@@ -23,6 +24,7 @@ use counterfoil_spec::encode::{from_canonical, to_canonical};
 use counterfoil_spec::ids::{Hash, ManifestId, Serial};
 use counterfoil_spec::limits::MAX_CONTROL_BYTES;
 use counterfoil_spec::message::Proposal;
+use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::text::shown;
 use minicbor::{Decode, Encode};
 
@@ -66,14 +68,44 @@ pub fn give_order(home: &Path, order: OperatorOrder) -> io::Result<PathBuf> {
     Ok(path)
 }
 
+/// A certificate that the operator wanted and the router does not give.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct NoRenewal {
+    /// The orders that asked for it.
+    #[n(0)]
+    pub(crate) orders: Vec<Serial>,
+    /// What the router said.
+    #[n(1)]
+    pub(crate) refusal: Refusal,
+    /// In words.
+    #[n(2)]
+    pub(crate) words: String,
+}
+
+/// Tells whoever gave the orders. It takes the place of what was told before.
+pub(crate) fn tell_no_renewal(home: &Path, said: &NoRenewal) -> io::Result<()> {
+    write_whole(&home.join(NO_RENEWAL), &to_canonical(said))
+}
+
+/// What the router said to the node that asked for its next certificate by this [order](give_order), where it gives none.
+#[must_use]
+pub fn refused_renewal(home: &Path, order: &Path) -> Option<(Refusal, String)> {
+    let bytes = read_limited(&home.join(NO_RENEWAL), MAX_CONTROL_BYTES)?;
+    let said: NoRenewal = from_canonical(&bytes, MAX_CONTROL_BYTES).ok()?;
+    said.orders.contains(&serial(order)?).then_some((said.refusal, said.words))
+}
+
+/// The name of an order.
+pub(crate) fn serial(order: &Path) -> Option<Serial> {
+    order.file_name()?.to_str()?.parse().ok()
+}
+
 /// The orders that wait, with their files. What is no order is left alone.
 pub(crate) fn waiting(home: &Path) -> Vec<(PathBuf, OperatorOrder)> {
     let Ok(files) = fs::read_dir(home.join("orders")) else { return Vec::new() };
     let mut found: Vec<PathBuf> = files.take(MAX_ORDERS).filter_map(|f| f.ok().map(|f| f.path())).collect();
     found.sort();
-    let is_named = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.parse::<Serial>().is_ok())
-    };
+    let is_named = |path: &PathBuf| serial(path).is_some();
     let read = |path: PathBuf| {
         from_canonical(&read_limited(&path, MAX_ORDER_BYTES)?, MAX_ORDER_BYTES)
             .ok()
@@ -262,6 +294,8 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         None => Ok(()),
     }
 }
+
+const NO_RENEWAL: &str = "no-renewal";
 
 #[cfg(test)]
 mod tests;

@@ -47,6 +47,9 @@ fn a_node_gets_its_next_certificate_on_request_whether_it_runs_or_not() {
     let said: Value = serde_json::from_str(&renewed.out).unwrap();
     assert_eq!((&said["role"], &said["node_id"]), (&"node".into(), &node_id));
     assert!(folder.join("identity/next.pem").exists());
+    // That it asked again, for the end that this router allows, is nothing to warn of.
+    let warned = std::fs::read_to_string(home.path().with_extension("stderr")).unwrap();
+    assert_eq!(warned.lines().find(|line| line.contains("renewed")), None);
     let node = Program::start(&folder, &["serve", "--json", "--accept-notice", "--router", &nodes]);
     // While it runs it asks by itself, as soon as the router gives one.
     let renewed = renew(&path, &[]);
@@ -60,6 +63,26 @@ fn a_node_gets_its_next_certificate_on_request_whether_it_runs_or_not() {
     assert_eq!(denied.code, 0, "{denied:?}");
     let refused = renew(&path, &["--enrol", &enrol]);
     assert!(refused.code == 3 && refused.err.contains("C_DENIED"), "{refused:?}");
+    router.stop();
+    home.assert_logs_verify();
+}
+
+#[test]
+fn a_node_that_runs_and_is_refused_its_next_certificate_says_at_once_what_the_router_said() {
+    let home = Home::new();
+    let router = Program::start(&home.path(), &["router", "--json", "--listen", "127.0.0.1:0"]);
+    let (folder, enrol, nodes) = (home.beside("node"), router.said("enrol"), router.said("nodes"));
+    let path = folder.display().to_string();
+    let token = text(&home.json(&["identity", "join-token"])["join_token"]);
+    let serve = ["serve", "--json", "--accept-notice", "--router", &nodes, "--enrol", &enrol];
+    let node = Program::start(&folder, &[&serve[..], &["--join-token", &token]].concat());
+    // Its first certificate is in use, and an eighth of its day is not over.
+    for _ in 0..2 {
+        let refused = renew(&path, &[]);
+        let words = "E_RATE: its certificate has just been used; come back at ";
+        assert!(refused.code == 3 && refused.err.contains(words), "{refused:?}");
+    }
+    node.stop();
     router.stop();
     home.assert_logs_verify();
 }

@@ -171,8 +171,8 @@ impl Service<'_> {
         if obeyed.terms {
             self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
         }
-        if obeyed.renew {
-            self.rotation.hasten();
+        if !obeyed.renew.is_empty() {
+            self.rotation.hasten(obeyed.renew);
         }
         for cti in &obeyed.withdrawn {
             self.lane.send(&NodeMessage::Revoke(*cti))?;

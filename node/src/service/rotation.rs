@@ -32,6 +32,8 @@ pub(crate) struct Rotation {
     /// When to ask for the next certificate.
     ask_at: Option<Instant>,
     asked: Asked,
+    /// The operator's orders to ask that were not answered.
+    ordered: Vec<Serial>,
     /// When to open the lane with a certificate that is on disk.
     connect_at: Option<Instant>,
     coming: JoinSet<Result<NodeLane, ConnectError>>,
@@ -72,6 +74,7 @@ impl Rotation {
             endpoint,
             ask_at: Some(ask_at(node, lane)),
             asked: Asked::default(),
+            ordered: Vec::new(),
             connect_at: None,
             coming: JoinSet::new(),
             backoff: Backoff::default(),
@@ -97,8 +100,9 @@ impl Rotation {
         }
     }
 
-    /// The operator wants the next certificate now.
-    pub(super) fn hasten(&mut self) {
+    /// The operator wants the next certificate now, and waits to hear.
+    pub(super) fn hasten(&mut self, orders: Vec<Serial>) {
+        self.ordered.extend(orders);
         self.ask_at = Some(Instant::now());
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use counterfoil_identity::certificate_serial;
-use counterfoil_node::{NodeIdentity, NotRenewed, OperatorOrder, give_order, renew};
+use counterfoil_node::{NodeIdentity, NotRenewed, OperatorOrder, give_order, refused_renewal, renew};
 use counterfoil_router::clock;
 use counterfoil_session::ConnectError;
 use counterfoil_spec::ids::Serial;
@@ -15,7 +15,7 @@ use crate::alone;
 use crate::exit::Failure;
 use crate::keys::keyring;
 
-/// How long a node that runs has for it: a router that says no now may say yes when an eighth of what is left is over.
+/// How long a node that runs has for it; a no of its router is heard at once.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often its home is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -59,6 +59,9 @@ async fn asked(home: &Path, before: Option<Serial>) -> Result<NodeIdentity, Fail
             && serial(&identity) != before
         {
             return Ok(identity);
+        }
+        if let Some((refusal, words)) = refused_renewal(home, &order) {
+            return Err(Failure::refused(format!("{refusal}: {words}")));
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{AGAIN, newest};
 use crate::node::Node;
+use crate::orders::{self, NoRenewal};
 use crate::pair;
 use crate::service::{Service, Step};
 
@@ -171,6 +172,7 @@ impl Service<'_> {
 
     fn not_renewed(&mut self, refusal: Refusal, detail: PeerText) -> Step {
         tracing::error!(%refusal, %detail, "the router gives no further certificate");
+        self.tell_operator(refusal, &detail);
         let words = format!("{refusal}: {detail}");
         self.node.status.send_modify(|status| status.refused = Some(words));
         if refusal == Refusal::EnrolGeneration {
@@ -180,6 +182,20 @@ impl Service<'_> {
         }
         self.ask_later();
         Ok(())
+    }
+}
+
+impl Service<'_> {
+    /// Whoever ordered it hears at once that nothing comes of it.
+    fn tell_operator(&mut self, refusal: Refusal, words: &PeerText) {
+        let orders = std::mem::take(&mut self.rotation.ordered);
+        if orders.is_empty() {
+            return;
+        }
+        let said = NoRenewal { orders, refusal, words: words.to_string() };
+        if let Err(error) = orders::tell_no_renewal(&self.node.config.home, &said) {
+            tracing::error!(%error, "the operator cannot be told what the router said");
+        }
     }
 }
 
