@@ -21,7 +21,8 @@ use counterfoil_audit::note::NoteError;
 use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined, recovery_hash};
 use counterfoil_identity::key_file::{KeyFileFault, Keyring};
 use counterfoil_identity::{
-    CaFault, Credentials, HomeFormatFault, Refused, Signer, TrustDomain, check_home_format, keep_home_format,
+    CaFault, Credentials, HomeFormatFault, Refused, RootDenials, Signer, TrustDomain, check_home_format,
+    keep_home_format,
 };
 use counterfoil_session::ConnectError;
 use counterfoil_spec::ids::{IdSyntax, RouterId};
@@ -30,6 +31,7 @@ use counterfoil_spec::time::{Now, Seconds};
 use crate::log::log_origin;
 use crate::orders::write_whole;
 use crate::pair;
+use crate::root_denials::{self, RootListFault};
 
 /// Who a node is and whom it trusts.
 #[derive(Clone)]
@@ -88,6 +90,9 @@ pub enum EnrolError {
     /// The router, or the way to it.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// What its root denies cannot be read.
+    #[error(transparent)]
+    RootList(#[from] RootListFault),
     /// Its log key.
     #[error("the node's log key: {0}")]
     LogKey(#[from] NoteError),
@@ -142,10 +147,22 @@ pub async fn enrol(
     let vkey = NoteSigner::new(&log_origin(&key.public().node_id()), Arc::clone(&log_key))?.vkey();
     let recovery_hash = recovery_hash(&recovery.public());
     let client = EnrolClient::new(token, Arc::clone(&key), tls, recovery_hash, vkey);
-    let joined = Box::pin(counterfoil_session::enrol::join(router, client, now)).await?;
+    let denied = known_denials(home)?;
+    let joined = Box::pin(counterfoil_session::enrol::join(router, client, &denied, now)).await?;
     store(&folder, &joined)?;
     let Joined { credentials, domain, router, renew_after, .. } = joined;
     Ok(NodeIdentity { key, log_key, credentials, domain, router, renew_after: Some(renew_after) })
+}
+
+/// What the root of the network denies that this home joined before; nothing where it joined none.
+fn known_denials(home: &Path) -> Result<RootDenials, EnrolError> {
+    let path = home.join("identity/root.der");
+    let der = match fs::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(RootDenials::default()),
+        read => read.map_err(|source| HomeError::Io { path, source })?,
+    };
+    let domain = TrustDomain::new(&der).map_err(HomeError::from)?;
+    Ok(root_denials::known(home, domain.root_key())?)
 }
 
 fn store(folder: &Path, joined: &Joined) -> Result<(), HomeError> {

@@ -16,6 +16,7 @@ use crate::config::NodeError;
 use crate::home::{HomeError, NodeIdentity};
 use crate::node::Node;
 use crate::pair;
+use crate::root_denials::{self, RootListFault};
 use crate::service::Left;
 
 /// Why a node got no further certificate.
@@ -33,6 +34,9 @@ pub enum NotRenewed {
     /// What it has is no certificate of its own.
     #[error("this node's own certificate cannot be followed by another: {0}")]
     Own(counterfoil_identity::Refused),
+    /// What its root denies cannot be read.
+    #[error(transparent)]
+    RootList(#[from] RootListFault),
 }
 
 /// Gets a node its next certificate at a router's enrolment endpoint and keeps it in its home, where the node must not run
@@ -47,6 +51,7 @@ pub async fn renew(
     identity: &mut NodeIdentity,
     now: &Now,
 ) -> Result<(), NotRenewed> {
+    let denied = root_denials::known(home, identity.domain.root_key())?;
     let folder = home.join("identity");
     let node = identity.key.public().node_id();
     //= spec/identity.md#renewal
@@ -58,7 +63,7 @@ pub async fn renew(
         let next = Renewing::after(last, key, &identity.domain, identity.router, now().seconds());
         let next = next.map_err(NotRenewed::Own)?;
         let next = if same { next.unused() } else { next };
-        match counterfoil_session::enrol::renew(at, node, next, now).await {
+        match counterfoil_session::enrol::renew(at, node, next, &denied, now).await {
             Ok((renewed, credentials, renew_after)) => {
                 pair::keep_next(&folder, keys, (renewed.tls_key(), credentials.chain()))?;
                 identity.credentials = credentials;
@@ -105,7 +110,7 @@ impl Node {
 fn refused(refusal: Refusal, detail: String) -> Result<Result<(), Left>, NodeError> {
     match refusal {
         Refusal::CertDenied => Ok(Err(Left::Denied(detail))),
-        Refusal::EnrolGeneration => Ok(Err(Left::Superseded(detail))),
+        Refusal::EnrolGeneration | Refusal::CertSuperseded => Ok(Err(Left::Superseded(detail))),
         Refusal::EnrolLate | Refusal::EnrolProof => {
             let words = format!(
                 "{refusal}: {detail}. Ask the router's operator for a join token, and run `counterfoil identity enroll` with it"

@@ -75,6 +75,14 @@ pub fn root_deny_list(home: &Path, root: &VerifyKey) -> Result<Option<SignedRoot
     Ok(read(&home.join(FILE), root)?.and_then(|known| known.last().cloned()))
 }
 
+/// What a node of this network knows of its root's list, while it does not run.
+///
+/// # Errors
+/// [`RootListFault`] where the file cannot be read, or is none.
+pub(crate) fn known(home: &Path, root: &VerifyKey) -> Result<RootDenials, RootListFault> {
+    Ok(read(&home.join(FILE), root)?.unwrap_or_default())
+}
+
 /// What is known, and where it is kept.
 #[derive(Debug)]
 pub(crate) struct KeptRootDenials {

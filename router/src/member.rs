@@ -110,7 +110,7 @@ impl Member {
                 .shut(Refusal::SessionVersion, &format!("session version {SESSION_VERSION} is spoken here"));
             return;
         }
-        let Some(_arrival) = self.takes_over().await else { return };
+        let Some(arrival) = self.takes_over().await else { return };
         let mut denied = self.desk.office.denied();
         //= spec/session.md#control-messages
         //# A router MUST send `Deny` before it proposes or orders anything
@@ -147,7 +147,7 @@ impl Member {
                     break;
                 }
                 answer = self.renewals.answer(&self.desk, &self.lane) => {
-                    crate::renewal::tell(&self.lane, &answer);
+                    crate::renewal::tell(&self.lane, &arrival, &answer);
                     continue;
                 }
                 message = incoming.events.recv() => message,

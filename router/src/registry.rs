@@ -349,9 +349,14 @@ impl Registry {
         self.hosts().get(node).and_then(|own| own.last()).map(Arc::clone)
     }
 
-    /// A node's lane comes; gives its lanes that are there already.
+    /// A node's lane comes; gives those that are there already and in doubt.
     pub(crate) fn arrive(&self, visit: Visit, lane: &RouterLane) -> (Arrival, Vec<RouterLane>) {
         self.lanes.arrive(visit, lane)
+    }
+
+    /// The lanes on which a node was let in and that are not over.
+    pub(crate) fn lanes(&self, node: &NodeId) -> Vec<RouterLane> {
+        self.lanes.of(node)
     }
 
     /// What a node allows, on whichever lanes.

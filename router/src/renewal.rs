@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use counterfoil_identity::enrol::{Allowed, RenewAt, Shown, Standing, Wanted, shown, wanted};
-use counterfoil_identity::{Refused, VerifiedPeer};
-use counterfoil_session::enrol::Returning;
-use counterfoil_session::{ConnectError, RouterLane};
+use counterfoil_identity::{Refused, VerifiedPeer, certificate_serial};
+use counterfoil_session::RouterLane;
 use counterfoil_spec::ids::{NodeId, Serial};
 use counterfoil_spec::limits::{MAX_ENROL_REFUSALS, MAX_RENEWALS, RENEWAL_WINDOW_S};
 use counterfoil_spec::message::{Renew, Renewal, Renewed};
@@ -22,9 +21,12 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::desk::Desk;
 use crate::http::refusals::{By, What};
 use crate::office::entry;
+use crate::registry::Arrival;
 
+mod late;
 mod waiting;
 
+pub(crate) use late::late;
 pub(crate) use waiting::Waiting;
 
 /// How often a certificate is signed again because another CA took over.
@@ -108,19 +110,18 @@ impl Renewals {
 }
 
 /// Tells a node on its lane what came of its wish.
-pub(crate) fn tell(lane: &RouterLane, answer: &Renewal) {
+pub(crate) fn tell(lane: &RouterLane, arrival: &Arrival, answer: &Renewal) {
+    if let Renewal::Renewed(renewed) = answer
+        && let Ok(serial) = certificate_serial(&renewed.leaf)
+    {
+        // Before it can show it.
+        arrival.gave(serial);
+    }
     if let Err(error) = lane.renewal(answer) {
         // It waits for an answer that cannot be sent: it is to come back, as it may with what it has.
         tracing::debug!(%error, "a node did not hear of its next certificate");
         lane.shut(Refusal::SessionInternal, "the answer to a renewal found no place");
     }
-}
-
-/// Answers a node whose certificate has ended.
-pub(crate) async fn late(desk: &Arc<Desk>, returning: Returning) -> Result<(), ConnectError> {
-    let (node, asked, exporter) = (returning.node(), returning.asked().clone(), *returning.exporter());
-    let answer = ended(desk, begin(desk, node, asked, exporter).await);
-    returning.answer(answer).await
 }
 
 /// On a thread of its own, because an agent may take its time to sign.
@@ -135,9 +136,15 @@ fn ended(desk: &Desk, decided: Result<Renewal, JoinError>) -> Renewal {
 
 fn decide(desk: &Desk, node: NodeId, asked: &Renew, exporter: &[u8; 32]) -> Renewal {
     // Nobody is kept from deciding while signatures are checked, because anybody can ask in a node's name.
-    match proved(desk, &node, asked, exporter).and_then(|wanted| given(desk, node, wanted)) {
+    let decided = proved(desk, &node, asked, exporter).and_then(|wanted| given(desk, node, wanted));
+    said(desk, (node, asked.generation), decided)
+}
+
+/// The answer, which people and counters are told too.
+fn said(desk: &Desk, (node, generation): (NodeId, u64), decided: Result<Renewed, Refused>) -> Renewal {
+    match decided {
         Ok(renewed) => {
-            tracing::info!(%node, generation = asked.generation, "a node was given its next certificate");
+            tracing::info!(%node, generation, "a node was given its next certificate");
             Renewal::Renewed(renewed)
         }
         Err(Refused { refusal, detail }) => {
@@ -228,16 +235,30 @@ fn no(desk: &Desk, (refusal, detail): (Refusal, String)) -> Renewal {
     Renewal::Refused(refusal, detail.into(), desk.latest_leaf_end(desk.office.now().seconds()))
 }
 
-/// Looks at the certificate that a node shows on a new lane, and has its first use in the log.
-pub(crate) async fn present(desk: &Arc<Desk>, lane: &RouterLane) -> Result<(), Refused> {
-    let (own, lane) = (Arc::clone(desk), lane.clone());
-    let presented = tokio::task::spawn_blocking(move || presented(&own, lane.peer())).await;
-    presented.unwrap_or_else(|e| Err(Refused { refusal: Refusal::SessionInternal, detail: e.to_string() }))
+/// Looks at the certificate that a node shows on a new lane.
+pub(crate) async fn look(desk: &Arc<Desk>, lane: &RouterLane) -> Result<(), Refused> {
+    let lane = lane.clone();
+    aside(desk, move |desk| looked_at(desk, lane.peer()).map(drop)).await
 }
 
-/// Nobody else decides meanwhile: of two certificates of one generation one is used first.
-fn presented(desk: &Desk, peer: &VerifiedPeer) -> Result<(), Refused> {
-    let _alone = desk.office.decide();
+/// The same, and has its first use in the log.
+pub(crate) async fn present(desk: &Arc<Desk>, lane: &RouterLane) -> Result<(), Refused> {
+    let lane = lane.clone();
+    aside(desk, move |desk| presented(desk, lane.peer())).await
+}
+
+/// On a thread that may wait for the log.
+async fn aside<T: Send + 'static>(
+    desk: &Arc<Desk>,
+    act: impl FnOnce(&Desk) -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    let own = Arc::clone(desk);
+    let done = tokio::task::spawn_blocking(move || act(&own)).await;
+    done.unwrap_or_else(|e| Err(Refused { refusal: Refusal::SessionInternal, detail: e.to_string() }))
+}
+
+/// What a certificate is that a node shows, or has in the log that it is refused.
+fn looked_at(desk: &Desk, peer: &VerifiedPeer) -> Result<Shown, Refused> {
     let (node, now) = (peer.id(), desk.office.now().seconds());
     let Some((used, certificate)) = desk
         .office
@@ -249,11 +270,18 @@ fn presented(desk: &Desk, peer: &VerifiedPeer) -> Result<(), Refused> {
         let detail = "no entry enrolled this node".to_owned();
         return Err(Refused { refusal: Refusal::CertUnknown, detail });
     };
-    match shown(peer, used, certificate) {
-        Ok(Shown::Again) => Ok(()),
+    shown(peer, used, certificate).inspect_err(|refused| log(desk, node, (refused.refusal, used), now))
+}
+
+/// Nobody else decides meanwhile: of two certificates of one generation one is used first.
+fn presented(desk: &Desk, peer: &VerifiedPeer) -> Result<(), Refused> {
+    let _alone = desk.office.decide();
+    match looked_at(desk, peer)? {
+        Shown::Again => Ok(()),
         //= spec/identity.md#renewal
         //# It MUST have the first use of a generation in its log, as `node-renewed`, before it sends anything on that lane.
-        Ok(Shown::First) => {
+        Shown::First => {
+            let node = peer.id();
             let renewed = NodeRenewed {
                 node,
                 generation: peer.generation(),
@@ -265,10 +293,6 @@ fn presented(desk: &Desk, peer: &VerifiedPeer) -> Result<(), Refused> {
                 let detail = "the router cannot write its log now; try again later".to_owned();
                 Refused { refusal: Refusal::SessionInternal, detail }
             })
-        }
-        Err(refused) => {
-            log(desk, node, (refused.refusal, used), now);
-            Err(refused)
         }
     }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use counterfoil_identity::Refused;
 use counterfoil_session::transport::KEEP_ALIVE_MS;
 use counterfoil_session::{LaneError, RouterLane};
+use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::refusal::Refusal;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::desk::Desk;
@@ -24,6 +26,13 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long nothing at all comes from a node that is gone, beside three round trips: one that is there makes itself heard
 /// twice by then, whatever it computes.
 const QUIET: Duration = Duration::from_millis(2 * KEEP_ALIVE_MS);
+
+/// What whoever shows the certificate of a lane that is alive is told.
+const SAME: &str =
+    "its certificate is in use on another connection, which is alive: a copy of this node's keys";
+/// The same of whoever shows the one after it.
+const BESIDE: &str =
+    "the node is connected, and was not given this certificate there: a copy of this node's keys";
 
 /// How far a lane is with its succession.
 #[derive(Debug, Default)]
@@ -53,14 +62,13 @@ impl Succeeded {
 impl Member {
     /// Sees who this is and what becomes of its lanes before this one. Nothing where it is not let in; it was told.
     pub(crate) async fn takes_over(&mut self) -> Option<Arrival> {
-        if let Err(refused) = crate::renewal::present(&self.desk, &self.lane).await {
+        // Whoever is refused anyhow is no reason to doubt another.
+        if let Err(refused) = crate::renewal::look(&self.desk, &self.lane).await {
             self.turned_away(refused).await;
             return None;
         }
-        let (arrival, before) = self.desk.registry.arrive(self.visit, &self.lane);
-        for earlier in
-            before.iter().filter(|lane| lane.peer().cert_serial() == self.lane.peer().cert_serial())
-        {
+        let (arrival, doubted) = self.desk.registry.arrive(self.visit, &self.lane);
+        for earlier in &doubted {
             let is_elsewhere = tokio::select! {
                 is_elsewhere = is_there(earlier) => is_elsewhere,
                 // Whoever does not wait for it is not let in.
@@ -70,7 +78,8 @@ impl Member {
                 }
             };
             if is_elsewhere {
-                let detail = "its certificate is in use on another connection, which is alive: a copy of this node's keys";
+                let is_same = earlier.peer().cert_serial() == self.lane.peer().cert_serial();
+                let detail = if is_same { SAME } else { BESIDE };
                 crate::renewal::seen(&self.desk, self.lane.node(), Refusal::CertSuperseded).await;
                 self.turned_away(Refused { refusal: Refusal::CertSuperseded, detail: detail.to_owned() })
                     .await;
@@ -79,6 +88,11 @@ impl Member {
             // It is back, so its old lane is dead, whatever QUIC's timers say; what waits there goes elsewhere now.
             earlier.shut(Refusal::SessionStream, "the node connected again");
         }
+        if let Err(refused) = crate::renewal::present(&self.desk, &self.lane).await {
+            self.turned_away(refused).await;
+            return None;
+        }
+        arrival.let_in();
         if let Some(last) = self.desk.registry.last(&self.lane.node())
             && last.lane.peer().generation() < self.lane.peer().generation()
             && last.lane.end().is_none()
@@ -117,13 +131,31 @@ impl Member {
     }
 }
 
-/// Whether somebody is there at the end of a lane whose certificate is shown on another one. A node that comes back has left
-/// it, and nothing comes from there.
+/// Whether a node is there on any of the lanes on which it was let in. Who asks at the enrolment endpoint has none.
+//= spec/identity.md#renewal
+//# As long it MUST wait before it gives a certificate at the enrolment endpoint: a node that has a lane asks there, and whoever has a copy
+//# of its keys would get a certificate beside it.
+pub(crate) async fn is_connected(desk: &Desk, node: &NodeId) -> bool {
+    let lanes = desk.registry.lanes(node);
+    let mut asking: JoinSet<bool> =
+        lanes.into_iter().map(|lane| async move { is_there(&lane).await }).collect();
+    while let Some(answered) = asking.join_next().await {
+        if answered.unwrap_or(false) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether somebody is there at the end of a lane whose certificate is shown on another one, or the one after it that was
+/// not given there. A node that comes back has left it, and nothing comes from there.
 //= spec/identity.md#renewal
 //# A router that is shown a certificate which another lane was opened with, while the node there answers a `Ping`, MUST refuse it
 //# (`C_SUPERSEDED`), whether that lane is asked for anything or not.
 //# It MUST wait for the answer for 20 seconds, as long as for a reply to a dispatch, or until the other lane ends, or until nothing at
 //# all has come on its connection for 2 seconds and three round trips after the `Ping`: a node that computes acknowledges what comes.
+//# A router that is shown a certificate of the generation that follows, and gave it on no lane of the node that is there, MUST refuse it in
+//# the same way while the node answers on another lane (`C_SUPERSEDED`): somebody got it while the node was away.
 async fn is_there(lane: &RouterLane) -> bool {
     let sent = Sent::new(lane.datagrams(), std::time::Instant::now());
     let answers = async {

@@ -6,6 +6,7 @@
 //!
 //! What is proved and decided is in `identity::enrol`; here bytes only travel.
 
+mod connecting;
 mod recovery;
 mod renewal;
 #[cfg(test)]
@@ -19,26 +20,21 @@ use counterfoil_identity::enrol::{
     Challenge, ClientMessage, EnrolClient, EnrolOffer, EnrolServer, Enrolled, Hello, Joined, Proof, Recover,
     ServerMessage, TokenStore,
 };
-use counterfoil_identity::{
-    ENROL_EXPORTER_LABEL, PinnedRouter, Refused, VerifiedPeer, enrol_client_config, tls::pinned_domain,
-    verify_chain,
-};
-use counterfoil_spec::entry::Role;
-use counterfoil_spec::ids::{NetId, NodeId};
+use counterfoil_identity::{ENROL_EXPORTER_LABEL, Refused, RootDenials, VerifiedPeer};
+use counterfoil_spec::ids::NodeId;
 use counterfoil_spec::limits::{MAX_ARRIVAL_MS, MAX_ENROL_BYTES};
 use counterfoil_spec::message::Renew;
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::{Now, Seconds};
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
-use rustls::pki_types::CertificateDer;
+use quinn::{Connection, RecvStream, SendStream, VarInt};
 
 use crate::door::{Arrival, Caller, Door, TurnedAway};
 use crate::end::{LaneEnd, code};
-use crate::endpoint::{ConnectError, EndpointError, SERVER_NAME, connect_error, from_anywhere, open};
+use crate::endpoint::{ConnectError, EndpointError, connect_error};
 use crate::gate::Limits;
-use crate::transport::enrol_transport;
+use crate::transport::{Side, enrol_transport};
 
+use connecting::connected;
 pub use recovery::{Recovering, recover};
 pub use renewal::{Returning, renew};
 
@@ -83,7 +79,7 @@ impl EnrolEndpoint {
     /// # Errors
     /// [`EndpointError`].
     pub fn bind(addr: SocketAddr, tls: rustls::ServerConfig, limits: Limits) -> Result<Self, EndpointError> {
-        Ok(Self { door: Door::open(addr, tls, enrol_transport(1), limits)? })
+        Ok(Self { door: Door::open(addr, tls, enrol_transport(Side::Router), limits)? })
     }
 
     /// Shows another certificate to whoever enrols from here on.
@@ -229,41 +225,27 @@ impl Applicant {
 ///
 /// # Errors
 /// [`ConnectError`], among them every refusal of the router.
-pub async fn join(addr: SocketAddr, client: EnrolClient, now: &Now) -> Result<Joined, ConnectError> {
-    within(addr, Box::pin(joining(addr, client, now))).await
+pub async fn join(
+    addr: SocketAddr,
+    client: EnrolClient,
+    denied: &RootDenials,
+    now: &Now,
+) -> Result<Joined, ConnectError> {
+    within(addr, Box::pin(joining(addr, client, denied, now))).await
 }
 
-async fn joining(addr: SocketAddr, client: EnrolClient, now: &Now) -> Result<Joined, ConnectError> {
+async fn joining(
+    addr: SocketAddr,
+    client: EnrolClient,
+    denied: &RootDenials,
+    now: &Now,
+) -> Result<Joined, ConnectError> {
     let pin = client.token().net_id();
-    let (endpoint, mut wire, exporter, router) = connected(addr, &pin, now).await?;
+    let (endpoint, mut wire, exporter, router) = connected(addr, &pin, denied, now).await?;
     let joined = exchange(&mut wire, client, &exporter, &router, now).await;
     wire.end(&joined);
     endpoint.wait_idle().await;
     joined
-}
-
-/// Connects to the enrolment endpoint of a router of this network, and opens the one stream.
-async fn connected(
-    addr: SocketAddr,
-    pin: &NetId,
-    now: &Now,
-) -> Result<(Endpoint, Wire, [u8; 32], VerifiedPeer), ConnectError> {
-    let unreachable = |detail: String| ConnectError::Unreachable { addr, detail };
-    let tls = enrol_client_config(*pin, Arc::clone(now)).map_err(|e| unreachable(e.to_string()))?;
-    let crypto = QuicClientConfig::try_from(tls).map_err(|e| unreachable(e.to_string()))?;
-    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    config.transport_config(enrol_transport(0));
-    let endpoint = open(from_anywhere(addr), None).map_err(|e| unreachable(e.to_string()))?;
-    let connecting = endpoint.connect_with(config, addr, SERVER_NAME);
-    let connecting = connecting.map_err(|e| unreachable(e.to_string()))?;
-    let connection = connecting.await.map_err(|e| connect_error(addr, &e))?;
-    let router = router(&connection, pin, now).map_err(|refused| {
-        connection.close(code(refused.refusal), refused.detail.as_bytes());
-        ConnectError::Refused(refused)
-    })?;
-    let exporter = exporter(&connection, addr)?;
-    let (send, recv) = connection.open_bi().await.map_err(|e| connect_error(addr, &e))?;
-    Ok((endpoint, Wire { connection, send, recv, addr }, exporter, router))
 }
 
 async fn exchange(
@@ -284,14 +266,6 @@ async fn exchange(
         return Err(ConnectError::Refused(out_of_order()));
     };
     proving.on_enrolled(&enrolled, now().seconds()).map_err(ConnectError::Refused)
-}
-
-fn router(connection: &Connection, pin: &NetId, now: &Now) -> Result<VerifiedPeer, Refused> {
-    let chain =
-        connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let chain = chain.map(|chain| *chain).unwrap_or_default();
-    let domain = pinned_domain(&chain, pin)?;
-    verify_chain(&chain, &domain, Role::Router, now().seconds(), &PinnedRouter(None))
 }
 
 fn exporter(connection: &Connection, addr: SocketAddr) -> Result<[u8; 32], ConnectError> {

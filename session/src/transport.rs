@@ -71,9 +71,15 @@ pub(crate) fn transport(side: Side, distance: Distance) -> Arc<TransportConfig> 
 }
 
 /// The transport of an enrolment: one stream, little data.
-pub(crate) fn enrol_transport(streams: u8) -> Arc<TransportConfig> {
+pub(crate) fn enrol_transport(side: Side) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
+    let (streams, keep_alive): (u8, _) = match side {
+        Side::Router => (1, None),
+        // It may wait longer for its answer than a silent peer is waited for.
+        Side::Node => (0, Some(Duration::from_millis(KEEP_ALIVE_MS))),
+    };
     config
+        .keep_alive_interval(keep_alive)
         .max_concurrent_bidi_streams(VarInt::from(streams))
         .max_concurrent_uni_streams(VarInt::from(0_u8))
         .datagram_receive_buffer_size(None)

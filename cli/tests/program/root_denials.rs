@@ -132,3 +132,34 @@ fn list_that_the_root_did_not_sign_or_that_goes_back_is_refused() {
     second.stop();
     router.stop();
 }
+
+//= spec/identity.md#the-roots-deny-list
+//= type=test
+//# A node MUST NOT enrol with a router that the list names so, nor renew its certificate there (`C_DENIED`).
+#[test]
+fn node_renews_and_enrols_at_no_router_whose_issuing_ca_the_root_denies() {
+    let home = Home::new();
+    let router = router(&home);
+    let token = || text(&home.json(&["identity", "join-token"])["join_token"]);
+    let enrol = router.said("enrol");
+    let joins = |name| {
+        at(&home, name, &["identity", "enroll", "--json", "--enrol", &enrol, "--join-token", &token()])
+    };
+    let renews = || at(&home, "node", &["identity", "renew", "--json", "--enrol", &enrol]);
+    assert_eq!((joins("node").code, renews().code), (0, 0));
+    let ca = text(&home.json(&["identity", "ca", "list"])["cas"][0]["serial"]);
+    assert_eq!(take(&home, "node", &sign(&home, "deny.pem", &["--ca", &ca])).code, 0);
+    for refused in [renews(), joins("node")] {
+        assert_eq!((refused.code, refused.err.contains("C_DENIED")), (REFUSED, true), "{refused:?}");
+    }
+    // The router itself knows nothing of that.
+    assert_eq!(joins("other").code, 0);
+    home.json(&["identity", "ca", "next"]);
+    home.json(&["identity", "ca", "activate"]);
+    let renewed = (0..MAX_LOOKS).map(|_| renews().code).find(|code| *code != REFUSED);
+    assert_eq!(renewed, Some(0));
+    router.stop();
+}
+
+/// Tries before a test gives up; each is a process of its own.
+const MAX_LOOKS: u32 = 1000;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use counterfoil_identity::RootDenials;
 use counterfoil_identity::enrol::Renewing;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_model::Checkpoint;
@@ -129,7 +130,8 @@ fn a_certificate_that_was_given_and_never_used_costs_nothing() {
         let at = now().seconds();
         let next =
             Renewing::after(&identity.credentials, key, &identity.domain, identity.router, at).unwrap();
-        let (next, given, _) = renew(network.router.enrol_addr(), node, next, &now).await.unwrap();
+        let (next, given, _) =
+            renew(network.router.enrol_addr(), node, next, &RootDenials::default(), &now).await.unwrap();
         let folder = home.join("identity");
         Keyring::default().store(&folder.join("next.key"), next.tls_key().secret()).unwrap();
         std::fs::write(folder.join("next.pem"), given.chain().to_pem()).unwrap();

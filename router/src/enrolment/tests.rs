@@ -7,8 +7,8 @@ use std::time::Duration;
 use counterfoil_audit::LogReader;
 use counterfoil_identity::enrol::{EnrolClient, JoinToken, Joined};
 use counterfoil_identity::{
-    LeafRequest, SecretKey, Signer, TlsKey, VerifiedPeer, certificate_serial, enrol_server_config,
-    verify_chain,
+    LeafRequest, RootDenials, SecretKey, Signer, TlsKey, VerifiedPeer, certificate_serial,
+    enrol_server_config, verify_chain,
 };
 use counterfoil_model::Checkpoint;
 use counterfoil_session::enrol::join;
@@ -100,7 +100,7 @@ impl Scene {
     }
 
     async fn joined(&self, client: EnrolClient) -> Result<Joined, Refusal> {
-        match Box::pin(join(self.addr, client, &self.now())).await {
+        match Box::pin(join(self.addr, client, &RootDenials::default(), &self.now())).await {
             Ok(joined) => Ok(joined),
             Err(ConnectError::RefusedByPeer { refusal, .. }) => Err(refusal),
             Err(other) => panic!("{other}"),

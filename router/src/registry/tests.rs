@@ -3,6 +3,7 @@
 use counterfoil_consent::Permit;
 use counterfoil_session::sandbox::{Member, Sandbox, hello, machine_clock};
 use counterfoil_session::{NodeEndpoint, NodeLane, RouterEndpoint};
+use counterfoil_spec::limits::MAX_RENEWALS;
 use counterfoil_spec::refusal::Refusal;
 
 use super::*;
@@ -99,4 +100,56 @@ async fn what_a_node_allows_holds_for_the_lane_that_follows_one_that_was_cut() {
     assert!(next.shared.allowed.free_place().is_none());
     drop(under_way);
     assert!(next.shared.allowed.free_place().is_some());
+}
+
+fn serial(lane: &RouterLane) -> Serial {
+    Serial::from_bytes(*lane.peer().cert_serial())
+}
+
+#[tokio::test]
+async fn a_lane_puts_in_doubt_those_of_its_certificate_and_those_that_were_not_given_it() {
+    let scene = Scene::new();
+    let (earlier, later) = (scene.lane(1).await, scene.lane(2).await);
+    let (own, next) = (serial(&earlier.router), serial(&later.router));
+    let arrives = |visit, ends: &Ends| {
+        let (arrival, doubted) = scene.registry.arrive(visit, &ends.router);
+        (arrival, doubted.iter().map(serial).collect::<Vec<_>>())
+    };
+    let doubts = |visit, ends: &Ends| arrives(visit, ends).1;
+    let (first, doubted) = arrives(1, &earlier);
+    assert_eq!(doubted, []);
+    // Of two that come at one time one is the first, before it is let in.
+    assert_eq!((doubts(2, &earlier), doubts(3, &later)), (vec![own], vec![own]));
+    first.gave(next);
+    assert_eq!((doubts(4, &earlier), doubts(5, &later)), (vec![own], vec![]));
+    // As many as may wait for an answer are remembered.
+    for _ in 1..MAX_RENEWALS {
+        first.gave(own);
+    }
+    assert_eq!(doubts(6, &later), []);
+    first.gave(own);
+    assert_eq!(doubts(7, &later), [own]);
+    let (second, _) = arrives(8, &later);
+    drop(first);
+    // An earlier certificate says nothing of a later one.
+    assert_eq!(doubts(9, &earlier), []);
+    drop(second);
+    let (_first, _) = arrives(10, &earlier);
+    earlier.router.shut(Refusal::SessionDrain, "for a test");
+    earlier.router.closed().await;
+    assert_eq!((doubts(11, &earlier), doubts(12, &later)), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_node_has_the_lanes_on_which_it_was_let_in_and_that_are_not_over() {
+    let scene = Scene::new();
+    let ends = scene.lane(1).await;
+    let lanes = || scene.registry.lanes(&ends.router.node()).len();
+    let (arrival, _) = scene.registry.arrive(1, &ends.router);
+    assert_eq!(lanes(), 0);
+    arrival.let_in();
+    assert_eq!(lanes(), 1);
+    ends.router.shut(Refusal::SessionDrain, "for a test");
+    ends.router.closed().await;
+    assert_eq!(lanes(), 0);
 }

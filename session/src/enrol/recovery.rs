@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use counterfoil_identity::enrol::{ClientMessage, Recover, RecoveryAt, ServerMessage};
-use counterfoil_identity::{Refused, Signer};
+use counterfoil_identity::{Refused, RootDenials, Signer};
 use counterfoil_spec::ids::{NetId, NodeId};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Now;
@@ -74,7 +74,7 @@ async fn recovering(
     (node, key): (NodeId, &dyn Signer),
     now: &Now,
 ) -> Result<u64, ConnectError> {
-    let (endpoint, mut wire, exporter, router) = connected(addr, &pin, now).await?;
+    let (endpoint, mut wire, exporter, router) = connected(addr, &pin, &RootDenials::default(), now).await?;
     let at = RecoveryAt { net_id: &pin, router_id: &router.id().as_router(), exporter: &exporter };
     let signed = at.sign(node, key);
     let asked = signed.map_err(|e| {

@@ -1,17 +1,22 @@
 //! A renewal over the enrolment endpoint: one message and its answer, for a node whose certificate has ended.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use counterfoil_identity::enrol::{ClientMessage, Renewing, ServerMessage};
-use counterfoil_identity::{Credentials, Refused};
+use counterfoil_identity::{Credentials, Refused, RootDenials};
 use counterfoil_spec::ids::NodeId;
+use counterfoil_spec::limits::MAX_ARRIVAL_MS;
 use counterfoil_spec::message::{Renew, Renewal};
 use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::{Now, Seconds};
 
-use super::{Wire, connected, out_of_order, within};
+use super::{Wire, connected, out_of_order};
 use crate::door::Arrival;
-use crate::endpoint::ConnectError;
+use crate::endpoint::{ConnectError, connect_error};
+
+/// How long an answer is waited for: as long as the way there may take, and as long as a router asks the node's lanes.
+const ANSWER: Duration = Duration::from_millis(MAX_ARRIVAL_MS + 20_000);
 
 /// A member that wants its next certificate.
 pub struct Returning {
@@ -47,19 +52,19 @@ impl Returning {
         &self.exporter
     }
 
-    /// Says what was decided.
+    /// Waits until it does not wait any more.
+    pub async fn gone(&self) -> ConnectError {
+        connect_error(self.wire.addr, &self.wire.connection.closed().await)
+    }
+
+    /// Says what was decided, be it a certificate or a refusal.
     ///
     /// # Errors
-    /// [`ConnectError`], among them the refusal.
+    /// [`ConnectError`] where it could not be said.
     pub async fn answer(mut self, decided: Renewal) -> Result<(), ConnectError> {
-        self.wire.write(&ServerMessage::Renewal(decided.clone()).to_bytes()).await?;
+        self.wire.write(&ServerMessage::Renewal(decided).to_bytes()).await?;
         self.wire.finish().await;
-        match decided {
-            Renewal::Renewed(_) => Ok(()),
-            Renewal::Refused(refusal, words, _) => {
-                Err(ConnectError::Refused(Refused { refusal, detail: words.to_string() }))
-            }
-        }
+        Ok(())
     }
 }
 
@@ -72,19 +77,29 @@ pub async fn renew(
     addr: SocketAddr,
     node: NodeId,
     renewing: Renewing,
+    denied: &RootDenials,
     now: &Now,
 ) -> Result<(Renewing, Credentials, Seconds), ConnectError> {
-    let (renewing, latest) = match within(addr, Box::pin(renewed(addr, node, renewing, now))).await? {
-        Ok(done) => return Ok(done),
-        Err(shorter) => shorter,
-    };
+    let (renewing, latest) =
+        match answered(addr, Box::pin(renewed(addr, node, renewing, denied, now))).await? {
+            Ok(done) => return Ok(done),
+            Err(shorter) => shorter,
+        };
     let refused = |detail: &str| ConnectError::RefusedByPeer {
         refusal: Refusal::CertLifetime,
         detail: detail.to_owned(),
     };
     let shorter = renewing.ending(latest).ok_or_else(|| refused("and no shorter life is allowed"))?;
-    let again = within(addr, Box::pin(renewed(addr, node, shorter, now))).await?;
+    let again = answered(addr, Box::pin(renewed(addr, node, shorter, denied, now))).await?;
     again.map_err(|_| refused("and the router changed its mind about what is allowed"))
+}
+
+async fn answered<T>(
+    addr: SocketAddr,
+    asking: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    let late = |_| ConnectError::Unreachable { addr, detail: format!("no answer within {ANSWER:?}") };
+    tokio::time::timeout(ANSWER, asking).await.map_err(late)?
 }
 
 type Outcome = Result<(Renewing, Credentials, Seconds), (Renewing, Seconds)>;
@@ -93,9 +108,10 @@ async fn renewed(
     addr: SocketAddr,
     node: NodeId,
     renewing: Renewing,
+    denied: &RootDenials,
     now: &Now,
 ) -> Result<Outcome, ConnectError> {
-    let (endpoint, mut wire, exporter, router) = connected(addr, &renewing.net_id(), now).await?;
+    let (endpoint, mut wire, exporter, router) = connected(addr, &renewing.net_id(), denied, now).await?;
     let outcome = if router.id().as_router() == renewing.router() {
         exchange(&mut wire, node, renewing, &exporter, now).await
     } else {

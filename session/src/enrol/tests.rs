@@ -1,12 +1,14 @@
 //! Enrolment over real QUIC: its own protocol, one stream, and a proof that is good on one connection only.
 
 use counterfoil_identity::enrol::{JoinToken, MemoryTokens};
-use counterfoil_identity::{ALPN, ENROL_ALPN, SecretKey, TlsKey};
+use counterfoil_identity::{ALPN, ENROL_ALPN, SecretKey, TlsKey, enrol_client_config};
 use counterfoil_spec::ids::{Hash, Signature};
 use data_encoding::BASE64;
+use quinn::Endpoint;
+use quinn::crypto::rustls::QuicClientConfig;
 
 use super::*;
-use crate::endpoint::NodeEndpoint;
+use crate::endpoint::{NodeEndpoint, SERVER_NAME, from_anywhere, open};
 use crate::sandbox::{Sandbox, hello, machine_clock};
 
 /// A router that enrols, and a token for it.
@@ -44,7 +46,7 @@ impl Place {
     }
 
     async fn connected(&self) -> (Endpoint, Wire, [u8; 32], VerifiedPeer) {
-        connected(self.addr(), &self.token.net_id(), &self.net.now).await.unwrap()
+        connected(self.addr(), &self.token.net_id(), &RootDenials::default(), &self.net.now).await.unwrap()
     }
 
     /// What the router says of the first bytes on the stream.
@@ -119,7 +121,9 @@ async fn enrolment_and_sessions_do_not_speak_each_others_protocol() {
     assert_eq!(there.map(drop), Err(ConnectError::Alpn));
     assert_eq!(here.map(drop), Err(ConnectError::Alpn));
 
-    let (there, here) = tokio::join!(place.enrol(), join(place.addr(), place.client(), &place.net.now));
+    let denied = RootDenials::default();
+    let (there, here) =
+        tokio::join!(place.enrol(), join(place.addr(), place.client(), &denied, &place.net.now));
     assert_eq!((there.map(drop), here.map(drop)), (Ok(()), Ok(())));
 }
 

@@ -123,7 +123,8 @@ async fn a_fifth_request_of_a_lane_that_would_wait_ends_it() {
 async fn answered(scene: &Scene, lane: &RouterLane, asked: Renew) {
     let mut waiting = Waiting::default();
     assert!(waiting.push(asked));
-    tell(lane, &waiting.answer(&scene.desk, lane).await);
+    let (arrival, _) = scene.desk.registry.arrive(0, lane);
+    tell(lane, &arrival, &waiting.answer(&scene.desk, lane).await);
 }
 
 /// A node that reads nothing gets no answer. It is to come back, as it waits for one.
