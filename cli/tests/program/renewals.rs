@@ -51,9 +51,10 @@ fn a_node_gets_its_next_certificate_on_request_whether_it_runs_or_not() {
     let warned = std::fs::read_to_string(home.path().with_extension("stderr")).unwrap();
     assert_eq!(warned.lines().find(|line| line.contains("renewed")), None);
     let node = Program::start(&folder, &["serve", "--json", "--accept-notice", "--router", &nodes]);
-    // While it runs it asks by itself, as soon as the router gives one.
+    // While it runs it asks by itself: again when the router said, where an eighth of the certificate's life is not over.
     let renewed = renew(&path, &[]);
-    assert_eq!(renewed.code, 0, "{renewed:?}");
+    let later = "E_RATE: its certificate has just been used; come back at ";
+    assert!(renewed.code == 0 || (renewed.code == 3 && renewed.err.contains(later)), "{renewed:?}");
     let found = (0..MAX_LOOKS).map(|_| used(&home)).find(|used| used.len() == 2);
     let [(first, then), (second, now)] = found.unwrap()[..] else { panic!("two were used") };
     assert_eq!((first, second), (2, 3));
