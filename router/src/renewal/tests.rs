@@ -314,8 +314,8 @@ async fn what_nobody_proved_is_refused_while_another_decides() {
     assert_eq!(scene.desk.office.log_size(), before);
 }
 
-#[test]
-fn a_key_of_the_routers_gets_no_certificate() {
+#[tokio::test]
+async fn a_key_of_the_routers_gets_no_certificate() {
     let scene = Scene::new();
     let renewing = scene.renewing(1, scene.now());
     scene.desk.shown.add(renewing.tls_key().public());
