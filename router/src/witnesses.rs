@@ -258,7 +258,7 @@ fn read(witness: &PolicyWitness, note: &str, said: &post::Said) -> Read {
             size.map_or_else(|| Read::Nothing("409 without a size".to_owned()), Read::Size)
         }
         status => {
-            let said = shown(&said.body);
+            let said = shown(said.body.trim_end());
             Read::Nothing(format!("{status}: {said}"))
         }
     }

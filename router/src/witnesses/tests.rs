@@ -55,7 +55,7 @@ fn sizes_are_numbers_in_one_form_and_other_answers_are_told() {
     for body in ["7", "07\n", "+7\n", "", "seven\n"] {
         assert_eq!(read_as(409, body), Read::Nothing("409 without a size".to_owned()), "{body:?}");
     }
-    assert_eq!(read_as(403, "no\nsignature\n"), Read::Nothing("403: nosignature".to_owned()));
+    assert_eq!(read_as(403, "no\nsignature\n"), Read::Nothing("403: no\\u{a}signature".to_owned()));
 }
 
 #[test]
