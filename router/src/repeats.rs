@@ -94,11 +94,13 @@ pub(crate) enum Turn {
     Again(Arc<Kept>),
 }
 
-/// The right to run the request of a key. Given up, the key is free again.
+/// The right to run the request of a key. Given up before it was admitted, the key is free again; after that nobody knows here
+/// what was billed, and the key stays taken.
 pub(crate) struct Claim {
     repeats: Arc<Repeats>,
     mark: Mark,
     open: bool,
+    admitted: bool,
 }
 
 /// Why a key is not taken.
@@ -205,7 +207,7 @@ impl Repeats {
         let file = marks.claim(&Record::Claimed { at, account, mark, body }).map_err(store)?;
         state.insert(mark, Known { account, body, at, request: None, stand: Stand::Runs });
         drop(guard);
-        let claim = Claim { repeats: Arc::clone(self), mark, open: true };
+        let claim = Claim { repeats: Arc::clone(self), mark, open: true, admitted: false };
         if let Err(e) = file.sync_data() {
             // What of the file is on the disk nobody knows; a restart reads it.
             self.state().marks = None;
@@ -254,8 +256,9 @@ impl State {
         {
             let Some((_, mark)) = self.kept.pop_front() else { break };
             let Some(known) = self.known.get_mut(&mark) else { continue };
-            if let Stand::Answered(kept) = std::mem::replace(&mut known.stand, Stand::Gone) {
+            if let Stand::Answered(kept) = &known.stand {
                 self.kept_bytes = self.kept_bytes.saturating_sub(kept.text.len());
+                known.stand = Stand::Gone;
             }
         }
     }
@@ -263,7 +266,8 @@ impl State {
 
 impl Claim {
     /// The request was admitted, under this name.
-    fn admitted(&self, request: Serial) {
+    fn admitted(&mut self, request: Serial) {
+        self.admitted = true;
         let mut state = self.repeats.state();
         if let Some(known) = state.known.get_mut(&self.mark) {
             known.request = Some(request);
@@ -292,7 +296,7 @@ impl Claim {
 
     /// Gives an answer to its client and keeps it. The request goes on to its end where the client leaves, because who
     /// sends a key comes back for the answer.
-    pub(crate) fn follow(self, mut answer: Answer) -> Answer {
+    pub(crate) fn follow(mut self, mut answer: Answer) -> Answer {
         self.admitted(answer.head.request);
         let (events, reader) = mpsc::channel(MAX_WAITING_EVENTS);
         let head = answer.head.clone();
@@ -308,7 +312,7 @@ impl Claim {
                             claim.answered(kept);
                         }
                     }
-                    // Nothing was billed.
+                    // Its entry may be durable all the same.
                     Event::Failed(_) => drop(claim.take()),
                 }
                 if reads {
@@ -326,6 +330,12 @@ impl Drop for Claim {
         if self.open {
             let repeats = Arc::clone(&self.repeats);
             let mut state = repeats.state();
+            if self.admitted {
+                if let Some(known) = state.known.get_mut(&self.mark) {
+                    known.stand = Stand::Gone;
+                }
+                return;
+            }
             state.remove(&self.mark);
             self.write(&mut state, &Record::Freed { mark: self.mark });
         }

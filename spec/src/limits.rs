@@ -27,7 +27,7 @@ pub const MAX_HURRIED_HEADS: u32 = 64;
 /// The time in which what a router takes of one node is counted, in seconds.
 pub const MEMBER_WINDOW_S: u64 = 600;
 /// Proposals that may wait for a node's answer on one lane.
-pub const MAX_OPEN_PROPOSALS: usize = 64;
+pub const MAX_OPEN_PROPOSALS: usize = 1024;
 /// Consent tokens of one lane whose experts are not loaded yet.
 pub const MAX_CONSENTS_LOADING: usize = 64;
 /// Consent tokens in force under which a node may fetch on one lane: the last ones.

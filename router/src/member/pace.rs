@@ -44,8 +44,9 @@ fn gained(passed: Duration) -> u64 {
 fn weight(message: &NodeMessage) -> u64 {
     match message {
         NodeMessage::Terms(_) | NodeMessage::Renew(_) => HEAVY,
-        // One of this lane answers a close of the router.
+        // One of this lane answers a close of the router; and a node that hosts many models has much to say of them.
         NodeMessage::Receipt(half) if half.slot != EARLIER_LANE => 0,
+        NodeMessage::Progress(_) => 0,
         _ => 1,
     }
 }

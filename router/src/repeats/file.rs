@@ -123,20 +123,27 @@ fn parse(bytes: &[u8], from: Seconds) -> Result<Parsed, &'static str> {
     let secret = head.strip_prefix(MAGIC).and_then(|secret| secret.try_into().ok());
     let secret = secret.ok_or("it begins with other bytes")?;
     let (whole, _torn) = rest.as_chunks::<RECORD_BYTES>();
-    let mut records = Vec::new();
-    let mut young = std::collections::BTreeSet::new();
+    // What was freed leaves nothing behind, so that a start makes the file short again.
+    let mut taken = std::collections::BTreeMap::new();
     for bytes in whole {
         let record = record(bytes).ok_or("it holds a record of no kind")?;
-        let keep = match record {
-            Record::Claimed { at, mark, .. } => at >= from && young.insert(mark),
-            Record::Admitted { mark, .. } => young.contains(&mark),
-            Record::Freed { mark } => young.remove(&mark),
-        };
-        if keep {
-            records.push(record);
+        match record {
+            Record::Claimed { at, mark, .. } if at >= from => {
+                taken.insert(mark, (at, record, None));
+            }
+            Record::Claimed { .. } => {}
+            Record::Admitted { mark, .. } => {
+                if let Some((_, _, admitted)) = taken.get_mut(&mark) {
+                    *admitted = Some(record);
+                }
+            }
+            Record::Freed { mark } => drop(taken.remove(&mark)),
         }
     }
-    Ok((secret, records))
+    let mut taken: Vec<_> = taken.into_values().collect();
+    taken.sort_by_key(|(at, ..)| *at);
+    let records = taken.into_iter().flat_map(|(_, claimed, admitted)| [Some(claimed), admitted]).flatten();
+    Ok((secret, records.collect()))
 }
 
 fn record(bytes: &[u8; RECORD_BYTES]) -> Option<Record> {
