@@ -20,6 +20,7 @@ use crate::http::error::ApiError;
 use crate::http::health::unknown_model;
 use crate::http::refusals::{By, What};
 use crate::http::request::ChatRequest;
+use crate::office::Office;
 
 /// No vocabulary has longer tokens; a prompt with more bytes than that for each position cannot fit.
 const MAX_TOKEN_BYTES: usize = 256;
@@ -38,7 +39,21 @@ pub(crate) struct Admitted {
     pub(crate) sampler: Sampler,
     pub(crate) stops: Option<StopMatcher>,
     pub(crate) started: Millis,
-    pub(crate) _running: OwnedSemaphorePermit,
+    pub(crate) running: Arc<OwnedSemaphorePermit>,
+    pub(crate) _held: Held,
+}
+
+/// Tokens that are held for a request. They are given back with this, whoever drops it: a client may leave while its request
+/// is admitted, and a task may break. What was posted meanwhile is not held any more.
+pub(crate) struct Held {
+    office: Arc<Office>,
+    request: Serial,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.office.books().ledger.void(&self.request);
+    }
 }
 
 /// Checks a request and holds its tokens.
@@ -84,7 +99,7 @@ pub(crate) fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
         .map_err(|e| ApiError::invalid("stop", e.to_string()))?;
     let serial = random::serial();
     let total = TokenCount(count(prompt.len()).saturating_add(max_tokens));
-    evidence(|| hold(desk, &engine, &job.caller, (serial, total, started)))?;
+    let held = evidence(|| hold(desk, &engine, &job.caller, (serial, total, started)))?;
     Ok(Admitted {
         engine,
         serial,
@@ -96,7 +111,8 @@ pub(crate) fn admit(desk: &Desk, job: Job) -> Result<Admitted, ApiError> {
         sampler,
         stops: Some(stops),
         started,
-        _running: running,
+        running: Arc::new(running),
+        _held: held,
     })
 }
 
@@ -126,7 +142,7 @@ fn hold(
     engine: &Engine,
     caller: &Caller,
     (serial, total, now): (Serial, TokenCount, Millis),
-) -> Result<(), ApiError> {
+) -> Result<Held, ApiError> {
     let mut books = desk.office.books();
     let charged = books
         .ledger
@@ -136,5 +152,6 @@ fn hold(
         HoldError::InsufficientQuota { .. } => ApiError::insufficient_quota(e.to_string()),
         HoldError::InFlightBudgetExhausted { .. } => ApiError::in_flight(e.to_string()),
         HoldError::UnknownAccount(_) | HoldError::RequestSeen(_) => ApiError::internal(e.to_string()),
-    })
+    })?;
+    Ok(Held { office: Arc::clone(&desk.office), request: serial })
 }

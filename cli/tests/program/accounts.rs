@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::{FREE_TOKENS, Home, wait_until_idle};
-use crate::http::{ask, fetch, fetch_with, question, stream, streamed};
+use crate::http::{ask, fetch, fetch_with, leave, question, stream, streamed};
 
 #[test]
 fn an_answer_costs_what_its_usage_says() {
@@ -47,6 +47,29 @@ fn more_tokens_than_the_balance_is_402_and_debits_nothing() {
     assert_eq!(home.balance(&account), (left, 0, prompt + 1));
     assert_eq!(home.log_size(), size);
     assert_eq!(asked(left - prompt).status, 200);
+    program.stop();
+}
+
+#[test]
+fn client_that_leaves_while_it_is_let_in_holds_nothing() {
+    let home = Home::new();
+    let roomy = home.roomy_model();
+    let program = home.run(&[&roomy]);
+    let account = home.account();
+    // Long enough that its client is gone before its tokens are counted and held.
+    let long = json!([{ "role": "user", "content": "What is a consent token? ".repeat(1_500) }]);
+    let body = question(&json!({ "model": "roomy", "max_tokens": 9, "messages": long }));
+    (0..8).for_each(|_| leave(program.address(), Some(&account.key), &body));
+    let short = question(&json!({ "model": "roomy", "max_tokens": 1 }));
+    assert_eq!(ask(program.address(), None, &short).status, 200);
+    wait_until_idle(&program);
+    let billed: u64 = home
+        .payloads("inference")
+        .iter()
+        .flat_map(|i| i["debits"].as_array().unwrap().clone())
+        .map(|d| d["tokens"].as_u64().unwrap())
+        .sum();
+    assert_eq!(home.balance(&account), (FREE_TOKENS - billed, 0, billed));
     program.stop();
 }
 

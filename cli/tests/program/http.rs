@@ -112,6 +112,11 @@ pub(crate) fn ask_bytes(to: SocketAddr, key: Option<&str>, body: &[u8]) -> Reply
     Reply::read(send(to, key, body))
 }
 
+/// Asks, and goes away before there is an answer.
+pub(crate) fn leave(to: SocketAddr, key: Option<&str>, body: &Value) {
+    drop(send(to, key, body.to_string().as_bytes()));
+}
+
 /// Asks for events.
 pub(crate) fn stream(to: SocketAddr, key: Option<&str>, body: &Value) -> Stream {
     let mut lines = BufReader::new(send(to, key, body.to_string().as_bytes()));
