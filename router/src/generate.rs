@@ -65,12 +65,16 @@ struct Generated {
     error: Option<ApiError>,
 }
 
-/// Admits a request and begins to answer it.
-pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError> {
+/// Admits a request. Whoever drops what this gives has given its tokens back.
+pub(crate) async fn come_in(desk: &Arc<Desk>, job: Job) -> Result<Admitted, ApiError> {
     let door = Arc::clone(desk);
-    let admitted = tokio::task::spawn_blocking(move || admit(&door, job))
+    tokio::task::spawn_blocking(move || admit(&door, job))
         .await
-        .map_err(|e| ApiError::internal(format!("the request could not be read: {e}")))??;
+        .map_err(|e| ApiError::internal(format!("the request could not be read: {e}")))?
+}
+
+/// Begins to answer a request.
+pub(crate) fn begin(desk: &Arc<Desk>, admitted: Admitted) -> Answer {
     // The salt is durable before the entry that uses it; it is written while the answer is generated.
     let running = Running {
         request: admitted.serial,
@@ -106,7 +110,7 @@ pub(crate) async fn start(desk: &Arc<Desk>, job: Job) -> Result<Answer, ApiError
         // A reader that went away has been billed already.
         let _ = events.send(last).await;
     });
-    Ok(Answer { head, events: reader })
+    Answer { head, events: reader }
 }
 
 async fn answer(

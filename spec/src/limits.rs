@@ -142,6 +142,18 @@ pub const MAX_PSP_WORD_BYTES: usize = 255;
 pub const MAX_UPTIME_NODES: usize = 1500;
 /// Of words that somebody else wrote, the letters that are shown.
 pub const MAX_SHOWN_CHARS: usize = 1000;
+/// An `Idempotency-Key`, in bytes.
+pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// How long an `Idempotency-Key` is remembered, in seconds.
+pub const IDEMPOTENCY_KEY_LIFE_S: u64 = 86_400;
+/// How long the answer to a request with an `Idempotency-Key` is kept to be given again, in seconds.
+pub const IDEMPOTENCY_ANSWER_LIFE_S: u64 = 600;
+/// The text of such answers that a router keeps, in bytes; the oldest go first.
+pub const MAX_IDEMPOTENCY_KEPT_BYTES: usize = 64 * 1024 * 1024;
+/// Keys of one account that are remembered.
+pub const MAX_IDEMPOTENCY_KEYS_OF_ACCOUNT: usize = 4096;
+/// Keys of all accounts that are remembered.
+pub const MAX_IDEMPOTENCY_KEYS: usize = 65_536;
 /// The body of an HTTP request, in bytes.
 pub const MAX_HTTP_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Layers of a model.

@@ -58,6 +58,12 @@ fn short(program: &Program) -> Reply {
     ask(program.address(), None, &question(&json!({ "max_tokens": 3 })))
 }
 
+/// What a router says of a request with an `Idempotency-Key`.
+fn keyed(program: &Program, repeat: &str) -> Reply {
+    let key = format!("none\r\nidempotency-key: {repeat}");
+    ask(program.address(), Some(&key), &question(&json!({ "max_tokens": 3 })))
+}
+
 fn fill(folder: &Path) {
     let home = Home::new();
     assert!(home.path().starts_with(folder));
@@ -73,6 +79,7 @@ fn fill(folder: &Path) {
     // No room for anything.
     let rest = leave(folder, 0);
     assert_eq!(short(&program).fault(), (503, Some("unavailable".to_owned())));
+    assert_eq!(keyed(&program, "k").fault(), (503, Some("unavailable".to_owned())));
     let report = home.json(&["audit", "verify"]);
     assert_eq!((&report["ok"], &report["torn_bytes"]), (&json!(true), &json!(0)), "{report}");
 
@@ -81,6 +88,8 @@ fn fill(folder: &Path) {
     let again = short(&program);
     assert_eq!((again.status, again.text()), (200, first.text()));
     assert!(again.entry() > first.entry());
+    assert_eq!(keyed(&program, "k").text(), first.text());
+    assert_eq!(keyed(&program, "k").header("idempotent-replayed"), Some("true"));
     program.stop();
     home.assert_logs_verify();
 }

@@ -82,6 +82,9 @@ fn nothing_is_run_again_after_a_kill_and_what_was_refused_may_come_again() {
     let refused = question(&json!({ "max_tokens": 1, "model": "nobody" }));
     let again = with(&account.key, "again");
     assert_eq!(ask(program.address(), Some(&again), &refused).status, 404);
+    // What is refused costs nothing on the disk.
+    let remembered = || std::fs::metadata(home.path().join("vault/repeats")).unwrap().len();
+    assert_eq!(remembered(), 48 + 128);
     program.kill_all();
     drop(cut);
     let program = home.run(&[&endless]);

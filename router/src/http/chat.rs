@@ -17,7 +17,7 @@ use crate::http::error::ApiError;
 use crate::http::reply::ReplyHead;
 use crate::http::request::ChatRequest;
 use crate::http::{auth, body_bytes};
-use crate::repeats::Turn;
+use crate::repeats::{Claim, Turn};
 
 /// Names the request in every answer and every error after admission.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -64,19 +64,31 @@ async fn admit(desk: &Arc<Desk>, headers: &HeaderMap, body: Body) -> Result<Admi
     let caller = auth::caller(desk, headers)?;
     let body = body_bytes(body).await?;
     let request = ChatRequest::parse(&body)?;
+    let job = Job { caller, request: request.clone() };
     let Some(key) = headers.get(IDEMPOTENCY_KEY).map(|key| key.as_bytes().to_vec()) else {
-        let answer = generate::start(desk, Job { caller, request: request.clone() }).await?;
+        let answer = generate::begin(desk, generate::come_in(desk, job).await?);
         return Ok(Admitted { request, answer, again: false });
     };
     let (repeats, account) = (Arc::clone(&desk.repeats), caller.account);
-    let turn = tokio::task::spawn_blocking(move || repeats.claim(account, &key, &body)).await;
+    let turn = tokio::task::spawn_blocking(move || repeats.reserve(account, &key, &body)).await;
     match turn.map_err(|e| ApiError::internal(e.to_string()))?? {
         Turn::Again(kept) => Ok(Admitted { request, answer: kept.again(), again: true }),
         Turn::First(claim) => {
-            let answer = generate::start(desk, Job { caller, request: request.clone() }).await?;
-            Ok(Admitted { request, answer: claim.follow(answer), again: false })
+            let answer = first(Arc::clone(desk), job, claim).await?;
+            Ok(Admitted { request, answer, again: false })
         }
     }
+}
+
+/// Runs what a key was not used for yet, in a task of its own: it goes on where the client leaves meanwhile.
+async fn first(desk: Arc<Desk>, job: Job, claim: Claim) -> Result<Answer, ApiError> {
+    let begun = tokio::spawn(async move {
+        let admitted = generate::come_in(&desk, job).await?;
+        let claim = claim.record(admitted.serial).await?;
+        let running = Arc::clone(&admitted.running);
+        Ok(claim.follow(generate::begin(&desk, admitted), running))
+    });
+    begun.await.map_err(|e| ApiError::internal(e.to_string()))?
 }
 
 async fn whole(mut answer: Answer) -> Response {
