@@ -1,7 +1,7 @@
 //! A quarter's entries on their way from the log into the ledger's fold: one thread reads and decodes, the other one applies.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use counterfoil_audit::{LogError, LogReader, Stored};
 use counterfoil_ledger::settle::{AsOf, Period, Quarter};
@@ -51,9 +51,10 @@ pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Re
     }
     let end = period.end().max(outline.end).min(reader.size());
     let (give, take) = sync_channel(MAX_WAITING);
+    let (give_back, spent) = channel();
     std::thread::scope(|threads| {
-        let reading = threads.spawn(move || read(reader, end, &give));
-        apply(&mut period, take)?;
+        let reading = threads.spawn(move || read(reader, end, &give, &spent));
+        apply(&mut period, take, &give_back)?;
         // A thread that panicked has said so.
         reading.join().unwrap_or(Err(LogError::Closed))?;
         Ok::<(), SettlementError>(())
@@ -91,8 +92,14 @@ fn outline(reader: &LogReader, quarter: Quarter) -> Result<Outline, LogError> {
     Ok(outline)
 }
 
-/// Decodes entries up to an end, until nobody takes them any more.
-fn read(reader: &LogReader, end: u64, give: &SyncSender<Vec<Replayed>>) -> Result<(), LogError> {
+/// Decodes entries up to an end, until nobody takes them any more. Spent batches are freed here: memory that one
+/// thread allocates and another one frees makes both wait for the allocator, for a quarter of all the time.
+fn read(
+    reader: &LogReader,
+    end: u64,
+    give: &SyncSender<Vec<Replayed>>,
+    spent: &Receiver<Vec<Replayed>>,
+) -> Result<(), LogError> {
     let mut batch = Vec::with_capacity(BATCH);
     reader.walk(0, end, |index, stored| {
         let body = match stored {
@@ -106,18 +113,27 @@ fn read(reader: &LogReader, end: u64, give: &SyncSender<Vec<Replayed>>) -> Resul
         if batch.len() < BATCH {
             return Ok(());
         }
-        let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-        give.send(full).map_err(|_| LogError::Closed)
+        let mut next = spent.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH));
+        next.clear();
+        give.send(std::mem::replace(&mut batch, next)).map_err(|_| LogError::Closed)
     })?;
     give.send(batch).map_err(|_| LogError::Closed)
 }
 
-fn apply(period: &mut Period, take: Receiver<Vec<Replayed>>) -> Result<(), SettlementError> {
-    for (index, body) in take.into_iter().flatten() {
-        match body {
-            Some(body) => period.apply(index, &body)?,
-            None => period.removed(index),
+fn apply(
+    period: &mut Period,
+    take: Receiver<Vec<Replayed>>,
+    give_back: &Sender<Vec<Replayed>>,
+) -> Result<(), SettlementError> {
+    for batch in take {
+        for (index, body) in &batch {
+            match body {
+                Some(body) => period.apply(*index, body)?,
+                None => period.removed(*index),
+            }
         }
+        // Nobody takes it back once the last one is read.
+        let _ = give_back.send(batch);
     }
     Ok(())
 }
