@@ -66,6 +66,17 @@ impl BundleCheck {
         if self.ends.len() == 256 { self.finish(findings) } else { Ok(()) }
     }
 
+    /// Leaves out what is before an entry.
+    pub(super) fn skip(&mut self, until: u64) {
+        let place = usize::try_from(until % TILE_WIDTH).unwrap_or_default();
+        self.tile = until / TILE_WIDTH;
+        self.bytes.clear();
+        self.ends = vec![0; place];
+        self.hashes = vec![None; place];
+        self.lost = true;
+        self.has_removed = false;
+    }
+
     /// Compares what was pushed since the last whole tile.
     pub(super) fn finish(&mut self, findings: &mut Findings) -> Result<(), LogError> {
         if self.ends.is_empty() {

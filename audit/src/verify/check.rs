@@ -232,14 +232,7 @@ impl Pass<'_, '_> {
                     let name = self.name(*segment);
                     self.tree.commit(head, &name, *offset);
                 }
-                Item::Lost { indexes } => {
-                    self.entries.lose();
-                    for index in indexes.clone() {
-                        let expected = self.tree.expected(index, &mut self.findings)?;
-                        self.bundle(Here::Lost, expected)?;
-                        self.tree.lose(index + 1, &mut self.findings)?;
-                    }
-                }
+                Item::Lost { indexes } => self.lost(indexes.clone())?,
             }
         }
         batch.decoded = decoded;
@@ -345,6 +338,7 @@ impl Pass<'_, '_> {
         let supply = &self.supply;
         let verdict = self.tree.finish(heads.arbiter(), committed, |s| supply.name(s));
         findings.extend(verdict.faults);
+        gone::unread(self.rules_saw + removed, committed.size, findings);
         let strays = self.files.folder().map(|dir| strays::strays(dir, verdict.tree_size));
         findings.faults.sort_by_key(|f| f.index.unwrap_or(u64::MAX));
         Ok(Report {

@@ -69,6 +69,8 @@ pub(super) struct Feed {
     /// What the first readable header says.
     pub(super) origin: Option<Hash>,
     index: u64,
+    /// What the newest commit frame that was read counts.
+    committed: u64,
     next_segment: usize,
     frames: Option<FrameReader>,
 }
@@ -107,6 +109,7 @@ impl Feed {
             torn: None,
             origin: None,
             index: 0,
+            committed: 0,
             next_segment: 0,
             frames: None,
         };
@@ -175,6 +178,11 @@ impl Feed {
             }
             Err(e) => findings.file(FaultKind::Corrupt, &segment.name, format!("byte 0: {e}")),
         }
+        if segment.first > self.head.size {
+            let detail = format!("byte 0: entries are committed up to {} alone; not read", self.head.size);
+            findings.file(FaultKind::Corrupt, &segment.name, detail);
+            return Ok(true);
+        }
         if segment.first > self.index {
             let detail = format!("entries {} to {} are in no segment", self.index, segment.first - 1);
             findings.push(fault(FaultKind::Corrupt, Some(self.index), &segment.name, detail));
@@ -202,7 +210,14 @@ impl Feed {
         }
         let path = self.segments.get(segment).map(|s| s.path.clone()).unwrap_or_default();
         let store = |e| LogError::store("read", &path)(e);
-        let Some((offset, frame)) = frames.next().map_err(store)? else { return Ok(false) };
+        let Some((offset, frame)) = frames.next().map_err(store)? else {
+            //= spec/audit-log.md#segments
+            //# A segment MUST end with a commit frame before the next one is begun.
+            if self.index > self.committed {
+                findings.file(FaultKind::Corrupt, self.name(segment), "it ends without a commit frame");
+            }
+            return Ok(false);
+        };
         let start = batch.bytes.len();
         let bad_commit = frame == Frame::BadCommit;
         let removed = match frame {
@@ -220,9 +235,8 @@ impl Feed {
                 }
                 batch.bytes.truncate(start);
             }
-            Frame::Commit(head) if head.size >= self.index => {
-                self.lose(head.size, batch);
-                batch.items.push(Item::Commit { head, segment, offset });
+            Frame::Commit(head) if (self.index..=self.limit()).contains(&head.size) => {
+                self.commit(head, Place { segment, offset }, batch, findings);
                 return Ok(true);
             }
             _ => {}
@@ -240,18 +254,39 @@ impl Feed {
             findings.file(FaultKind::Corrupt, self.name(segment), detail);
             return Ok(true);
         }
-        self.resume_behind(frames, Damage { segment, offset }, batch, findings)
+        self.resume_behind(frames, Place { segment, offset }, batch, findings)
+    }
+
+    /// How many entries a commit frame of the segment that is read can count.
+    fn limit(&self) -> u64 {
+        self.segments.get(self.next_segment).map_or(self.head.size, |next| next.first.min(self.head.size))
+    }
+
+    /// Follows a commit frame. Its checksum protects it from accidents alone: that it counts entries does not put them there.
+    fn commit(&mut self, head: Head, at: Place, batch: &mut Batch, findings: &mut Findings) {
+        let Place { segment, offset } = at;
+        if head.size > self.index {
+            let detail =
+                format!("byte {offset}: a commit frame counts {} entries, and {} are there", head.size, self.index);
+            findings.push(fault(FaultKind::Corrupt, Some(self.index), self.name(segment), detail));
+            self.lose(head.size, batch);
+        } else if head.size == self.committed {
+            let detail = format!("byte {offset}: a commit frame without an entry of its own");
+            findings.file(FaultKind::Corrupt, self.name(segment), detail);
+        }
+        self.committed = head.size;
+        batch.items.push(Item::Commit { head, segment, offset });
     }
 
     /// Goes on at the next commit frame behind damage.
     fn resume_behind(
         &mut self,
         frames: &mut FrameReader,
-        damage: Damage,
+        damage: Place,
         batch: &mut Batch,
         findings: &mut Findings,
     ) -> Result<bool, LogError> {
-        let Damage { segment, offset } = damage;
+        let Place { segment, offset } = damage;
         let detail = format!("byte {offset}: no intact frame");
         findings.push(fault(FaultKind::Corrupt, Some(self.index), self.name(segment), detail));
         let path = self.segments.get(segment).map(|s| s.path.clone()).unwrap_or_default();
@@ -259,7 +294,7 @@ impl Feed {
         while let Some((at, head)) =
             scan::find_commit(frames.file(), from).map_err(LogError::store("read", &path))?
         {
-            if head.size >= self.index && head.size <= self.head.size {
+            if (self.index..=self.limit()).contains(&head.size) {
                 self.lose(head.size, batch);
                 frames.seek(at);
                 return Ok(true);
@@ -270,7 +305,9 @@ impl Feed {
     }
 }
 
-struct Damage {
+/// Where a frame begins.
+#[derive(Clone, Copy)]
+struct Place {
     segment: usize,
     offset: u64,
 }

@@ -138,6 +138,11 @@ impl TreeCheck {
         Ok(())
     }
 
+    /// Whether no root can be computed any more.
+    pub(super) const fn broken(&self) -> bool {
+        self.broken
+    }
+
     /// A commit frame's claim.
     pub(super) fn commit(&mut self, head: &Head, file: &str, offset: u64) {
         let known = |side: &Side| side.tree.size() == head.size && side.tree.root() == head.root;

@@ -1,4 +1,6 @@
-//! An entry of which the hash alone is there, on its way through the pass.
+//! Entries that are not there, or of which the hash alone is, on their way through the pass.
+
+use std::ops::Range;
 
 use counterfoil_spec::rule::FaultKind;
 
@@ -6,7 +8,7 @@ use super::Pass;
 use crate::error::LogError;
 use crate::verify::bundles::Here;
 use crate::verify::feed::RemovedItem;
-use crate::verify::findings::fault;
+use crate::verify::findings::{Findings, fault};
 
 impl Pass<'_, '_> {
     /// An entry that was removed: its hash goes into the tree as the leaf's would.
@@ -27,5 +29,30 @@ impl Pass<'_, '_> {
         self.entries.remove();
         // Where the two differ that is said of the leaf, and not of the prune as well.
         self.missing.add(item.index, &expected.unwrap_or(hash))
+    }
+    /// Entries that no segment gives: their hashes come from the tiles.
+    pub(super) fn lost(&mut self, indexes: Range<u64>) -> Result<(), LogError> {
+        self.entries.lose();
+        for index in indexes.clone() {
+            // Where not even a hash is left, how many more are lost is only what somebody wrote into a frame.
+            if self.tree.broken() {
+                if let Some(bundles) = &mut self.bundles {
+                    bundles.skip(indexes.end);
+                }
+                return Ok(());
+            }
+            let expected = self.tree.expected(index, &mut self.findings)?;
+            self.bundle(Here::Lost, expected)?;
+            self.tree.lose(index + 1, &mut self.findings)?;
+        }
+        Ok(())
+    }
+}
+
+/// No log is called faultless of which an entry was not read.
+pub(super) fn unread(read: u64, committed: u64, findings: &mut Findings) {
+    if findings.faults.is_empty() && read < committed {
+        let detail = format!("{read} of {committed} committed entries could be read");
+        findings.file(FaultKind::Corrupt, crate::segment::FOLDER, detail);
     }
 }
