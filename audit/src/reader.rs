@@ -1,6 +1,7 @@
 //! Reads entries of a log, also while its writer runs.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -158,17 +159,18 @@ impl LogReader {
         })
     }
 
-    /// Calls `each` with index, time and kind of every entry that is there, in order, and with the entry itself where its kind is wanted.
-    /// The others are not decoded, which takes a tenth of the time.
+    /// Calls `each` with index and time of every entry of a range that is there, in order, and with the entry itself where its kind is
+    /// wanted. The others are not decoded, which takes a tenth of the time.
     ///
     /// # Errors
     /// As [`LogReader::for_each`].
     pub fn survey(
         &self,
+        range: Range<u64>,
         wanted: impl Fn(u16) -> bool,
         mut each: impl FnMut(u64, Millis, Option<&Body>),
     ) -> Result<(), LogError> {
-        self.stream(0, self.head.size, |index, bytes| {
+        self.stream(range.start, range.end, |index, bytes| {
             let seen = glance(bytes).filter(|seen| !wanted(seen.kind));
             if let Some(seen) = seen {
                 each(index, seen.time, None);

@@ -150,7 +150,15 @@ pub(crate) struct Tail {
 }
 
 pub(crate) fn open(segment: &SegmentFile) -> Result<Arc<File>, LogError> {
-    File::open(&segment.path).map(Arc::new).map_err(LogError::store("open", &segment.path))
+    open_file(&segment.path).map(Arc::new).map_err(LogError::store("open", &segment.path))
+}
+
+/// Opens what is a file; to open a pipe would wait for whoever writes into it.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(path)
 }
 
 /// The first bytes of a segment, as many of a header as there are.

@@ -11,7 +11,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::error::LogError;
 use crate::note::{MAX_NOTE_BYTES, Note};
 use crate::tile::{
-    MAX_ENTRY_TILE_BYTES, TILE_WIDTH, TileId, TileKind, leaves, read_limited, read_tile, tile_of,
+    MAX_ENTRY_TILE_BYTES, TILE_WIDTH, TileId, TileKind, leaves, read_regular, read_tile, tile_of,
 };
 
 /// The published files of a log: `checkpoint`, `witnessed`, `tile/…`.
@@ -63,7 +63,7 @@ pub struct PublishedFolder(pub PathBuf);
 
 impl Published for PublishedFolder {
     fn read(&self, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
-        match (read_limited(&self.0.join(name), limit)?, TileId::parse(name)) {
+        match (read_regular(&self.0.join(name), limit)?, TileId::parse(name)) {
             // A wider one may have taken its place.
             (None, Some(id)) => read_tile(&self.0, id),
             (found, _) => Ok(found),
@@ -85,7 +85,7 @@ pub(crate) enum Files {
 impl Files {
     pub(crate) fn read(&self, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
         match self {
-            Self::Folder(dir) => read_limited(&dir.join(name), limit),
+            Self::Folder(dir) => read_regular(&dir.join(name), limit),
             Self::Published(files) => files.0.read(name, limit),
         }
     }
@@ -164,7 +164,7 @@ fn tile_files(
         ids.push(whole);
         for id in ids {
             let path = dir.join(id.path());
-            match read_limited(&path, limit) {
+            match read_regular(&path, limit) {
                 Ok(Some(bytes)) => out.push((id, bytes)),
                 Ok(None) => vanished |= id != whole,
                 // Too long to be a tile; an empty one has the wrong length just the same.

@@ -169,6 +169,19 @@ pub fn read_limited(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(out))
 }
 
+/// The same for a file of a log, which is no pipe: to open one would wait for whoever writes into it.
+///
+/// # Errors
+/// As [`read_limited`]; `InvalidInput` for what is no regular file.
+pub fn read_regular(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+        }
+        _ => read_limited(path, limit),
+    }
+}
+
 /// The bytes of a tile as a tree of some size has it: its own file, or the beginning of a wider one that took its place.
 /// `None` where neither is there.
 ///
@@ -183,7 +196,7 @@ pub fn read_tile(dir: &Path, id: TileId) -> io::Result<Option<Vec<u8>>> {
         let wider = wider_partials(dir, id);
         let gone = !wider.is_empty();
         for found in wider.into_iter().chain([TileId { width: 256, ..id }]) {
-            if let Some(bytes) = read_limited(&dir.join(found.path()), limit)? {
+            if let Some(bytes) = read_regular(&dir.join(found.path()), limit)? {
                 let cut = beginning(id, &bytes).map(<[u8]>::to_vec);
                 return Ok(Some(cut.unwrap_or(bytes)));
             }

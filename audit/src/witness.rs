@@ -190,11 +190,14 @@ impl Witness {
             let body = format!("{}\n", last.size);
             return Err(Answer { status: 409, content_type: "text/x.tlog.size", body });
         }
+        //= spec/audit-log.md#witnesses
+        //# A checkpoint of the size that was cosigned last with another root MUST be answered with 409, and a witness MUST keep both of them.
+        if head.size > 0 && head.size == last.size && head.root != last.root {
+            keep_fork(log, &growth.note, head.size);
+            return Err(Answer::text(409, "another root was cosigned for this size\n"));
+        }
         let grown = if head.size == 0 { head.root == empty_root() } else { true };
         if !grown || verify_consistency(&last, &head, &growth.path).is_err() {
-            if head.size == last.size && head.root != last.root {
-                keep_fork(log, &growth.note, head.size);
-            }
             return Err(Answer::text(422, "the checkpoint is not proved to follow from the last one\n"));
         }
         let failed = |e: &dyn std::fmt::Display| {

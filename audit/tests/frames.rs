@@ -10,8 +10,10 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use counterfoil_audit::LogReader;
 use counterfoil_audit::segment::{self, COMMIT_BYTES, Frame, HEADER_BYTES};
 use counterfoil_audit::verify::{Report, VerifyOptions, verify_plain};
+use counterfoil_spec::entry::Body;
 use counterfoil_spec::rule::FaultKind;
 use support::{Home, entries, files, key, signer};
 
@@ -191,4 +193,39 @@ fn a_segment_far_behind_the_log_is_named_and_not_counted_up_to() {
         }
     }
     assert_eq!(verify(&home.dir()).faults, []);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+    let home = small_log();
+    for name in ["checkpoint", "state/signed", "tile/0/000.p/25", "seg/00000000000000000000.log"] {
+        let path = home.dir().join(name);
+        let good = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let refused = verify_plain(&VerifyOptions::new(home.dir())).unwrap_err().to_string();
+        assert!(refused.contains(name) && refused.contains("not a regular file"), "{refused}");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, &good).unwrap();
+    }
+    assert_eq!(verify(&home.dir()).faults, []);
+}
+
+#[test]
+fn a_survey_decodes_what_is_wanted_and_gives_time_and_index_of_the_rest() {
+    let home = small_log();
+    let reader = LogReader::open(&home.dir()).unwrap();
+    let mut all = Vec::new();
+    reader.for_each(0, |index, _, body| all.push((index, body.time, body.payload.kind()))).unwrap();
+    assert_eq!(all.len(), 25);
+    let genesis = all[0].2;
+    let mut seen = Vec::new();
+    for part in [0..12, 12..SIZE] {
+        let note =
+            |index, time, body: Option<&Body>| seen.push((index, time, body.map(|b| b.payload.kind())));
+        reader.survey(part, |kind| kind == genesis, note).unwrap();
+    }
+    let wanted: Vec<_> =
+        all.into_iter().map(|(index, time, kind)| (index, time, (kind == genesis).then_some(kind))).collect();
+    assert_eq!(seen, wanted);
 }

@@ -46,6 +46,8 @@ pub struct Ledger {
 pub(crate) enum Posted {
     /// All of them.
     Kept(HashSet<Serial>),
+    /// The newest ones, for whoever looks for serials that stand twice in another way.
+    Newest(Newest),
     /// None: the log was verified, so that none stands there twice, and millions of them would fill the memory.
     Verified,
 }
@@ -58,13 +60,44 @@ impl Default for Posted {
 
 impl Posted {
     pub(crate) fn contains(&self, request: &Serial) -> bool {
-        matches!(self, Self::Kept(serials) if serials.contains(request))
+        match self {
+            Self::Kept(serials) => serials.contains(request),
+            Self::Newest(serials) => serials.contains(request),
+            Self::Verified => false,
+        }
     }
 
     pub(crate) fn insert(&mut self, request: Serial) {
-        if let Self::Kept(serials) = self {
-            serials.insert(request);
+        match self {
+            Self::Kept(serials) => {
+                serials.insert(request);
+            }
+            Self::Newest(serials) => serials.insert(request),
+            Self::Verified => {}
         }
+    }
+}
+
+/// The serials of the last requests: those of [`NEWEST`] at least, of twice as many at most.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Newest {
+    young: HashSet<Serial>,
+    old: HashSet<Serial>,
+}
+
+/// A receipt that comes so many requests after its own is not told from one whose request is still to come; neither earns anything.
+pub(crate) const NEWEST: usize = 1 << 18;
+
+impl Newest {
+    fn contains(&self, request: &Serial) -> bool {
+        self.young.contains(request) || self.old.contains(request)
+    }
+
+    fn insert(&mut self, request: Serial) {
+        if self.young.len() == NEWEST {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(request);
     }
 }
 
@@ -123,6 +156,11 @@ impl Ledger {
     /// A ledger for a log that was verified: it does not look for requests that were posted before.
     pub(crate) fn of_verified_log() -> Self {
         Self { posted: Posted::Verified, ..Self::default() }
+    }
+
+    /// A ledger for a log that is being verified: serials that stand there twice far apart are its verifier's to find, who sorts them.
+    pub(crate) fn of_log_to_verify() -> Self {
+        Self { posted: Posted::Newest(Newest::default()), ..Self::default() }
     }
 
     /// How many entries were seen; the index of the next one.

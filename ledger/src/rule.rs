@@ -11,11 +11,17 @@ use crate::fold::Ledger;
 use crate::works::{WorkError, Works};
 
 /// Replays a log and names every entry that the ledger, its receipts or its models contradict.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LedgerRule {
     ledger: Ledger,
     works: Works,
     models: HashMap<ManifestId, ForwardsPerPosition>,
+}
+
+impl Default for LedgerRule {
+    fn default() -> Self {
+        Self { ledger: Ledger::of_log_to_verify(), works: Works::default(), models: HashMap::new() }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

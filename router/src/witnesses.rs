@@ -255,7 +255,10 @@ fn read(witness: &PolicyWitness, note: &str, said: &post::Said) -> Read {
                 .body
                 .strip_suffix('\n')
                 .and_then(|n| n.parse().ok().filter(|s: &u64| s.to_string() == n));
-            size.map_or_else(|| Read::Nothing("409 without a size".to_owned()), Read::Size)
+            size.map_or_else(
+                || Read::Nothing(format!("409 without a size: {}", shown(said.body.trim_end()))),
+                Read::Size,
+            )
         }
         status => {
             let said = shown(said.body.trim_end());

@@ -57,7 +57,23 @@ where
         return Err(DecodeError::TooLong { len: bytes.len(), limit });
     }
     let value: T = minicbor::decode(bytes).map_err(|e| DecodeError::Malformed(e.to_string()))?;
-    if to_canonical(&value) == bytes { Ok(value) } else { Err(DecodeError::NonCanonical) }
+    let mut rest = Same(bytes);
+    match minicbor::encode(&value, &mut rest) {
+        Ok(()) if rest.0.is_empty() => Ok(value),
+        _ => Err(DecodeError::NonCanonical),
+    }
+}
+
+/// Takes what an encoder writes for as long as these bytes begin with it.
+struct Same<'b>(&'b [u8]);
+
+impl minicbor::encode::Write for Same<'_> {
+    type Error = DecodeError;
+
+    fn write_all(&mut self, written: &[u8]) -> Result<(), DecodeError> {
+        self.0 = self.0.strip_prefix(written).ok_or(DecodeError::NonCanonical)?;
+        Ok(())
+    }
 }
 
 /// What a signature of ours covers. `purpose` is one of the names in `spec/registry.json`.

@@ -266,8 +266,10 @@ impl Feed {
     fn commit(&mut self, head: Head, at: Place, batch: &mut Batch, findings: &mut Findings) {
         let Place { segment, offset } = at;
         if head.size > self.index {
-            let detail =
-                format!("byte {offset}: a commit frame counts {} entries, and {} are there", head.size, self.index);
+            let detail = format!(
+                "byte {offset}: a commit frame counts {} entries, and {} are there",
+                head.size, self.index
+            );
             findings.push(fault(FaultKind::Corrupt, Some(self.index), self.name(segment), detail));
             self.lose(head.size, batch);
         } else if head.size == self.committed {

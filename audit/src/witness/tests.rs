@@ -89,6 +89,9 @@ fn a_log_that_grows_is_cosigned_and_what_was_said_outlives_the_process() {
 //= spec/audit-log.md#witnesses
 //= type=test
 //# A witness MUST answer with the status codes of C2SP tlog-witness.
+//= spec/audit-log.md#witnesses
+//= type=test
+//# A checkpoint of the size that was cosigned last with another root MUST be answered with 409, and a witness MUST keep both of them.
 #[test]
 fn each_refusal_has_its_status_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -121,7 +124,7 @@ fn each_refusal_has_its_status_and_changes_nothing() {
         ("an old size that is zero", body(0, 12), 409),
         ("another proof", wrong_proof, 422),
         ("another tree", other_tree, 422),
-        ("another root for the same size", fork.clone(), 422),
+        ("another root for the same size", fork.clone(), 409),
     ] {
         let (got, said) = ask(&witness, &request);
         assert_eq!(got, status, "{what}: {said}");

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod answers;
+mod attacks;
 mod authorities;
 mod backups;
 mod bad_requests;

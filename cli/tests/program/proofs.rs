@@ -101,6 +101,12 @@ fn that_the_log_kept_what_it_had_is_proved_and_another_log_is_none() {
     assert_eq!((code, faults(&judged)), (1, vec!["InconsistentTree".to_owned()]));
 }
 
+fn recount(vkey: &str, [receipt, messages, answer]: [&str; 3]) -> (i32, Value) {
+    let texts = ["--messages", messages, "--answer", answer, "--json"];
+    let ended = command(&[&["audit", "recount", receipt, "--vkey", vkey], &texts[..]].concat());
+    (ended.code, serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:?}")))
+}
+
 //= spec/audit-log.md#receipts
 //= type=test
 //# A router MUST answer for a request of another account, and for one that it does not know, alike.
@@ -129,26 +135,12 @@ fn a_receipt_is_for_its_account_alone_and_is_recounted_without_the_log() {
     let file = write(&home.beside("receipt.json"), &receipt.to_string());
     let answer = write(&home.beside("answer"), &reply.text());
     let messages = write(&home.beside("request.json"), &question(&json!({})).to_string());
-    let recount = |receipt: &str, messages: &str, answer: &str| {
-        let ended = command(&[
-            "audit",
-            "recount",
-            receipt,
-            "--vkey",
-            &vkey,
-            "--messages",
-            messages,
-            "--answer",
-            answer,
-            "--json",
-        ]);
-        (ended.code, serde_json::from_str::<Value>(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:?}")))
-    };
+    let recount = |receipt: &str, messages: &str, answer: &str| recount(&vkey, [receipt, messages, answer]);
     let (code, said) = recount(&file, &messages, &answer);
     assert_eq!((code, &said["ok"], &said["faults"]), (0, &json!(true), &json!([])), "{said}");
     let checked: Vec<&str> =
         said["checks"].as_array().unwrap().iter().map(|c| c["what"].as_str().unwrap()).collect();
-    assert_eq!(checked, ["prompt tokens", "prompt", "answer"]);
+    assert_eq!(checked, ["work", "credits", "inference", "prompt tokens", "prompt", "answer"]);
     assert_eq!(said["proved"].as_array().unwrap().len(), 1 + receipt["works"].as_array().unwrap().len());
     assert!(receipt["works"].as_array().is_some_and(|works| !works.is_empty()), "{receipt}");
 
@@ -166,6 +158,14 @@ fn a_receipt_is_for_its_account_alone_and_is_recounted_without_the_log() {
     erased["salt"] = Value::Null;
     let (code, said) = recount(&write(&home.beside("erased"), &erased.to_string()), &messages, &answer);
     assert_eq!((code, wrong(&said)), (1, vec!["texts".to_owned()]));
+    let mut short = receipt.clone();
+    short["works"].as_array_mut().unwrap().pop();
+    let (code, said) = recount(&write(&home.beside("short"), &short.to_string()), &messages, &answer);
+    assert_eq!((code, wrong(&said)), (1, vec!["work".to_owned()]));
+    let mut more = receipt.clone();
+    more["inference"]["completion_tokens"] = json!(6_100_000);
+    let (code, said) = recount(&write(&home.beside("more"), &more.to_string()), &messages, &answer);
+    assert_eq!((code, wrong(&said)), (1, vec!["inference".to_owned()]));
     let mut swapped = receipt.clone();
     swapped["proof"] = receipt["works"][0]["proof"].clone();
     let (code, said) = recount(&write(&home.beside("swapped"), &swapped.to_string()), &messages, &answer);

@@ -1,6 +1,7 @@
 //! A quarter's entries on their way from the log into the ledger's fold: one thread reads and decodes, the other one applies.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use counterfoil_audit::{LogError, LogReader, Stored};
@@ -63,33 +64,63 @@ pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Re
     Ok(Recomputed { closed: period.close(as_of)?, booked, owed: outline.owed })
 }
 
+impl Outline {
+    /// What a part of the log says of a quarter.
+    fn of(reader: &LogReader, part: Range<u64>, quarter: Quarter) -> Result<Self, LogError> {
+        let mut outline = Self::default();
+        let name = quarter.to_string();
+        let number =
+            |name: &str| Payload::KINDS.iter().find(|(_, kind)| *kind == name).map(|(number, _)| *number);
+        let wanted = ["rules", "statement", "earnings"].map(number);
+        reader.survey(
+            part,
+            |kind| wanted.contains(&Some(kind)),
+            |index, time, body| {
+                outline.began.get_or_insert(time.seconds());
+                if time < quarter.end().millis() {
+                    outline.end = index + 1;
+                }
+                match body.map(|body| &body.payload) {
+                    Some(Payload::Rules(rules)) => {
+                        outline.by_account |= rules.pool_rule == PoolRule::PerAccount;
+                    }
+                    Some(Payload::Statement(statement)) => {
+                        outline.entry = outline.entry.or((statement.quarter == name).then_some(index));
+                        outline.statements.push(statement.clone());
+                    }
+                    Some(Payload::Earnings(earnings)) if earnings.quarter == name => {
+                        outline.owed.extend(earnings.providers.iter().map(|p| (p.provider, p.cents)));
+                    }
+                    _ => {}
+                }
+            },
+        )?;
+        Ok(outline)
+    }
+
+    /// Both parts of a log.
+    fn then(mut self, later: Self) -> Self {
+        self.statements.extend(later.statements);
+        self.owed.extend(later.owed);
+        Self {
+            entry: self.entry.or(later.entry),
+            end: self.end.max(later.end),
+            began: self.began.or(later.began),
+            by_account: self.by_account || later.by_account,
+            ..self
+        }
+    }
+}
+
+/// Looks through the two halves of a log at once.
 fn outline(reader: &LogReader, quarter: Quarter) -> Result<Outline, LogError> {
-    let mut outline = Outline::default();
-    let name = quarter.to_string();
-    let number =
-        |name: &str| Payload::KINDS.iter().find(|(_, kind)| *kind == name).map(|(number, _)| *number);
-    let wanted = ["rules", "statement", "earnings"].map(number);
-    reader.survey(
-        |kind| wanted.contains(&Some(kind)),
-        |index, time, body| {
-            outline.began.get_or_insert(time.seconds());
-            if time < quarter.end().millis() {
-                outline.end = index + 1;
-            }
-            match body.map(|body| &body.payload) {
-                Some(Payload::Rules(rules)) => outline.by_account |= rules.pool_rule == PoolRule::PerAccount,
-                Some(Payload::Statement(statement)) => {
-                    outline.entry = outline.entry.or((statement.quarter == name).then_some(index));
-                    outline.statements.push(statement.clone());
-                }
-                Some(Payload::Earnings(earnings)) if earnings.quarter == name => {
-                    outline.owed.extend(earnings.providers.iter().map(|p| (p.provider, p.cents)));
-                }
-                _ => {}
-            }
-        },
-    )?;
-    Ok(outline)
+    let (size, middle) = (reader.size(), reader.size() / 2);
+    std::thread::scope(|threads| {
+        let later = threads.spawn(|| Outline::of(reader, middle..size, quarter));
+        let earlier = Outline::of(reader, 0..middle, quarter)?;
+        // A thread that panicked has said so.
+        Ok(earlier.then(later.join().unwrap_or(Err(LogError::Closed))?))
+    })
 }
 
 /// Decodes entries up to an end, until nobody takes them any more. Spent batches are freed here: memory that one

@@ -53,8 +53,9 @@ fn only_the_witnesss_own_cosignature_of_this_checkpoint_is_taken() {
 fn sizes_are_numbers_in_one_form_and_other_answers_are_told() {
     assert_eq!(read_as(409, "7\n"), Read::Size(7));
     for body in ["7", "07\n", "+7\n", "", "seven\n"] {
-        assert_eq!(read_as(409, body), Read::Nothing("409 without a size".to_owned()), "{body:?}");
+        assert_eq!(read_as(409, body), Read::Nothing(format!("409 without a size: {}", body.trim_end())));
     }
+    assert_eq!(read_as(409, "a\u{1b}\n"), Read::Nothing("409 without a size: a\\u{1b}".to_owned()));
     assert_eq!(read_as(403, "no\nsignature\n"), Read::Nothing("403: no\\u{a}signature".to_owned()));
 }
 

@@ -161,7 +161,7 @@ fn say(report: &Checked) {
             "Pinned: nothing but what the export says of itself; give --vkey or --log to judge whose it is.",
         );
     }
-    if !report.held_to_log {
+    if !report.held_to_log && report.ok {
         output::line(
             "Held to the signed checkpoint of the export; --log holds it to a log that goes on from there.",
         );

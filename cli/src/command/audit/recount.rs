@@ -1,5 +1,7 @@
 //! `counterfoil audit recount`: what a client can check of its own request with what it has itself.
 
+mod books;
+
 use std::path::Path;
 
 use counterfoil_audit::TrustedKeys;
@@ -27,6 +29,9 @@ const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
 struct Receipt {
     request_id: Serial,
     salt: Option<Hash>,
+    /// What the router shows of the entry beside its proof.
+    #[serde(default)]
+    inference: Option<Value>,
     proof: String,
     #[serde(default)]
     succession: Option<String>,
@@ -68,7 +73,8 @@ pub(super) fn run(args: &RecountArgs, json: bool) -> Outcome {
     let inference = belongs(&receipt, &mut judged);
     let mut compared = Vec::new();
     if let Some(inference) = &inference {
-        compared = compare(args, &receipt, inference)?;
+        compared = books::recount(&receipt, inference, &judged);
+        compared.extend(compare(args, &receipt, inference)?);
     }
     let differing = compared.iter().filter(|c| c.outcome.is_err()).count();
     tell(&judged, inference.as_ref(), &compared, json);
@@ -125,6 +131,9 @@ fn compare(args: &RecountArgs, receipt: &Receipt, logged: &Inference) -> Result<
         (None, None) => None,
     };
     let answer = args.answer.as_deref().map(text_of).transpose()?;
+    if prompt.is_none() && answer.is_none() {
+        return Ok(out);
+    }
     let Some(salt) = &receipt.salt else {
         let why = "the salt was erased, so that nobody can check the texts any more".to_owned();
         out.push(Compared { what: "texts", outcome: Err(why) });
@@ -211,4 +220,7 @@ fn tell(judged: &Judged, inference: Option<&Inference>, compared: &[Compared], j
         let (Ok(said) | Err(said)) = outcome;
         output::line(&format!("{what}: {said}"));
     }
+    output::line(
+        "Not recounted: how many tokens the answer has, and the signatures of entries and receipts, which `audit verify` checks.",
+    );
 }

@@ -1,5 +1,6 @@
 //! `counterfoil audit verify`: a log by its bytes, and against the logs that have the other halves of it.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -94,8 +95,15 @@ fn remember(report: &Report, file: &Path) -> Outcome {
     let at = |e: std::io::Error| Failure::store(anyhow::anyhow!("{}: {e}", file.display()));
     let note = report.checkpoint.as_ref();
     let note = note.ok_or_else(|| Failure::check("the log has no checkpoint to remember"))?;
-    let part = file.with_extension("part");
-    std::fs::write(&part, note).and_then(|()| std::fs::rename(&part, file)).map_err(at)
+    let mut part = file.as_os_str().to_owned();
+    part.push(".part");
+    let written = || {
+        let mut new = std::fs::File::create(&part)?;
+        new.write_all(note.as_bytes())?;
+        new.sync_all()?;
+        std::fs::rename(&part, file)
+    };
+    written().map_err(at)
 }
 
 fn verify_key(hex: &str) -> Result<VerifyKey, Failure> {
@@ -196,6 +204,11 @@ fn tell(report: &Report, held: &[Held]) {
              them: what they said, their signatures, and their places in their author's chain",
             pruned.missing, pruned.first, pruned.end, pruned.entry, pruned.kept_days
         ));
+    }
+    if !report.strays.is_empty() {
+        // Whoever put a file there gave it its name.
+        let names: Vec<String> = report.strays.iter().map(|name| name.escape_debug().to_string()).collect();
+        output::line(&format!("Not of the log, and not read: {}", names.join(", ")));
     }
     if let Some(from) = report.from {
         output::line(&format!(
