@@ -4,7 +4,8 @@ A test is a list of events in the order of a log, each with its time; `close` sa
 before it. Accounts, nodes and providers are numbers; an id is that number in each of its 32 bytes. `pay` names the
 account, micro-units, the paid period, and the tokens of its lot, which starts with the period; `free` grants tokens that
 nobody paid for; `serve` debits an account for a request that nodes made forwards for; `refund` names a payment by its
-place among the payments.
+place among the payments; `dispute` does too, with the dispute's number and all that it holds back from now on;
+`correct` answers a dispute of a provider's share of a closed quarter with so many cents.
 """
 
 import random
@@ -42,6 +43,7 @@ class Network:
         self.rules = ("pro-rata", 7000, 1000)
         self.payments, self.lots, self.owners, self.tiers, self.hours = [], [], {}, {}, []
         self.providers, self.served, self.statements, self.events = set(), [], [], 0
+        self.corrections, self.corrected = [], {}
 
     def tier(self, node, when):
         of = [(since, tier) for since, tier in self.tiers.get(node, []) if since <= when]
@@ -67,7 +69,7 @@ class Network:
         self.hours.append((self.events, hour, nodes))
 
     def pay(self, at, account, amount, starts, ends, tokens, expires):
-        payment = {"amount": amount, "starts": starts, "ends": ends, "event": self.events, "refunds": []}
+        payment = {"amount": amount, "starts": starts, "ends": ends, "event": self.events, "refunds": [], "disputes": {}}
         payment["lot"] = {"account": account, "left": tokens, "starts": starts, "ends": expires, "paid": True, "served": []}
         self.payments.append(payment)
         self.lots.append(payment["lot"])
@@ -78,12 +80,29 @@ class Network:
     def refund(self, at, payment, amount):
         of = self.payments[payment]
         of["refunds"].append((self.events, amount))
-        if sum(a for _, a in of["refunds"]) == of["amount"]:
+        if sum(a for _, a in of["refunds"]) - sum(of["disputes"].values()) == of["amount"]:
             of["lot"]["ends"] = min(of["lot"]["ends"], at + 1)
+
+    def dispute(self, at, payment, number, amount):
+        """So much of a payment is held back by a dispute from now on; what is given again counts against refunds."""
+        of = self.payments[payment]
+        of["refunds"].append((self.events, amount - of["disputes"].get(number, 0)))
+        of["disputes"][number] = amount
+        held, rests = any(of["disputes"].values()), of["lot"].get("rests")
+        of["lot"]["rests"] = (rests or at + 1) if held else None
+
+    def correct(self, at, quarter, provider, cents):
+        """The answer to a dispute of a share: it counts in the quarter that it stands in."""
+        self.corrections.append((self.events, cents))
+        self.corrected[quarter, provider] = self.corrected.get((quarter, provider), 0) + cents
+
+    def spendable(self, at, account):
+        of = [l for l in self.lots if l["account"] == account and l["starts"] <= at < l["ends"] and l["left"] > 0]
+        return [l for l in of if not l.get("rests") or at < l["rests"]]
 
     def serve(self, at, account, tokens, forwards):
         forwards = dict(forwards)
-        open_ = [l for l in self.lots if l["account"] == account and l["starts"] <= at < l["ends"] and l["left"] > 0]
+        open_ = self.spendable(at, account)
         paid, left = 0, tokens
         for lot in sorted(open_, key=lambda l: l["ends"]):
             part = min(left, lot["left"])
@@ -129,6 +148,7 @@ class Network:
         was = lambda p: self.recognised(p, last["until"], first) if last["until"] else 0
         gains = [self.recognised(p, until, end) - was(p) for p in self.payments]
         available = floor(Fraction(sum(gains) * pool_bps, 10_000)) + last["carry"]
+        available -= sum(cents for event, cents in self.corrections if event >= first) * CENT
         given = self.by_account(until, first, end, gains, available) if rule == "per-account" else {}
         work = {}
         for event, node, micro, weighted in self.served:
@@ -177,25 +197,28 @@ class Network:
         others = [s for s in self.statements if s["rule"] != "per-account"]
         run = others[-1] if others else None
         parts, waits = [], 0
+        began = self.statements[-1]["until"] if self.statements else 0
         for payment, gain in zip(self.payments, gains):
             lot, now = payment["lot"], self.recognised(payment, until, end)
             since = now
             if run and payment["event"] < run["event"]:
                 since -= self.recognised_with_all_refunds(payment, run["until"])
             earlier = [w for e, _, w in lot["served"] if e < first and w]
-            if any(w for _, _, w in lot["served"]):
-                parts.append((floor(rate * max(gain if earlier else since, 0)), lot))
+            over = max(lot["ends"], payment["ends"]) <= began
+            served = [(n, w) for e, n, w in lot["served"] if w and (e >= first or not over)]
+            if served:
+                parts.append((floor(rate * max(gain if earlier or over else since, 0)), served))
             elif lot["ends"] > until:
                 waits += floor(rate * max(since, 0))
         asked = sum(p for p, _ in parts) + waits
         have = max(available, 0)
         given = {}
-        for part, lot in parts:
+        for part, served in parts:
             if asked > have:
                 part = part * have // asked
-            total = sum(w for _, _, w in lot["served"])
-            for node in {n for _, n, _ in lot["served"]}:
-                of_node = sum(w for _, n, w in lot["served"] if n == node)
+            total = sum(w for _, w in served)
+            for node in {n for n, _ in served}:
+                of_node = sum(w for n, w in served if n == node)
                 given[node] = given.get(node, 0) + part * of_node // total
         self.common = 0 if asked > have else have - sum(given.values()) - waits
         return given
@@ -263,6 +286,30 @@ def chargeback(rule):
     ]
 
 
+def disputed(rule):
+    """A dispute holds a payment back, is won after the quarter's close, and its lot is spent again; another one is lost."""
+    return [
+        ["put", START, rule, 7000, 1000], ["register", START, 81, [1]], ["register", START, 82, [2]],
+        subscribe(month(1), 1, 1), subscribe(month(1), 2, 1), ["serve", month(1), 1, 9, [[1, 4]]], ["serve", month(1), 2, 5, [[2, 4]]],
+        ["dispute", month(1) + DAY, 0, 1, 5_000_000], ["up", month(2), month(2), [[1, 3600], [2, 3600]]],
+        ["close", month(3), "2026Q4"], subscribe(month(3), 3, 3), ["serve", month(3), 3, 10, [[1, 8], [2, 4]]],
+        ["dispute", month(3) + 1, 1, 2, 2_000_001], ["dispute", month(3) + 2, 0, 1, 0],
+        ["close", month(6), "2027Q1"], ["dispute", month(6), 2, 3, 5_000_000], ["close", month(9), "2027Q2"],
+    ]
+
+
+def corrected(rule):
+    """Two shares of a closed quarter are contested: one is raised, the other raised and taken back; later pools bear it."""
+    return [
+        ["put", START, rule, 7000, 1000], ["register", START, 81, [1]], ["register", START, 82, [2]],
+        subscribe(START, 1, 0), subscribe(START, 2, 0), ["serve", START, 1, 9, [[1, 4]]], ["serve", START, 2, 9, [[2, 4]]],
+        ["up", START, START, [[1, 3600], [2, 3600]]], ["close", month(3), "2026Q4"], subscribe(month(3), 1, 3, 50),
+        ["correct", month(3) + DAY, "2026Q4", 81, 123], ["correct", month(3) + 2 * DAY, "2026Q4", 82, 7],
+        ["correct", month(3) + 30 * DAY - 1, "2026Q4", 82, -7], ["serve", month(4), 1, 9, [[1, 4], [2, 8]]],
+        ["close", month(6), "2027Q1"], ["correct", month(6), "2027Q1", 82, 700], ["close", month(9), "2027Q2"],
+    ]
+
+
 def changed_rule(first, second):
     """The last payment is of a period that began under the rule before, and is known only after it."""
     return [
@@ -287,12 +334,14 @@ def seeded(seed, rule):
 
     def add(event):
         events.append(event)
+        if event[0] == "serve":
+            network.workers.append((network.events, [n for n, f in event[4] if f]))
         network.take(event)
 
     for quarter, name in enumerate(("2026Q4", "2027Q1", "2027Q2")):
         for _ in range(rng.randint(4, 14)):
             at = rng.randint(at, month(3 * quarter + 3) - 1)
-            what, account = rng.choice(["pay", "pay", "serve", "serve", "serve", "up", "attest", "refund", "free"]), rng.randint(1, 4)
+            what, account = rng.choice(["pay", "pay", "serve", "serve", "serve", "up", "attest", "refund", "dispute", "free"]), rng.randint(1, 4)
             if what == "pay":
                 ends = at + rng.randint(10, 92) * DAY
                 tokens = rng.randint(1, 500_000)
@@ -306,8 +355,16 @@ def seeded(seed, rule):
                 left = of["amount"] - sum(a for _, a in of["refunds"])
                 if left:
                     add(["refund", at, payment, rng.choice([left, rng.randint(1, left)])])
+            elif what == "dispute" and payments:
+                payment, number = rng.randrange(payments), rng.randint(1, 2)
+                of = network.payments[payment]
+                held = of["disputes"].get(number, 0)
+                left = of["amount"] - sum(a for _, a in of["refunds"]) + held
+                new = rng.choice([left, 0, rng.randint(0, left)])
+                if new != held:
+                    add(["dispute", at, payment, number, new])
             elif what == "serve":
-                free = sum(l["left"] for l in network.lots if l["account"] == account and l["starts"] <= at < l["ends"])
+                free = sum(l["left"] for l in network.spendable(at, account))
                 if free:
                     nodes = sorted(rng.sample(range(1, 9), rng.randint(0, 3)))
                     add(["serve", at, account, rng.randint(1, free), [[n, 4 * rng.randint(1, 9)] for n in nodes]])
@@ -317,14 +374,21 @@ def seeded(seed, rule):
             elif what == "attest":
                 add(["attest", at, rng.randint(1, 8), rng.randint(1, 4)])
         at = month(3 * quarter + 3)
-        events.append(["close", at, name])
+        add(["close", at, name])
+        last = network.statements[-1]["result"]
+        for provider in rng.sample(sorted(providers), rng.randint(0, 2)):
+            cents = rng.randint(0, last["pool"])
+            if cents:
+                at = rng.randint(at, month(3 * quarter + 3) + 30 * DAY - 1)
+                add(["correct", at, name, provider, cents])
     return events
 
 
 def groups():
     made = [
         ("two payers, one of them served", two_rules), ("served after its quarter", late_service),
-        ("taken back after its quarter", chargeback),
+        ("taken back after its quarter", chargeback), ("disputed and won, disputed and lost", disputed),
+        ("contested and corrected", corrected),
     ]
     out = []
     for rule, other in (("pro-rata", "per-account"), ("per-account", "pro-rata")):

@@ -43,6 +43,8 @@ pub mod context {
     pub const CONSENT_TOKEN: &str = "counterfoil v1 consent-token";
     /// Where a provider's money goes, from a salt and the account or address.
     pub const PAYOUT_DESTINATION: &str = "counterfoil v1 payout-destination";
+    /// What a payment service knows by an id, from that id.
+    pub const PAYMENT_SERVICE: &str = "counterfoil v1 payment-service";
     /// The words that an operator saw.
     pub const NOTICE: &str = "counterfoil v1 notice";
     /// An order for work, from its canonical bytes.

@@ -111,6 +111,17 @@ pub fn billing_period(anchor: Seconds, n: u32) -> (Seconds, Seconds) {
     (plus_months(anchor, n), plus_months(anchor, n.saturating_add(1)))
 }
 
+/// The end of the month after a plan's month, from the bounds of that month; `None` where they are not those of one. The anchor's
+/// own day is the later of the two days, because of two months that follow each other one has 31 days.
+#[must_use]
+pub fn month_after(starts: Seconds, ends: Seconds) -> Option<Seconds> {
+    let (first, last) = (Date::of(starts), Date::of(ends));
+    let anchor = Date { day: if first.day < last.day { last.day } else { first.day }, ..first };
+    let is_month = anchor.plus_months(0) == first && anchor.plus_months(1) == last;
+    let time = starts.0 % DAY_S;
+    (is_month && ends.0 % DAY_S == time).then(|| anchor.plus_months(2).midnight().plus(time))
+}
+
 /// An instant some months later, at the same time of day; the day clamps.
 #[must_use]
 pub fn plus_months(instant: Seconds, months: u32) -> Seconds {
@@ -191,6 +202,33 @@ mod tests {
         assert_eq!(billing_period(anchor, 2), (at(3, 31), at(4, 30)));
         assert_eq!(plus_months(day(2023, 2, 28).midnight(), 12), day(2024, 2, 28).midnight());
         assert_eq!(plus_months(day(2024, 2, 29).midnight(), 12), day(2025, 2, 28).midnight());
+    }
+
+    #[test]
+    fn every_month_of_a_plan_knows_the_one_after_it() {
+        for day_of_anchor in 1..=31 {
+            let anchor = day(2027, 1, day_of_anchor).midnight().plus(3_661);
+            for n in 0..30 {
+                let (starts, ends) = billing_period(anchor, n);
+                assert_eq!(
+                    month_after(starts, ends),
+                    Some(billing_period(anchor, n + 1).1),
+                    "{day_of_anchor} {n}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn other_spans_are_no_month() {
+        let at = |month, d| day(2026, month, d).midnight();
+        assert_eq!(month_after(at(1, 31), at(2, 28)), Some(at(3, 31)));
+        assert_eq!(month_after(at(1, 31), at(2, 27)), None);
+        assert_eq!(month_after(at(1, 15), at(2, 14)), None);
+        assert_eq!(month_after(at(1, 15), at(3, 15)), None);
+        assert_eq!(month_after(at(1, 15), at(1, 15)), None);
+        assert_eq!(month_after(at(2, 15), at(1, 15)), None);
+        assert_eq!(month_after(at(1, 15), at(2, 15).plus(1)), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use counterfoil_spec::amount::{Cents, MicroTokens, MicroUsd, TokenCount};
 use counterfoil_spec::ids::{AccountId, ProviderId, Serial};
 use counterfoil_spec::payload::PayoutOutcome;
 use counterfoil_spec::rule::FaultKind;
+use counterfoil_spec::time::Seconds;
 
 use crate::book::BookError;
 use crate::payout::NotPayable;
@@ -85,6 +86,19 @@ pub enum LedgerError {
     /// A payment that no entry recorded.
     #[error("payment {0} was never received")]
     UnknownPayment(Serial),
+    /// More is held back of a payment than is left of it.
+    #[error("payment {payment} of {paid} cannot have {taken} taken back, refunds and disputes together")]
+    ChargebackBeyondPayment {
+        /// The payment.
+        payment: Serial,
+        /// What it was.
+        paid: MicroUsd,
+        /// Its refunds and what disputes hold back of it, with this one.
+        taken: MicroUsd,
+    },
+    /// A chargeback that says what is known.
+    #[error("dispute {0} holds back as much as before")]
+    ChargebackUnchanged(Serial),
     /// Refunds beyond what was paid.
     #[error("payment {payment} of {paid} cannot be refunded by {refunded} in all")]
     RefundBeyondPayment {
@@ -173,6 +187,27 @@ pub enum LedgerError {
     /// Earnings that are not of a closed quarter, or not in order, or beyond the pool.
     #[error("earnings are not those of a quarter: {0}")]
     EarningsMalformed(&'static str),
+    /// A dispute of a quarter that no statement closed.
+    #[error("no statement closed this quarter")]
+    QuarterNotClosed,
+    /// A dispute that comes too late.
+    #[error("the quarter was closed at {closed} (Unix seconds), and its shares are contested within 30 days")]
+    DisputeLate {
+        /// When it was closed.
+        closed: Seconds,
+    },
+    /// A second dispute of one share while the first one has no answer.
+    #[error("dispute {0} contests this share and has no answer yet")]
+    DisputeOpen(Serial),
+    /// A dispute or a correction that contradicts the quarter.
+    #[error("a dispute or its answer: {0}")]
+    DisputeMalformed(&'static str),
+    /// A correction of no dispute.
+    #[error("dispute {0} was never raised; its dispute entry must come first")]
+    UnknownDispute(Serial),
+    /// A second answer.
+    #[error("dispute {0} has its answer")]
+    DisputeAnswered(Serial),
     /// A second payout while one is under way.
     #[error("payout {0} is under way; a provider has one at a time")]
     PayoutOpen(Serial),
@@ -235,6 +270,8 @@ impl LedgerError {
             | Self::UnknownKey(_)
             | Self::UnknownProvider(_)
             | Self::UnknownPayout(_)
+            | Self::QuarterNotClosed
+            | Self::UnknownDispute(_)
             | Self::PayoutNowhere(_)
             | Self::PayoutElsewhere(_) => FaultKind::WrongParty,
             Self::AccountExists(_) | Self::KeyExists(_) | Self::LotExists(_) => FaultKind::DuplicateSerial,
@@ -248,9 +285,10 @@ impl LedgerError {
             | Self::FreeTwice(_)
             | Self::UnknownPlan(_)
             | Self::UnknownPayment(_) => FaultKind::NoLot,
-            Self::RefundBeyondPayment { .. } | Self::NegativePool | Self::ReturnedBeyondPayout { .. } => {
-                FaultKind::NegativeUnits
-            }
+            Self::RefundBeyondPayment { .. }
+            | Self::ChargebackBeyondPayment { .. }
+            | Self::NegativePool
+            | Self::ReturnedBeyondPayout { .. } => FaultKind::NegativeUnits,
             Self::EmptyPeriod
             | Self::FailedWithTokens(_)
             | Self::CachedBeyondPrompt { .. }
@@ -262,15 +300,19 @@ impl LedgerError {
             | Self::TierBeyondCapacity { .. }
             | Self::UptimeMalformed(_)
             | Self::EarningsMalformed(_)
+            | Self::DisputeMalformed(_)
             | Self::PayoutNotOwed(_)
             | Self::PayoutDiffers { .. }
             | Self::ReportMalformed(_)
             | Self::Unbalanced(_) => FaultKind::ConservationViolated,
             Self::RulesVersion { .. }
+            | Self::ChargebackUnchanged(_)
             | Self::StatementOrder(_)
             | Self::PayoutOpen(_)
+            | Self::DisputeOpen(_)
+            | Self::DisputeAnswered(_)
             | Self::ReportOutOfOrder { .. } => FaultKind::NotMonotonic,
-            Self::UptimeAhead => FaultKind::TimeOutOfBounds,
+            Self::UptimeAhead | Self::DisputeLate { .. } => FaultKind::TimeOutOfBounds,
             Self::Overflow => FaultKind::SumOverflow,
         })
     }

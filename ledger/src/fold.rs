@@ -11,10 +11,11 @@ use counterfoil_spec::time::{Millis, Seconds};
 
 use crate::account::{Account, Balance, KeyFacts, LotBalance};
 use crate::book::{Balances, Book, MoneyAccount, TokenAccount};
+use crate::dispute::Disputes;
 use crate::error::LedgerError;
 use crate::hold::Hold;
 use crate::lots::{LotState, Lots};
-use crate::payout::{Payouts, Providers};
+use crate::payout::{Payouts, Providers, Reserved};
 use crate::rules::{RulesHistory, weight};
 use crate::tier::least_bytes;
 use crate::works::Late;
@@ -33,6 +34,8 @@ pub struct Ledger {
     pub(crate) statements: Vec<Statement>,
     /// What providers earned, by quarter.
     pub(crate) earned: BTreeMap<String, BTreeMap<ProviderId, Cents>>,
+    pub(crate) disputes: Disputes,
+    pub(crate) reserves: BTreeMap<ProviderId, Vec<Reserved>>,
     pub(crate) providers: Providers,
     pub(crate) payouts: Payouts,
     pub(crate) posted: Posted,
@@ -108,6 +111,8 @@ pub(crate) struct PaymentState {
     /// The tokens of its plan in the rules in force when it was received.
     pub(crate) plan_tokens: TokenCount,
     pub(crate) refunded: MicroUsd,
+    /// What is held back of it, by dispute.
+    pub(crate) disputes: BTreeMap<Serial, MicroUsd>,
     pub(crate) lot: Option<Serial>,
 }
 
@@ -132,15 +137,18 @@ impl Ledger {
             Payload::KeyRevoked(key) => self.key_revoked(key),
             Payload::Payment(payment) => self.payment(body.serial, payment),
             Payload::Refund(refund) => self.refund(refund, body.time.seconds()),
+            Payload::Chargeback(entry) => self.chargeback(entry, body.time.seconds()),
             Payload::Lot(lot) => self.lot_granted(lot),
             Payload::Inference(inference) => self.inference(body.serial, inference),
             Payload::Uptime(uptime) => check_uptime(uptime, body.time.seconds()),
             Payload::CapacityAttested(capacity) => check_capacity(capacity),
-            Payload::Statement(statement) => self.statement(index, statement),
+            Payload::Statement(statement) => self.statement(index, statement, body.time.seconds()),
+            Payload::Dispute(entry) => self.contested(body.serial, entry, body.time.seconds()),
+            Payload::Correction(entry) => self.correct(index, entry),
             Payload::ProviderRegistered(provider) => self.register(provider),
             Payload::ProviderOffboarded(provider) => self.offboard(provider),
             Payload::PayoutDestination(destination) => self.destination(destination, body.time.seconds()),
-            Payload::Earnings(earnings) => self.earnings(earnings),
+            Payload::Earnings(earnings) => self.earnings(earnings, body.time.seconds()),
             Payload::Payout(payout) => self.intend(body.serial, payout, body.time.seconds()),
             Payload::PspReport(report) => self.report(report),
             _ => Ok(()),

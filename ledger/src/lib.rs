@@ -6,11 +6,14 @@
 mod account;
 mod book;
 pub mod calendar;
+mod chargeback;
 mod credit;
+mod dispute;
 mod error;
 mod fold;
 pub mod grant;
 mod hold;
+pub mod invoice;
 pub mod journal;
 mod lots;
 mod payout;
@@ -29,7 +32,9 @@ mod tests;
 
 pub use account::{Account, Balance, KeyFacts, LotBalance};
 pub use book::{Balances, Book, BookError, MoneyAccount, TokenAccount};
+pub use chargeback::Received;
 pub use credit::{CreditOverflow, credits};
+pub use dispute::DisputeState;
 pub use error::LedgerError;
 pub use fold::Ledger;
 pub use hold::{HoldError, SettleError};

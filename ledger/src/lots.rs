@@ -21,6 +21,8 @@ pub struct LotState {
     pub(crate) held: u64,
     pub(crate) starts: Seconds,
     pub(crate) expires: Seconds,
+    /// From when on it rests while its payment is disputed.
+    pub(crate) rests: Option<Seconds>,
 }
 
 impl LotState {
@@ -51,7 +53,13 @@ impl LotState {
     /// Whether it may be spent at an instant.
     #[must_use]
     pub fn in_force(&self, now: Seconds) -> bool {
-        self.starts <= now && now < self.expires
+        self.starts <= now && !self.has_ended(now) && self.rests.is_none_or(|from| now < from)
+    }
+
+    /// Whether it can never be spent again; a lot that rests may come back.
+    #[must_use]
+    pub fn has_ended(&self, now: Seconds) -> bool {
+        self.expires <= now
     }
 }
 

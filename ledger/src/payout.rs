@@ -8,6 +8,7 @@
 //! does is reported in entries; nothing here asks it.
 
 mod posting;
+mod reserve;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ use crate::book::MoneyAccount;
 use crate::calendar::DAY_S;
 use crate::fold::Ledger;
 use crate::posting::MICRO_PER_CENT;
+
+pub(crate) use reserve::Reserved;
 
 /// How long a change of destination waits.
 const CHANGE_WAITS_S: u64 = 7 * DAY_S;
@@ -189,7 +192,7 @@ impl Ledger {
         if let Some(open) = known.open {
             return Err(NotPayable::Open(open));
         }
-        let owed = self.owed(provider);
+        let owed = Cents(self.owed(provider).0.saturating_sub(self.reserved(provider, now).0));
         let least = if known.offboarded { 1 } else { self.rules().payout_min.0.max(1) };
         if owed.0 < least {
             return Err(NotPayable::TooLittle { owed: owed.0, least });

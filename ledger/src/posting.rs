@@ -1,6 +1,6 @@
 //! What each kind of entry does to accounts, lots and the two books. Everything is checked before anything changes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use counterfoil_spec::amount::{MicroTokens, MicroUsd, TokenCount};
 use counterfoil_spec::ids::Serial;
@@ -68,7 +68,13 @@ impl Ledger {
         let plan_tokens = plan.ok_or_else(|| LedgerError::UnknownPlan(payment.plan.clone()))?.tokens;
         let amount = i128::from(payment.amount.0);
         self.money.post(&[(MoneyAccount::Received, -amount), (MoneyAccount::Deferred, amount)])?;
-        let state = PaymentState { payment: payment.clone(), plan_tokens, refunded: MicroUsd(0), lot: None };
+        let state = PaymentState {
+            payment: payment.clone(),
+            plan_tokens,
+            refunded: MicroUsd(0),
+            disputes: BTreeMap::new(),
+            lot: None,
+        };
         self.payments.insert(serial, state);
         Ok(())
     }
@@ -78,7 +84,7 @@ impl Ledger {
         let state =
             self.payments.get_mut(&refund.payment).ok_or(LedgerError::UnknownPayment(refund.payment))?;
         let refunded = state.refunded.checked_add(refund.amount).ok_or(LedgerError::Overflow)?;
-        if refunded > state.payment.amount {
+        if state.taken_back(refunded)? > state.payment.amount {
             return Err(LedgerError::RefundBeyondPayment {
                 payment: refund.payment,
                 paid: state.payment.amount,
@@ -139,8 +145,10 @@ impl Ledger {
         self.tokens.post(&[(source, -micro), (TokenAccount::Customer(lot.account), micro)])?;
         account.free_granted |= lot.source == LotSource::Free;
         account.lots.insert((lot.expires, lot.lot));
+        let mut rests = None;
         if let Some(payment) = payment {
             payment.lot = Some(lot.lot);
+            rests = payment.disputes.values().any(|held| held.0 > 0).then_some(lot.starts);
         }
         let state = LotState {
             account: lot.account,
@@ -151,6 +159,7 @@ impl Ledger {
             held: 0,
             starts: lot.starts,
             expires: lot.expires,
+            rests,
         };
         self.lots.by_serial.insert(lot.lot, state);
         Ok(())
@@ -252,7 +261,12 @@ impl Ledger {
     }
 
     /// Books a closed quarter: what was recognised leaves `Deferred` for providers, the carry and the platform.
-    pub(crate) fn statement(&mut self, index: u64, statement: &Statement) -> Result<(), LedgerError> {
+    pub(crate) fn statement(
+        &mut self,
+        index: u64,
+        statement: &Statement,
+        when: Seconds,
+    ) -> Result<(), LedgerError> {
         let quarter: Quarter =
             statement.quarter.parse().map_err(|_| LedgerError::StatementOrder("not a quarter"))?;
         let before = self.statements.last();
@@ -274,13 +288,17 @@ impl Ledger {
         }
         let revenue = i128::from(statement.revenue.0);
         let pool = i128::from(statement.pool.0) * MICRO_PER_CENT;
-        let carried = i128::from(statement.carry_micro) - i128::from(before.map_or(0, |b| b.carry_micro));
+        // What corrections took has left the carry already.
+        let corrected = self.disputes.corrected_micro(statement.first, statement.end);
+        let carried =
+            i128::from(statement.carry_micro) - i128::from(before.map_or(0, |b| b.carry_micro)) + corrected;
         self.money.post(&[
             (MoneyAccount::Deferred, -revenue),
             (MoneyAccount::Providers, pool),
             (MoneyAccount::Carried, carried),
             (MoneyAccount::Platform, revenue - pool - carried),
         ])?;
+        self.disputes.closed(&statement.quarter, when);
         self.statements.push(statement.clone());
         Ok(())
     }

@@ -31,6 +31,7 @@ pub fn founding_rules(version: u64) -> Rules {
         payout_min: Cents(2_500),
         free_tokens: TokenCount(50_000),
         model_weights: Vec::new(),
+        reserve_bps: None,
     }
 }
 
@@ -84,6 +85,11 @@ fn check(rules: &Rules) -> Result<(), LedgerError> {
     let fault = |what| Err(LedgerError::RulesMalformed(what));
     if rules.pool_bps > WHOLE_BPS || rules.uptime_bps > WHOLE_BPS {
         return fault("a part is larger than the whole");
+    }
+    if rules.reserve_bps.is_some_and(|bps| bps == 0 || bps > WHOLE_BPS) {
+        return fault(
+            "a reserve is more than nothing and no more than the whole; without one it is left out",
+        );
     }
     if rules.payout_min.0 < 0 {
         return fault("the least payout is negative");

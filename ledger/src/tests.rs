@@ -2,6 +2,7 @@
 
 mod balances;
 mod closing;
+mod disputes;
 mod examples;
 mod farming;
 mod fixture;
@@ -11,5 +12,6 @@ mod payouts;
 mod per_account;
 mod properties;
 mod quarters;
+mod subscriptions;
 mod usage;
 mod verifying;

@@ -138,6 +138,8 @@ pub const MAX_REQUEST_LOTS: usize = 64;
 pub const MAX_EARNINGS: usize = 1_000;
 /// A payment provider's word for something, in bytes.
 pub const MAX_PSP_WORD_BYTES: usize = 255;
+/// Why a share is contested, or stands, in bytes.
+pub const MAX_DISPUTE_REASON_BYTES: usize = 500;
 /// Nodes in one uptime entry.
 pub const MAX_UPTIME_NODES: usize = 1500;
 /// Of words that somebody else wrote, the letters that are shown.

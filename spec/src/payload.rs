@@ -12,8 +12,8 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use serde::Serialize;
 
 pub use money::{
-    AccountOpened, KeyCreated, KeyRevoked, KeyScope, Lot, LotSource, ModelWeight, Payment, Plan, PoolRule,
-    ProviderRegistered, Refund, Rules, Statement,
+    AccountOpened, Chargeback, KeyCreated, KeyRevoked, KeyScope, Lot, LotSource, ModelWeight, Payment, Plan,
+    PoolRule, ProviderRegistered, Refund, Rules, Statement,
 };
 pub use network::{
     CaIssued, CapacityAttested, ConsentGranted, ConsentRevoked, DenyListIssued, Genesis, JoinToken,
@@ -21,7 +21,8 @@ pub use network::{
     PeerAnchor, RefusalSeen, RotatedKey,
 };
 pub use payout::{
-    Earnings, Payout, PayoutDestination, PayoutOutcome, ProviderEarning, ProviderOffboarded, PspReport, Rail,
+    Correction, Dispute, Earnings, Payout, PayoutDestination, PayoutOutcome, ProviderEarning,
+    ProviderOffboarded, PspReport, Rail,
 };
 pub use work::{
     Credit, Debit, FinishReason, Inference, NodeUptime, Prune, QuotaLease, REMOVABLE_KINDS, RemovedKind,
@@ -135,6 +136,10 @@ payloads! {
     Statement = 26, "statement";
     /// A step of a payout.
     Payout = 27, "payout";
+    /// A share is contested.
+    Dispute = 28, "dispute";
+    /// A dispute is answered.
+    Correction = 29, "correction";
     /// Old entries were removed; their hashes stay.
     Prune = 30, "prune";
     /// A refusal worth remembering.
@@ -151,6 +156,8 @@ payloads! {
     PayoutDestination = 37, "payout-destination";
     /// A provider leaves.
     ProviderOffboarded = 38, "provider-offboarded";
+    /// Money is held back by a payer's bank.
+    Chargeback = 39, "chargeback";
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ impl Ledger {
             entry.nodes.iter().map(|node| ProviderId::from_bytes(*node.as_bytes())).collect();
         own.sort_unstable();
         own.dedup();
-        for own in own.into_iter().filter(|own| *own != entry.provider) {
+        own.retain(|own| *own != entry.provider);
+        for own in own.iter().copied() {
             let balance = self.money.balance(&MoneyAccount::Provider(own));
             if balance != 0 {
                 lines.push((MoneyAccount::Provider(own), -balance));
@@ -33,6 +34,9 @@ impl Ledger {
         if !lines.is_empty() {
             lines.push((MoneyAccount::Provider(entry.provider), brought));
             self.money.post(&lines)?;
+        }
+        for own in &own {
+            self.bring_reserve(own, entry.provider);
         }
         self.providers.entry(entry.provider).or_default().offboarded = false;
         Ok(())
@@ -72,7 +76,7 @@ impl Ledger {
     //# `earnings` MUST be of a quarter that an earlier statement closed, name at most 1,000 providers in ascending order, each with
     //# more than 0 cents and each once for a quarter over all entries, and MUST NOT sum to more than the quarter's pool
     //# (`ConservationViolated`).
-    pub(crate) fn earnings(&mut self, entry: &Earnings) -> Result<(), LedgerError> {
+    pub(crate) fn earnings(&mut self, entry: &Earnings, when: Seconds) -> Result<(), LedgerError> {
         let fault = |what| Err(LedgerError::EarningsMalformed(what));
         let Some(statement) = self.statements.iter().find(|s| s.quarter == entry.quarter) else {
             return fault("no statement closed this quarter");
@@ -101,6 +105,9 @@ impl Ledger {
         self.money.post(&lines)?;
         let earned = self.earned.entry(entry.quarter.clone()).or_default();
         earned.extend(shares.iter().map(|s| (s.provider, s.cents)));
+        for share in shares {
+            self.reserve(share.provider, share.cents, when);
+        }
         Ok(())
     }
 
@@ -124,8 +131,8 @@ impl Ledger {
             }
         })?;
         //= spec/settlement.md#payouts
-        //# A payout MUST be of all whole cents that are owed to a registered provider, at least the least payout in force or, once the
-        //# provider was offboarded, at least one cent (`ConservationViolated`).
+        //# A payout MUST be of all whole cents that are owed to a registered provider beyond what is held back, at least the least payout
+        //# in force or, once the provider was offboarded, at least one cent (`ConservationViolated`).
         if payable.cents != entry.cents {
             return Err(LedgerError::PayoutDiffers { owed: payable.cents, payout: entry.cents });
         }

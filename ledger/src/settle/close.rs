@@ -46,7 +46,8 @@ impl Period {
             .checked_mul(i128::from(rules.pool_bps))
             .ok_or(CloseError::Overflow)?
             .div_euclid(i128::from(WHOLE_BPS));
-        let available = part + i128::from(self.carried);
+        let corrected = self.ledger.disputes.corrected_micro(self.first, self.end);
+        let available = part + i128::from(self.carried) - corrected;
         let (pool, shares) = match rules.pool_rule {
             PoolRule::ProRata => spread(available, rules.uptime_bps, self.claims(&BTreeMap::new())?)?,
             PoolRule::PerAccount => self.share_by_account(available, until)?,
@@ -60,6 +61,7 @@ impl Period {
             revenue: MicroUsd(u64::try_from(revenue.max(0)).map_err(|_| CloseError::Overflow)?),
             pool,
             carry_micro: i64::try_from(carry).map_err(|_| CloseError::Overflow)?,
+            corrected: Cents(i64::try_from(corrected / MICRO_PER_CENT).map_err(|_| CloseError::Overflow)?),
             shares,
         })
     }

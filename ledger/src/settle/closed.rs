@@ -27,6 +27,8 @@ pub struct Closed {
     pub pool: Cents,
     /// What carries into the next pool, in micro-units; negative for a deficit.
     pub carry_micro: i64,
+    /// What answers to disputes of earlier quarters took from what is available, or gave.
+    pub corrected: Cents,
     /// In order of the provider ids.
     pub shares: Vec<ProviderShare>,
 }

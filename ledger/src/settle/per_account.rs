@@ -132,7 +132,11 @@ impl Period {
             };
             self.complete(works, work, lot.expires.max(ends))?;
             if work.sum > 0 {
-                let micro = if work.served_before { recognised.quarter } else { recognised.run };
+                //= spec/settlement.md#per-account
+                //# Of a lot that ended, with its payment's period, before the quarter began, the part is what the quarter recognises, and
+                //# requests before the quarter do not count
+                let over = self.before.is_some_and(|before| lot.expires.max(ends) <= before);
+                let micro = if work.served_before || over { recognised.quarter } else { recognised.run };
                 let micro = part(micro);
                 sum = sum.checked_add(micro).ok_or(CloseError::Overflow)?;
                 parts.push(Part { micro, work });

@@ -126,6 +126,7 @@ impl Period {
             Payload::ProviderRegistered(provider) => self.register(provider),
             Payload::Payment(payment) => self.payments.payment(body.serial, payment, index, place),
             Payload::Refund(refund) => self.payments.refund(refund, place),
+            Payload::Chargeback(entry) => self.payments.chargeback(entry, place),
             Payload::Lot(lot) if lot.source == LotSource::Paid => {
                 self.lots.iter_mut().for_each(|lots| lots.granted(index, lot.lot));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use counterfoil_spec::ids::Serial;
-use counterfoil_spec::payload::{Payment, Refund};
+use counterfoil_spec::payload::{Chargeback, Payment, Refund};
 use counterfoil_spec::time::Seconds;
 
 /// Whether an entry stands before the first one whose work belongs to the quarter.
@@ -43,7 +43,9 @@ struct Paid {
     starts: u64,
     ends: u64,
     refunded_earlier: u64,
+    /// Refunds, and what is held back now.
     refunded: u64,
+    disputes: BTreeMap<Serial, u64>,
 }
 
 impl Payments {
@@ -56,6 +58,7 @@ impl Payments {
             ends: payment.period_end.0,
             refunded_earlier: 0,
             refunded: 0,
+            disputes: BTreeMap::new(),
         };
         self.by_serial.insert(serial, paid);
     }
@@ -64,6 +67,17 @@ impl Payments {
         if let Some(paid) = self.by_serial.get_mut(&refund.payment) {
             // The ledger has checked that refunds do not exceed the payment.
             paid.refunded = paid.refunded.saturating_add(refund.amount.0);
+            if place == Place::Earlier {
+                paid.refunded_earlier = paid.refunded;
+            }
+        }
+    }
+
+    /// What is held back counts as a refund until it is not held back any more.
+    pub(crate) fn chargeback(&mut self, entry: &Chargeback, place: Place) {
+        if let Some(paid) = self.by_serial.get_mut(&entry.payment) {
+            let before = paid.disputes.insert(entry.dispute, entry.amount.0).unwrap_or(0);
+            paid.refunded = paid.refunded.saturating_sub(before).saturating_add(entry.amount.0);
             if place == Place::Earlier {
                 paid.refunded_earlier = paid.refunded;
             }

@@ -45,6 +45,7 @@ fn example() -> Closed {
         revenue: MicroUsd(1_500_000_000),
         pool: Cents(105_000),
         carry_micro: 0,
+        corrected: Cents(0),
         shares: vec![
             share(0x11, 76_295, 500_000, 4, 720),
             share(0x12, 24_850, 200_000, 3, 500),

@@ -155,8 +155,8 @@ fn earnings_are_a_closed_quarters_and_no_more_than_its_pool() {
 
 //= spec/settlement.md#payouts
 //= type=test
-//# A payout MUST be of all whole cents that are owed to a registered provider, at least the least payout in force or, once the
-//# provider was offboarded, at least one cent (`ConservationViolated`).
+//# A payout MUST be of all whole cents that are owed to a registered provider beyond what is held back, at least the least payout
+//# in force or, once the provider was offboarded, at least one cent (`ConservationViolated`).
 #[test]
 fn a_payout_is_of_all_that_is_owed() {
     let mut log = payable();

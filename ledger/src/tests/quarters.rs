@@ -2,11 +2,13 @@
 
 use counterfoil_spec::amount::{Cents, MicroUsd, TokenCount};
 use counterfoil_spec::ids::{Hash, Serial};
-use counterfoil_spec::payload::{Lot, LotSource, Payment, PoolRule, Refund, Rules};
+use counterfoil_spec::payload::{
+    Chargeback, Correction, Dispute, Lot, LotSource, Payment, PoolRule, Refund, Rules,
+};
 use counterfoil_spec::time::Seconds;
 use serde_json::{Value, json};
 
-use super::fixture::{Log, account, midnight};
+use super::fixture::{Log, account, midnight, provider};
 use crate::founding_rules;
 use crate::settle::{AsOf, Closed, Quarter};
 
@@ -69,6 +71,19 @@ impl Player {
             "refund" => {
                 let payment = self.payments[usize::try_from(number(&event[2])).unwrap()];
                 log.write(Refund { payment, amount: MicroUsd(number(&event[3])) });
+            }
+            "dispute" => {
+                let payment = self.payments[usize::try_from(number(&event[2])).unwrap()];
+                let dispute = Serial::from_bytes([byte(&event[3]); 16]);
+                log.write(Chargeback { payment, dispute, amount: MicroUsd(number(&event[4])) });
+            }
+            "correct" => {
+                let quarter = event[2].as_str().unwrap().to_owned();
+                let (provider, cents) = (provider(byte(&event[3])), event[4].as_i64().unwrap());
+                let claimed = Cents(log.ledger.standing(&quarter, &provider).0 + cents);
+                let reason = "counted by hand".to_owned();
+                let dispute = log.write(Dispute { quarter, provider, claimed, reason: reason.clone() });
+                log.write(Correction { dispute, cents: Cents(cents), reason });
             }
             "pay" => self.pay(event),
             "free" => {

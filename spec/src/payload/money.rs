@@ -67,6 +67,9 @@ pub struct Rules {
     /// Integer weights of models; 1 where absent.
     #[n(9)]
     pub model_weights: Vec<ModelWeight>,
+    /// The part of what a provider earns that is held back for 180 days, in hundredths of a percent; none where absent.
+    #[n(10)]
+    pub reserve_bps: Option<u32>,
 }
 
 /// By how much a model's tokens count.
@@ -229,6 +232,21 @@ pub struct Refund {
     pub payment: Serial,
     /// How much of it.
     #[n(2)]
+    pub amount: MicroUsd,
+}
+
+/// `chargeback`: what a payer's bank holds back of a payment by one dispute; the last entry of a dispute counts.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Chargeback {
+    /// The serial of the payment entry.
+    #[n(1)]
+    pub payment: Serial,
+    /// Which dispute.
+    #[n(2)]
+    pub dispute: Serial,
+    /// All that is held back by it now; nothing once it was won.
+    #[n(3)]
     pub amount: MicroUsd,
 }
 

@@ -30,6 +30,39 @@ pub struct ProviderEarning {
     pub cents: Cents,
 }
 
+/// `dispute`: a provider's share of a closed quarter is contested. Its entry's serial is the dispute's id.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Dispute {
+    /// The quarter, such as `2026Q4`.
+    #[n(1)]
+    pub quarter: String,
+    /// Whose share.
+    #[n(2)]
+    pub provider: ProviderId,
+    /// What it should have been.
+    #[n(3)]
+    pub claimed: Cents,
+    /// Why, in words.
+    #[n(4)]
+    pub reason: String,
+}
+
+/// `correction`: the answer to a dispute; the share of the quarter that was closed stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Correction {
+    /// Which.
+    #[n(1)]
+    pub dispute: Serial,
+    /// What is owed more to the provider from here on, or less; nothing where the share stands.
+    #[n(2)]
+    pub cents: Cents,
+    /// Why, in words.
+    #[n(3)]
+    pub reason: String,
+}
+
 /// Whose service moves the money.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
