@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -29,7 +30,9 @@ def refused(kind, ask):
 def signatures(simulator):
     now = int(time.time())
     event = {"id": "evt_1", "object": "event", "type": "transfer.created", "data": {"object": {"object": "transfer"}}}
-    bodies = [json.dumps(event), json.dumps(event | {"note": "über €1,000"}, ensure_ascii=False)]
+    paid = {"id": "in_1", "object": "invoice", "total_excluding_tax": 500, "amount_paid": 595, "status": "paid"}
+    paid = event | {"type": "invoice.paid", "data": {"object": paid}}
+    bodies = [json.dumps(event), json.dumps(paid), json.dumps(event | {"note": "über €1,000"}, ensure_ascii=False)]
     for body in bodies:
         header = signed(simulator, body, now)
         told = stripe.Webhook.construct_event(body, header, SECRET)
@@ -43,6 +46,29 @@ def signatures(simulator):
         second = signed(simulator, body, now, "whsec_next").split(",")[1]
         assert stripe.Webhook.construct_event(body, f"{header},{second}", "whsec_next").id == "evt_1"
     return f"construct_event agrees on {len(bodies)} bodies, and refuses what was changed, is old or has another secret"
+
+
+# What the router reads of each object, and the state of a dispute that it must know.
+READ = {
+    stripe.Invoice: ["status", "currency", "amount_paid", "total_excluding_tax", "parent", "lines"],
+    stripe.Charge: ["amount", "amount_refunded", "payment_intent", "disputed"],
+    stripe.Dispute: ["id", "amount", "status", "charge"],
+    stripe.InvoicePayment: ["invoice", "payment"],
+    stripe.InvoiceLineItem: ["period"],
+}
+STATES = {
+    "won", "lost", "prevented", "needs_response", "under_review", "warning_needs_response", "warning_under_review",
+    "warning_closed", "appeal_needs_response", "appeal_under_review",
+}
+
+
+def fields():
+    for of, names in READ.items():
+        missing = [name for name in names if name not in of.__annotations__]
+        assert not missing, (of, missing)
+    written = set(re.findall(r"'([a-z_]+)'", str(stripe.Dispute.__annotations__["status"])))
+    assert written == STATES, written ^ STATES
+    return f"the router reads {sum(map(len, READ.values()))} fields that Stripe's client knows, and all {len(STATES)} states of a dispute"
 
 
 def client(base):
@@ -80,6 +106,7 @@ def client(base):
 
 def main(simulator):
     print(f"ok   {signatures(simulator)}")
+    print(f"ok   {fields()}")
     with subprocess.Popen([simulator, "serve"], stdout=subprocess.PIPE, text=True) as serving:
         try:
             print(f"ok   {client(serving.stdout.readline().split()[0])}")

@@ -171,6 +171,7 @@ impl Index {
             Payload::Payment(p) => self.own(&body.serial, &p.account)?,
             Payload::KeyRevoked(p) => found.extend(self.owner(&p.key_id)?),
             Payload::Refund(p) => found.extend(self.owner(&p.payment)?),
+            Payload::Chargeback(p) => found.extend(self.owner(&p.payment)?),
             _ => {}
         }
         for subject in found {

@@ -7,6 +7,7 @@
 //! Whatever breaks off is taken up again by [`Payday::look`], which asks for the same payout under the same key. Webhooks
 //! only say what to look at.
 
+mod billing;
 pub(crate) mod command;
 mod onboarding;
 mod vault;
@@ -16,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 use counterfoil_audit::NewEntry;
 use counterfoil_identity::random;
+use counterfoil_ledger::invoice::NotBooked;
 use counterfoil_ledger::{NotPayable, PayoutState, PayoutStatus, payout_key, payout_of_key};
 use counterfoil_payouts::paypal::PayPal;
 use counterfoil_payouts::stripe::Stripe;
@@ -65,6 +67,9 @@ pub enum PayError {
     /// Stripe and PayPal are told apart by what a destination needs.
     #[error("{0}")]
     Caller(String),
+    /// An invoice that was paid.
+    #[error("an invoice is not booked: {0}")]
+    NotBooked(#[from] NotBooked),
     /// The record failed.
     #[error(transparent)]
     Office(#[from] OfficeError),
@@ -244,6 +249,9 @@ impl Payday {
     /// # Errors
     /// [`PayError`]; the service should send the event again.
     pub async fn heed(&self, office: &Arc<Office>, home: &Path, event: &Event) -> Result<(), PayError> {
+        if let Some(billed) = &event.billed {
+            return self.heed_billed(office, billed).await;
+        }
         if let Some(payout) = event.payout.as_deref().and_then(payout_of_key) {
             let known = office.books().ledger.payout(&payout).is_some();
             return if known { self.look(office, home, payout).await.map(drop) } else { Ok(()) };

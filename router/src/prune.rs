@@ -54,7 +54,7 @@ pub fn prune(office: &Office, old: Old) -> Result<Value, AdminError> {
         let books = office.books();
         //= spec/audit-log.md#removal
         //# An entry MUST NOT be removed while a lot that it debits is in force.
-        let spendable = |lot: &Serial| books.ledger.lot(lot).is_some_and(|lot| lot.in_force(now.seconds()));
+        let spendable = |lot: &Serial| books.ledger.lot(lot).is_some_and(|lot| !lot.has_ended(now.seconds()));
         plan(&reader, past.pruned..end, |index, body| {
             if let Payload::Inference(inference) = &body.payload
                 && let Some(debit) = inference.debits.iter().find(|debit| spendable(&debit.lot))

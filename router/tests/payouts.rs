@@ -10,6 +10,7 @@
 )]
 
 mod payday;
+mod subscriptions;
 
 use counterfoil_audit::LogReader;
 use counterfoil_ledger::{Ledger, LedgerRule, NotPayable, PayoutStatus};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use counterfoil_audit::NewEntry;
 use counterfoil_identity::key_file::Keyring;
+use counterfoil_ledger::calendar::billing_period;
 use counterfoil_paysim::{Delivery, Fault, Faults, Simulator, Stripe, signature};
 use counterfoil_router::home::RouterHome;
 use counterfoil_router::{CURRENCY, Office, clock};
@@ -124,6 +125,35 @@ fn a_provider_is_onboarded_paid_and_owed_what_comes_back() {
             assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret}");
         }
     }
+}
+
+#[test]
+fn an_invoice_that_was_paid_grants_its_month_and_one_that_is_wrong_is_counted() {
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    let sim = simulator(&tokio);
+    let (home, _) = earned();
+    let program = router(&home, &sim);
+    let account = text(&home.json(&["account", "create"])["account"]).to_owned();
+    let (starts, ends) = billing_period(clock::now().seconds(), 0);
+    let id = sim.stripe(|s| s.invoice_paid(&account, "explorer", 500, (starts.0, ends.0)));
+    let size = home.log_size();
+    assert!(post_all(&program, &sim).iter().all(|status| *status == 204));
+    assert_eq!(home.log_size(), size + 2);
+    let shown = || home.json(&["account", "show", &account])["balance"]["available"].clone();
+    assert_eq!(shown(), 550_000);
+    // What is disputed rests; the free tokens do not.
+    sim.stripe(|s| s.dispute(&id, 500)).unwrap();
+    assert!(post_all(&program, &sim).iter().all(|status| *status == 204));
+    assert_eq!(home.log_size(), size + 3);
+    sim.stripe(|s| s.invoice_paid(&account, "explorer", 499, (starts.0, ends.0)));
+    let refused = post_all(&program, &sim);
+    assert!(!refused.is_empty() && refused.iter().all(|status| *status == 422), "{refused:?}");
+    assert_eq!(home.log_size(), size + 3);
+    let metrics = http::fetch(program.address(), "/metrics").lines();
+    let counted = format!("counterfoil_payments_refused_total {}", refused.len());
+    assert!(metrics.contains(&counted), "{metrics:?}");
+    program.stop();
+    assert_eq!(home.json(&["audit", "verify"])["ok"], true);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! saved under its key, events that come twice or in another order. It shares no code with what it tests.
 //!
 //! Fields, states and errors follow the providers' public references: Stripe's of accounts (v2), transfers, reversals,
-//! balance, events, idempotent requests and webhook signatures; PayPal's of Payouts and of webhook verification.
+//! balance, invoices, charges, disputes, events, idempotent requests and webhook signatures; PayPal's of Payouts and of webhook verification.
 
 mod chance;
 mod fault;
@@ -23,4 +23,4 @@ pub use hook::Delivery;
 pub use paypal::{Item, ItemStatus, PayPal};
 pub use serve::{Simulator, StartError};
 pub use sign::signature;
-pub use stripe::{Account, Stripe, Transfer};
+pub use stripe::{Account, Dispute, Invoice, Stripe, Transfer};

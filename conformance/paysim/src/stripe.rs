@@ -1,6 +1,7 @@
 //! Stripe, as far as payouts and subscriptions use it: recipient accounts, transfers with idempotency keys, reversals,
 //! balance, events; and what makes events: paid invoices, refunds, disputes.
 
+mod billing;
 mod events;
 mod routes;
 
@@ -12,6 +13,7 @@ use crate::fault::{Fault, Faults};
 use crate::hook::Outbox;
 use crate::reply::Reply;
 
+pub use billing::{Dispute, Invoice};
 pub(crate) use routes::routes;
 
 /// A connected account.
@@ -56,6 +58,10 @@ pub struct Stripe {
     pub accounts: BTreeMap<String, Account>,
     /// Transfers by id.
     pub transfers: BTreeMap<String, Transfer>,
+    /// Invoices by id.
+    pub invoices: BTreeMap<String, Invoice>,
+    /// Disputes by id.
+    pub disputes: BTreeMap<String, Dispute>,
     /// Every secret that signs events; more than one while they are changed.
     pub secrets: Vec<String>,
     events: Vec<Value>,
@@ -75,6 +81,8 @@ impl Stripe {
             available: 0,
             accounts: BTreeMap::new(),
             transfers: BTreeMap::new(),
+            invoices: BTreeMap::new(),
+            disputes: BTreeMap::new(),
             secrets: vec![Self::SECRET.to_owned()],
             events: Vec::new(),
             outbox: Outbox::default(),
@@ -93,6 +101,11 @@ impl Stripe {
     /// From here on faults are drawn from this.
     pub fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
+    }
+
+    /// Numbers the ids of what is made from here on, so that those of several simulators differ.
+    pub const fn count_from(&mut self, number: u64) {
+        self.made = number;
     }
 
     /// Forgets what was saved under keys, as Stripe may from a day on.

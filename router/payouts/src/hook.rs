@@ -13,6 +13,19 @@ pub struct Event {
     pub payout: Option<String>,
     /// The recipient account that it is about.
     pub account: Option<String>,
+    /// What of a customer's payments it is about.
+    pub billed: Option<Billed>,
+}
+
+/// What an event about a customer's payment names, by the provider's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Billed {
+    /// An invoice was paid.
+    Invoice(String),
+    /// A charge was given back, in part or whole.
+    Charge(String),
+    /// A charge is disputed, or that was decided.
+    Dispute(String),
 }
 
 /// Why an event is not believed.

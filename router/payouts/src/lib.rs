@@ -12,7 +12,7 @@ pub mod paypal;
 mod secret;
 pub mod stripe;
 
-pub use hook::{Event, HookError};
+pub use hook::{Billed, Event, HookError};
 pub use https::{Base, BaseError};
 pub use order::{Asked, Order, Payouts, Said, Unclear};
 pub use secret::{Secret, SecretError};

@@ -4,6 +4,7 @@
 //! and comes again with the header `Idempotent-Replayed`; keys may be forgotten from 24 hours on; transfers are listed
 //! by `transfer_group`, which here is the payout's key.
 
+mod billing;
 mod hook;
 mod recipient;
 
@@ -14,6 +15,8 @@ use zeroize::Zeroizing;
 use crate::https::{Answer, Ask, Base};
 use crate::order::{Asked, Order, Payouts, Said, Unclear};
 use crate::secret::Secret;
+
+pub use billing::{Charge, Dispute, Invoice};
 
 /// From this age of an intent on a key may be forgotten at the provider, so nothing is asked for again under it.
 const KEY_LIFE_S: u64 = 20 * 3_600;

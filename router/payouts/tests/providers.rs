@@ -147,7 +147,8 @@ async fn a_signature_of_another_program_is_understood() {
     let world = World::new(0, 0).await;
     let header = "t=1800000000,v1=b9c35f2fc5e1e5afb5ef88a1c289d6302eaba302f3b7cec72c57ab80c10701e9";
     let told = world.stripe.hook(header, br#"{"id":"evt_1","type":"x"}"#, 1_800_000_000);
-    let event = Event { id: "evt_1".to_owned(), kind: "x".to_owned(), payout: None, account: None };
+    let event =
+        Event { id: "evt_1".to_owned(), kind: "x".to_owned(), payout: None, account: None, billed: None };
     assert_eq!(told, Ok(event));
 }
 

@@ -55,6 +55,12 @@ async fn heed(
     })?;
     let heeded = desk.payday.heed(&desk.office, desk.home.path(), &event).await;
     heeded.map_err(|e| {
+        if let PayError::NotBooked(_) = &e {
+            desk.metrics.payments_refused.one();
+            tracing::error!(event = event.id, kind = event.kind, error = %e, "money came in that is not booked");
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return ApiError { status, ..ApiError::invalid("", e.to_string()) };
+        }
         tracing::warn!(event = event.id, kind = event.kind, error = %e, "an event of a payment service waits");
         ApiError::unavailable("it could not be looked at now; send it again")
     })?;

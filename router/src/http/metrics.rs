@@ -78,6 +78,8 @@ counters! {
     rounds, "counterfoil_rounds_total", "Passes of a batch of requests through all layers of a model.";
     /// Rows in them.
     round_rows, "counterfoil_round_rows_total", "Rows in those passes; with the passes, how full they are.";
+    /// Invoices that were not booked.
+    payments_refused, "counterfoil_payments_refused_total", "Events about payments of customers of which nothing was booked; the program's output names why.";
     /// Peers refused.
     peers_refused, "counterfoil_peers_refused_total", "Connections, enrolments and consent tokens that were refused.";
 }

@@ -111,7 +111,7 @@ pub(crate) fn status(office: &Office, only: Option<ProviderId>) -> Result<Value,
 fn one(ledger: &Ledger, now: Seconds, id: &ProviderId, known: &Provider) -> Value {
     let payable = ledger.payable(id, now);
     json!({
-        "provider": id, "owed_cents": ledger.owed(id), "destination": known.destination(),
+        "provider": id, "owed_cents": ledger.owed(id), "reserved_cents": ledger.reserved(id, now), "destination": known.destination(),
         "offboarded": known.offboarded(), "payable": payable.is_ok(),
         "why_not": payable.err().map(|why| why.to_string()),
     })
@@ -140,6 +140,7 @@ impl From<PayError> for AdminError {
             | PayError::NoService(_)
             | PayError::NotPayable(_)
             | PayError::UnknownPayout(_)
+            | PayError::NotBooked(_)
             | PayError::Caller(_) => Self::Caller(error.to_string()),
         }
     }

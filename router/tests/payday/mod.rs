@@ -18,9 +18,10 @@ use counterfoil_router::home::RouterHome;
 use counterfoil_router::payout::{Payday, Services};
 use counterfoil_router::{CURRENCY, Office};
 use counterfoil_spec::amount::{Cents, MicroUsd};
-use counterfoil_spec::ids::{Hash, ProviderId, Serial};
+use counterfoil_spec::ids::{AccountId, Hash, ProviderId, Serial};
 use counterfoil_spec::payload::{
-    Earnings, Payload, ProviderEarning, ProviderOffboarded, ProviderRegistered, Rail, Statement,
+    AccountOpened, Earnings, Payload, ProviderEarning, ProviderOffboarded, ProviderRegistered, Rail,
+    Statement,
 };
 use counterfoil_spec::time::{Millis, Seconds};
 
@@ -38,8 +39,10 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let now = Arc::new(AtomicU64::new(NEW_YEAR));
+        Self::of(tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(NEW_YEAR)))
+    }
+
+    fn of(folder: tempfile::TempDir, now: Arc<AtomicU64>) -> Self {
         let home = RouterHome::open_or_create(folder.path(), &Keyring::default(), Seconds(NEW_YEAR)).unwrap();
         let clock = Arc::clone(&now);
         let clock = Arc::new(move || Millis(clock.load(Ordering::SeqCst) * 1_000));
@@ -61,6 +64,25 @@ impl Network {
 
     fn write(&self, payload: impl Into<Payload>) {
         self.office.append_blocking(vec![NewEntry::new(random::serial(), payload)]).unwrap();
+    }
+
+    /// A metered account.
+    pub(crate) fn account(&self) -> AccountId {
+        let account = AccountId::from_bytes(random::bytes());
+        self.write(AccountOpened { account, metered: true, country: None });
+        account
+    }
+
+    /// What a process that starts anew knows: the log and the home.
+    pub(crate) fn restart(self) -> Self {
+        let Self { office, folder, now } = self;
+        office.close().unwrap();
+        drop(office);
+        Self::of(folder, now)
+    }
+
+    pub(crate) fn now_s(&self) -> u64 {
+        self.now.load(Ordering::SeqCst)
     }
 
     /// A registered provider.
@@ -290,7 +312,7 @@ impl<'a> Run<'a> {
     }
 }
 
-fn services(sim: &Simulator) -> Services {
+pub(crate) fn services(sim: &Simulator) -> Services {
     let secret = |text: &str| Secret::new(text).unwrap();
     let base = || sim.base().parse().unwrap();
     let (client, webhook) = (SimPayPal::CLIENT.to_owned(), SimPayPal::WEBHOOK.to_owned());

@@ -25,6 +25,11 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/v1/balance", get(show_balance))
         .route("/v1/events", get(list_events))
         .route("/v1/events/{id}", get(show_event))
+        .route("/v1/invoices/{id}", get(show_invoice))
+        .route("/v1/invoice_payments", get(list_payments))
+        .route("/v1/charges/{id}", get(show_charge))
+        .route("/v1/disputes", get(list_disputes))
+        .route("/v1/disputes/{id}", get(show_dispute))
         .route("/v1/checkout/sessions", post(create_session))
 }
 
@@ -169,6 +174,41 @@ async fn show_event(State(shared): State<Shared>, Path(id): Path<String>, header
         let shared = lock(&shared);
         let event = shared.stripe.listed_events().into_iter().find(|e| e.get("id") == Some(&json!(id)));
         event.map_or_else(|| missing(&id), |event| Reply::Json(200, event.clone()))
+    }))
+}
+
+async fn show_invoice(State(shared): State<Shared>, Path(id): Path<String>, headers: HeaderMap) -> Reply {
+    shown(&headers, &id, |id| lock(&shared).stripe.invoice_object(id))
+}
+
+async fn show_charge(State(shared): State<Shared>, Path(id): Path<String>, headers: HeaderMap) -> Reply {
+    shown(&headers, &id, |id| lock(&shared).stripe.charge_object(id))
+}
+
+async fn show_dispute(State(shared): State<Shared>, Path(id): Path<String>, headers: HeaderMap) -> Reply {
+    shown(&headers, &id, |id| lock(&shared).stripe.dispute_object(id))
+}
+
+fn shown(headers: &HeaderMap, id: &str, find: impl FnOnce(&str) -> Value) -> Reply {
+    either(authorised(headers).map(|()| match find(id) {
+        Value::Null => missing(id),
+        found => Reply::Json(200, found),
+    }))
+}
+
+async fn list_disputes(State(shared): State<Shared>, RawQuery(query): RawQuery, headers: HeaderMap) -> Reply {
+    either(authorised(&headers).and_then(|()| {
+        let charge = required(&fields(query.as_deref().unwrap_or_default())?, "charge")?;
+        Ok(Reply::Json(200, list("/v1/disputes", lock(&shared).stripe.disputes_of(&charge))))
+    }))
+}
+
+async fn list_payments(State(shared): State<Shared>, RawQuery(query): RawQuery, headers: HeaderMap) -> Reply {
+    either(authorised(&headers).and_then(|()| {
+        let wanted = fields(query.as_deref().unwrap_or_default())?;
+        required(&wanted, "payment[type]")?;
+        let intent = required(&wanted, "payment[payment_intent]")?;
+        Ok(Reply::Json(200, list("/v1/invoice_payments", lock(&shared).stripe.payments_of(&intent))))
     }))
 }
 

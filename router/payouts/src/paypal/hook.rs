@@ -52,5 +52,6 @@ fn read(event: &Value) -> Option<Event> {
         kind: text("/event_type")?,
         payout: text("/resource/payout_item/sender_item_id"),
         account: None,
+        billed: None,
     })
 }

@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use serde_json::Value;
 
 use super::Stripe;
-use crate::hook::{Event, HookError};
+use crate::hook::{Billed, Event, HookError};
 
 /// How far a signature's time may lie from now, in seconds.
 const TOLERANCE_S: u64 = 300;
@@ -68,5 +68,12 @@ fn event(body: &[u8]) -> Option<Event> {
     // Events of the second API name their object; those of the first hold it.
     let account = text("/related_object/id").or_else(|| text("/data/object/id"));
     let account = account.filter(|id| id.starts_with("acct_"));
-    Some(Event { id: text("/id")?, kind, payout: text("/data/object/metadata/payout"), account })
+    let object = text("/data/object/id");
+    let billed = match kind.as_str() {
+        "invoice.paid" => object.map(Billed::Invoice),
+        "charge.refunded" => object.map(Billed::Charge),
+        dispute if dispute.starts_with("charge.dispute.") => object.map(Billed::Dispute),
+        _ => None,
+    };
+    Some(Event { id: text("/id")?, kind, payout: text("/data/object/metadata/payout"), account, billed })
 }
