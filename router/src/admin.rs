@@ -93,6 +93,28 @@ pub enum AdminCommand {
         /// Whether to log nothing.
         dry_run: bool,
     },
+    /// Log that a provider's share of a closed quarter is contested.
+    Contest {
+        /// Such as 2026Q4.
+        quarter: String,
+        /// Whose share.
+        provider: ProviderId,
+        /// What it should have been.
+        claimed_cents: i64,
+        /// Why; it stands in the log.
+        reason: String,
+    },
+    /// Answer a dispute.
+    Correct {
+        /// Which.
+        dispute: Serial,
+        /// What is owed more, or less; nothing where the share stands.
+        cents: i64,
+        /// Why; it stands in the log.
+        reason: String,
+    },
+    /// List the disputes.
+    DisputeList {},
     /// Show the rules of money, or change them.
     Rules {
         /// What.
@@ -246,6 +268,13 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::KeyRevoke { key_id } => revoke_key(office, key_id),
         AdminCommand::NodeList {} => Ok(providers::nodes(office)),
         AdminCommand::Settle { quarter, dry_run } => settlement::settle(office, home, &quarter, dry_run),
+        AdminCommand::Contest { quarter, provider, claimed_cents, reason } => {
+            settlement::dispute::contest(office, (quarter, provider), claimed_cents, reason)
+        }
+        AdminCommand::Correct { dispute, cents, reason } => {
+            settlement::dispute::correct(office, dispute, cents, reason)
+        }
+        AdminCommand::DisputeList {} => Ok(settlement::dispute::list(office)),
         AdminCommand::Rules { change } => settlement::rules(office, &change),
         AdminCommand::ModelPublish { manifest, name, source } => {
             crate::publish::publish(office, home, (manifest, name), source.as_deref())

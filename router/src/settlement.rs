@@ -4,6 +4,7 @@
 //! vault/settlement/<quarter>     32 random bytes that salt the statement's provider leaves; durable before the entry
 //! ```
 
+pub(crate) mod dispute;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use counterfoil_audit::{LogError, LogReader};
 use counterfoil_identity::random;
 use counterfoil_ledger::settle::{AsOf, CloseError, Closed, Quarter};
 use counterfoil_spec::amount::Cents;
-use counterfoil_spec::ids::{Hash, ProviderId};
+use counterfoil_spec::ids::{Hash, ProviderId, Serial};
 use counterfoil_spec::limits::MAX_EARNINGS;
 use counterfoil_spec::payload::{Earnings, PoolRule, ProviderEarning, Statement};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,21 @@ pub struct Recomputed {
     pub booked: Option<(u64, Statement)>,
     /// What the log says is owed to providers for it.
     pub owed: BTreeMap<ProviderId, Cents>,
+    /// What was contested of it, in the order of the log.
+    pub contested: Vec<Contested>,
+}
+
+/// A contested share, as far as the log goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Contested {
+    /// The dispute.
+    pub dispute: Serial,
+    /// Whose share.
+    pub provider: ProviderId,
+    /// What it should have been.
+    pub claimed_cents: Cents,
+    /// What was owed more for it, or less; absent while nobody answered.
+    pub corrected_cents: Option<Cents>,
 }
 
 impl Recomputed {
@@ -106,6 +122,7 @@ pub fn describe(closed: &Closed) -> Value {
     json!({
         "quarter": closed.quarter.to_string(), "first_entry": closed.first, "end_entry": closed.end,
         "revenue_micro": closed.revenue, "pool_cents": closed.pool, "carry_micro": closed.carry_micro,
+        "corrected_cents": closed.corrected,
         "providers": providers,
     })
 }
@@ -159,6 +176,9 @@ pub struct RuleChange {
     pub pool_rule: Option<String>,
     /// The part of the pool that goes by uptime, in hundredths of a percent.
     pub uptime_bps: Option<u32>,
+    /// The part of what is earned that is held back for 180 days, likewise; 0 for none.
+    #[serde(default)]
+    pub reserve_bps: Option<u32>,
 }
 
 /// Puts changed rules into force, where something is to be changed, and says which are.
@@ -181,6 +201,16 @@ pub(crate) fn rules(office: &Office, change: &RuleChange) -> Result<Value, Admin
         Some(bps) => {
             return Err(AdminError::Caller(format!(
                 "{bps} hundredths of a percent are more than the whole pool; at most 10000"
+            )));
+        }
+    }
+    match change.reserve_bps {
+        None => {}
+        Some(0) => rules.reserve_bps = None,
+        Some(bps @ 1..=10_000) => rules.reserve_bps = Some(bps),
+        Some(bps) => {
+            return Err(AdminError::Caller(format!(
+                "{bps} hundredths of a percent are more than all that is earned; at most 10000"
             )));
         }
     }

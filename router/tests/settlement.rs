@@ -235,7 +235,7 @@ fn a_damaged_log_is_named_before_a_quarter_is_closed() {
 fn changed_rules_are_an_entry_and_a_quarter_is_shared_by_them() {
     let folder = network();
     let rules = |pool_rule: Option<&str>, uptime_bps| {
-        let change = RuleChange { pool_rule: pool_rule.map(str::to_owned), uptime_bps };
+        let change = RuleChange { pool_rule: pool_rule.map(str::to_owned), uptime_bps, reserve_bps: None };
         act(folder.path(), NOVEMBER, AdminCommand::Rules { change })
     };
     let size = || LogReader::open(&folder.path().join("log")).unwrap().size();

@@ -79,7 +79,38 @@ pub(crate) enum EarningsCommand {
         /// The part of the pool that goes by uptime, in hundredths of a percent
         #[arg(long, value_name = "BPS")]
         uptime_bps: Option<u32>,
+        /// The part of what providers earn that is held back for 180 days, in hundredths of a percent; 0 for none
+        #[arg(long, value_name = "BPS")]
+        reserve_bps: Option<u32>,
     },
+    /// Log that a provider contests its share of a closed quarter, within 30 days
+    Dispute {
+        /// Such as 2026Q4
+        #[arg(long)]
+        quarter: String,
+        /// Whose share
+        #[arg(long, value_name = "ID")]
+        provider: String,
+        /// What the share should have been
+        #[arg(long, value_name = "CENTS")]
+        claimed_cents: i64,
+        /// Why; it stands in the log, so name no person
+        #[arg(long, value_name = "WORDS")]
+        reason: String,
+    },
+    /// Answer a dispute: what is owed more or less from now on; the closed quarter stays as it is
+    Correct {
+        /// Of `earnings disputes`
+        dispute: String,
+        /// More, or with a minus less; 0 where the share stands
+        #[arg(long, value_name = "CENTS", allow_hyphen_values = true)]
+        cents: i64,
+        /// Why; it stands in the log, so name no person
+        #[arg(long, value_name = "WORDS")]
+        reason: String,
+    },
+    /// List the disputes and their answers
+    Disputes,
     /// Share a pool among providers read from a file: what-if with the same function
     Split {
         /// JSON {"pool_cents", "providers": [{"id", "tokens", "uptime_s", "tier"}]}, or - for standard input

@@ -1,5 +1,6 @@
 //! `counterfoil earnings …`: what providers earn, recomputed from the log.
 
+mod dispute;
 mod statement;
 mod verify;
 
@@ -48,8 +49,15 @@ pub(crate) async fn run(home: &Path, command: EarningsCommand, json: bool) -> Ou
             Some(file) => verify::run(home, file, &args, json),
             None => verify_quarter(home, &args, json),
         }),
-        EarningsCommand::Rules { pool_rule, uptime_bps } => {
-            let change = RuleChange { pool_rule, uptime_bps };
+        EarningsCommand::Dispute { quarter, provider, claimed_cents, reason } => {
+            dispute::raise(home, (quarter, &provider), claimed_cents, reason, json).await
+        }
+        EarningsCommand::Correct { dispute, cents, reason } => {
+            dispute::answer(home, &dispute, cents, reason, json).await
+        }
+        EarningsCommand::Disputes => dispute::list(home, json).await,
+        EarningsCommand::Rules { pool_rule, uptime_bps, reserve_bps } => {
+            let change = RuleChange { pool_rule, uptime_bps, reserve_bps };
             let value = operate(home, AdminCommand::Rules { change }).await?;
             if json {
                 output::json(&value);
@@ -59,6 +67,10 @@ pub(crate) async fn run(home: &Path, command: EarningsCommand, json: bool) -> Ou
             output::line(&format!("version {}: {}", said("version"), said("pool_rule")));
             output::line(&format!("of revenue to the pool  {} hundredths of a percent", said("pool_bps")));
             output::line(&format!("of that by uptime       {} hundredths of a percent", said("uptime_bps")));
+            let reserve = value.pointer("/rules/reserve_bps").and_then(Value::as_u64).unwrap_or(0);
+            output::line(&format!(
+                "held back for 180 days  {reserve} hundredths of a percent of what is earned"
+            ));
             Ok(())
         }
         EarningsCommand::Split { input } => split_file(&input, json),
@@ -96,7 +108,7 @@ fn verify_quarter(home: &Path, args: &VerifyEarningsArgs, json: bool) -> Outcome
     if json {
         output::json(&json!({
             "ok": agrees, "quarter": quarter.to_string(), "root_checked": same_bytes.is_some(),
-            "recomputed": settlement::describe(&found.closed), "statement": booked,
+            "recomputed": settlement::describe(&found.closed), "statement": booked, "disputes": found.contested,
         }));
     }
     if !owes {
@@ -114,6 +126,13 @@ fn verify_quarter(home: &Path, args: &VerifyEarningsArgs, json: bool) -> Outcome
             "every figure; the root over the providers' salted leaves needs the router's vault"
         };
         output::line(&format!("The statement of {quarter} follows from the log: {root}."));
+        for contested in &found.contested {
+            let answer = contested.corrected_cents.map_or_else(
+                || "has no answer yet".to_owned(),
+                |cents| format!("was answered with {} USD", output::cents(cents.0)),
+            );
+            output::line(&format!("Dispute {} of {} {answer}.", contested.dispute, contested.provider));
+        }
     }
     Ok(())
 }
@@ -147,6 +166,9 @@ fn print(value: &Value, json: bool) {
         "carried                 {} USD",
         output::micro(i128::from(amount("/carry_micro")))
     ));
+    if amount("/corrected_cents") != 0 {
+        output::line(&format!("corrections of before   {} USD", output::cents(amount("/corrected_cents"))));
+    }
     let providers = value.get("providers").and_then(Value::as_array).cloned().unwrap_or_default();
     let rows: Vec<Vec<String>> = providers
         .iter()

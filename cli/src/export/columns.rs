@@ -182,6 +182,7 @@ fn facts(entry: &Entry<'_>) -> Facts {
         Payload::AccountOpened(p) => facts.account = text(&p.account),
         Payload::KeyRevoked(p) => facts.key_id = text(&p.key_id),
         Payload::Refund(p) => facts.amount_micro = Some(p.amount.0),
+        Payload::Chargeback(p) => facts.amount_micro = Some(p.amount.0),
         Payload::Statement(p) => facts.amount_micro = Some(p.revenue.0),
         Payload::ModelPublished(p) => facts.manifest = text(&p.manifest),
         Payload::NodeEnrolled(p) => facts.node = text(&p.node),

@@ -132,13 +132,16 @@ const fn activity(payload: &Payload) -> Option<Activity> {
         | Payload::Inference(_)
         | Payload::Statement(_)
         | Payload::Earnings(_)
+        | Payload::Dispute(_)
         | Payload::Payout(_) => Some(Activity::Create),
         Payload::Rules(_)
         | Payload::DenyListIssued(_)
         | Payload::ProviderRegistered(_)
         | Payload::PayoutDestination(_)
         | Payload::PspReport(_)
-        | Payload::Refund(_) => Some(Activity::Update),
+        | Payload::Refund(_)
+        | Payload::Chargeback(_)
+        | Payload::Correction(_) => Some(Activity::Update),
         Payload::ConsentRevoked(_)
         | Payload::KeyRevoked(_)
         | Payload::ProviderOffboarded(_)

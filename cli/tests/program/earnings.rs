@@ -64,6 +64,75 @@ fn verify(file: &Path, more: &[&str]) -> (i32, Value) {
     (asked.code, serde_json::from_str(&asked.out).unwrap_or(Value::Null))
 }
 
+/// Has commands carried out at some time.
+fn carry_out(home: &Home, when: Seconds, commands: &[AdminCommand]) -> Vec<Result<Value, String>> {
+    let router = RouterHome::open_or_create(&home.path(), &Keyring::default(), when).unwrap();
+    let office = Office::open(&router, CURRENCY, Arc::new(move || Millis(when.0 * 1000))).unwrap();
+    let done =
+        commands.iter().map(|c| execute(&office, &router, c.clone()).map_err(|e| e.to_string())).collect();
+    office.close().unwrap();
+    done
+}
+
+#[test]
+fn a_share_is_contested_in_time_and_the_answer_counts_in_the_next_quarter() {
+    let home = closed_quarter();
+    let provider = ProviderId::from_bytes([1; 32]);
+    let contest = |claimed_cents| AdminCommand::Contest {
+        quarter: "2024Q4".to_owned(),
+        provider,
+        claimed_cents,
+        reason: "two hours are missing".to_owned(),
+    };
+    // 50 of 350 cents are this provider's. The program's own clock is far behind the window.
+    let late = home.ask(&[
+        "earnings",
+        "dispute",
+        "--quarter",
+        "2024Q4",
+        "--provider",
+        &provider.to_string(),
+        "--claimed-cents",
+        "70",
+        "--reason",
+        "two hours are missing",
+    ]);
+    assert_eq!((late.code, late.err.contains("contested within 30 days")), (2, true), "{late:?}");
+    let edge = Seconds(NEW_YEAR.0 + 30 * 86_400 - 60);
+    let refused = carry_out(&home, edge, &[contest(70)]).remove(0).unwrap_err();
+    assert!(refused.contains("contested within 30 days"), "{refused}");
+    let raised = carry_out(&home, Seconds(edge.0 - 1), &[contest(351), contest(70), contest(71)]);
+    assert!(raised[0].as_ref().unwrap_err().contains("at most the quarter's pool"), "{raised:?}");
+    let known = raised[1].as_ref().unwrap();
+    assert_eq!((&known["stands_cents"], &known["claimed_cents"]), (&json!(50), &json!(70)));
+    assert!(raised[2].as_ref().unwrap_err().contains("has no answer yet"), "{raised:?}");
+    let dispute = text(&known["dispute"]).to_owned();
+    let open = home.json(&["earnings", "verify", "--quarter", "2024Q4"]);
+    assert_eq!(open["disputes"][0]["corrected_cents"], json!(null));
+
+    let answer = ["earnings", "correct", &dispute, "--cents", "20", "--reason", "they were up"];
+    let answered = home.json(&answer);
+    assert_eq!((&answered["stands_cents"], &answered["corrected_cents"]), (&json!(70), &json!(20)));
+    let twice = home.ask(&answer);
+    assert_eq!((twice.code, twice.err.contains("has its answer")), (2, true), "{twice:?}");
+    let verified = home.json(&["earnings", "verify", "--quarter", "2024Q4"]);
+    assert_eq!((&verified["ok"], &verified["disputes"][0]["corrected_cents"]), (&json!(true), &json!(20)));
+    assert_eq!(home.json(&["earnings", "disputes"])["disputes"][0]["stands_cents"], 70);
+    assert_eq!(home.json(&["provider", "status", &provider.to_string()])["providers"][0]["owed_cents"], 70);
+    assert_eq!(home.json(&["audit", "verify"])["ok"], true);
+}
+
+#[test]
+fn a_reserve_is_a_rule() {
+    let home = Home::new();
+    let set = home.json(&["earnings", "rules", "--reserve-bps", "1000"]);
+    assert_eq!((&set["rules"]["reserve_bps"], &set["rules"]["version"]), (&json!(1_000), &json!(2)));
+    let refused = home.ask(&["earnings", "rules", "--reserve-bps", "10001"]);
+    assert_eq!((refused.code, refused.err.contains("at most 10000")), (2, true), "{refused:?}");
+    let none = home.json(&["earnings", "rules", "--reserve-bps", "0"]);
+    assert_eq!((&none["rules"]["reserve_bps"], &none["rules"]["version"]), (&json!(null), &json!(3)));
+}
+
 /// Writes the statement with its figures changed, and leaves its signature as it was.
 fn changed(file: &Path, change: impl FnOnce(&mut Value)) -> PathBuf {
     let mut envelope: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();

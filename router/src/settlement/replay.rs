@@ -8,11 +8,11 @@ use counterfoil_audit::{LogError, LogReader, Stored};
 use counterfoil_ledger::settle::{AsOf, Period, Quarter};
 use counterfoil_spec::amount::Cents;
 use counterfoil_spec::entry::{Body, Leaf};
-use counterfoil_spec::ids::ProviderId;
+use counterfoil_spec::ids::{ProviderId, Serial};
 use counterfoil_spec::payload::{Payload, PoolRule, Statement};
 use counterfoil_spec::time::Seconds;
 
-use super::{Recomputed, SettlementError};
+use super::{Contested, Recomputed, SettlementError};
 
 /// Entries that change threads at a time, and how many such batches wait; together some megabytes.
 const BATCH: usize = 1_024;
@@ -25,6 +25,9 @@ struct Outline {
     /// The index of the quarter's own.
     entry: Option<u64>,
     owed: BTreeMap<ProviderId, Cents>,
+    contested: Vec<Contested>,
+    /// Of disputes of every quarter: an answer may stand in the other half of the log.
+    answers: BTreeMap<Serial, Cents>,
     end: u64,
     began: Option<Seconds>,
     by_account: bool,
@@ -60,8 +63,11 @@ pub fn recompute(reader: &LogReader, quarter: Quarter, as_of: AsOf) -> Result<Re
         reading.join().unwrap_or(Err(LogError::Closed))?;
         Ok::<(), SettlementError>(())
     })?;
+    let answers = outline.answers;
+    let mut contested = outline.contested;
+    contested.iter_mut().for_each(|known| known.corrected_cents = answers.get(&known.dispute).copied());
     let booked = outline.entry.zip(period.booked().cloned());
-    Ok(Recomputed { closed: period.close(as_of)?, booked, owed: outline.owed })
+    Ok(Recomputed { closed: period.close(as_of)?, booked, owed: outline.owed, contested })
 }
 
 impl Outline {
@@ -71,7 +77,7 @@ impl Outline {
         let name = quarter.to_string();
         let number =
             |name: &str| Payload::KINDS.iter().find(|(_, kind)| *kind == name).map(|(number, _)| *number);
-        let wanted = ["rules", "statement", "earnings"].map(number);
+        let wanted = ["rules", "statement", "earnings", "dispute", "correction"].map(number);
         reader.survey(
             part,
             |kind| wanted.contains(&Some(kind)),
@@ -91,6 +97,18 @@ impl Outline {
                     Some(Payload::Earnings(earnings)) if earnings.quarter == name => {
                         outline.owed.extend(earnings.providers.iter().map(|p| (p.provider, p.cents)));
                     }
+                    Some(Payload::Dispute(raised)) if raised.quarter == name => {
+                        let dispute = body.map(|body| body.serial);
+                        outline.contested.extend(dispute.map(|dispute| Contested {
+                            dispute,
+                            provider: raised.provider,
+                            claimed_cents: raised.claimed,
+                            corrected_cents: None,
+                        }));
+                    }
+                    Some(Payload::Correction(answer)) => {
+                        outline.answers.insert(answer.dispute, answer.cents);
+                    }
                     _ => {}
                 }
             },
@@ -102,6 +120,8 @@ impl Outline {
     fn then(mut self, later: Self) -> Self {
         self.statements.extend(later.statements);
         self.owed.extend(later.owed);
+        self.contested.extend(later.contested);
+        self.answers.extend(later.answers);
         Self {
             entry: self.entry.or(later.entry),
             end: self.end.max(later.end),
