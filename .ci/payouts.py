@@ -38,7 +38,7 @@ def signatures(simulator):
         told = stripe.Webhook.construct_event(body, header, SECRET)
         assert told.id == "evt_1", told
         wrong = stripe.SignatureVerificationError
-        refused(wrong, lambda: stripe.Webhook.construct_event(body.replace("created", "updated"), header, SECRET))
+        refused(wrong, lambda: stripe.Webhook.construct_event(body.replace("evt_1", "evt_2"), header, SECRET))
         refused(wrong, lambda: stripe.Webhook.construct_event(body, header, "whsec_other"))
         old = signed(simulator, body, now - 400)
         refused(wrong, lambda: stripe.Webhook.construct_event(body, old, SECRET))
