@@ -124,7 +124,7 @@ fn a_share_is_contested_in_time_and_the_answer_counts_in_the_next_quarter() {
 
 #[test]
 fn a_reserve_is_a_rule() {
-    let home = Home::new();
+    let home = closed_quarter();
     let set = home.json(&["earnings", "rules", "--reserve-bps", "1000"]);
     assert_eq!((&set["rules"]["reserve_bps"], &set["rules"]["version"]), (&json!(1_000), &json!(2)));
     let refused = home.ask(&["earnings", "rules", "--reserve-bps", "10001"]);
