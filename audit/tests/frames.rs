@@ -196,6 +196,24 @@ fn a_segment_far_behind_the_log_is_named_and_not_counted_up_to() {
 }
 
 #[test]
+fn another_leaf_is_called_that_before_what_follows_from_it() {
+    let home = small_log();
+    let (name, path) = segments(&home).remove(1);
+    let good = std::fs::read(&path).unwrap();
+    let (at, index) = frames(&name, &good).remove(0);
+    let Frame::Entry { leaf, .. } = segment::parse(&good[at.clone()]) else { panic!("no entry") };
+    let mut leaf = leaf.to_vec();
+    let last = leaf.len() - 1;
+    leaf[last] ^= 1;
+    let mut frame = Vec::new();
+    segment::push_entry(&mut frame, &leaf);
+    std::fs::write(&path, [&good[..at.start], &frame, &good[at.end..]].concat()).unwrap();
+    let faults = verify(&home.dir()).faults;
+    let found: Vec<_> = faults.iter().map(|f| (f.kind, f.index)).collect();
+    assert_eq!(found, [(FaultKind::LeafHashMismatch, index), (FaultKind::BadEntrySignature, index)]);
+}
+
+#[test]
 fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
     let home = small_log();
     for name in ["checkpoint", "state/signed", "tile/0/000.p/25", "seg/00000000000000000000.log"] {

@@ -340,7 +340,7 @@ impl Pass<'_, '_> {
         findings.extend(verdict.faults);
         gone::unread(self.rules_saw + removed, committed.size, findings);
         let strays = self.files.folder().map(|dir| strays::strays(dir, verdict.tree_size));
-        findings.faults.sort_by_key(|f| f.index.unwrap_or(u64::MAX));
+        findings.sort();
         Ok(Report {
             ok: findings.faults.is_empty(),
             size: shown.map_or(committed.size, |h| h.size),

@@ -28,6 +28,11 @@ impl Findings {
         self.push(fault(kind, None, file, detail));
     }
 
+    /// By index; of one entry first that it is not the one of the tree, which the rest may follow from.
+    pub(super) fn sort(&mut self) {
+        self.faults.sort_by_key(|f| (f.index.unwrap_or(u64::MAX), f.kind != FaultKind::LeafHashMismatch));
+    }
+
     pub(super) fn extend(&mut self, faults: impl IntoIterator<Item = Fault>) {
         for fault in faults {
             self.push(fault);
