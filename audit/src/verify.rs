@@ -1,7 +1,7 @@
 //! Judges a log by its bytes: every file under the log's folder, from the first entry to the signed head.
 //!
-//! One pass over the segments; memory grows with keys, join tokens, accounts and consents, and not with requests: what must be
-//! compared over all entries, their serials, is sorted through a file. Entries are decoded and signatures checked on several threads; chains, tree and
+//! One pass over the segments; memory grows with keys, join tokens, accounts, consents and work that no request names, and not
+//! with requests: what must be compared over all entries, their serials, is sorted through a file. Entries are decoded and signatures checked on several threads; chains, tree and
 //! rules are followed in order on the caller's. Nothing here imports what writes a log.
 
 mod authorities;

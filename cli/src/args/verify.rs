@@ -36,8 +36,9 @@ pub(crate) struct VerifyArgs {
     /// Leave out the entries' own signatures
     #[arg(long)]
     pub(crate) no_signatures: bool,
-    /// A log with the other halves: a node's of a router's log, the router's of a node's; may be given again
-    #[arg(long, value_name = "LOG")]
+    /// A log with the other halves: a node's of a router's log, the router's of a node's; may be given again. One that is elsewhere is
+    /// copied for as long as it is read
+    #[arg(long, value_name = "DIR|FILE|URL")]
     pub(crate) against: Vec<PathBuf>,
     /// Where to put what can be shown to others of a log that contradicts itself [default: evidence in the home]
     #[arg(long, value_name = "DIR")]

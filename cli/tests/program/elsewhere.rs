@@ -172,7 +172,7 @@ fn a_server_that_answers_with_what_it_likes_is_named_and_bounded() {
         }),
     );
     let faults: Vec<String> = named(&found).into_iter().map(|(fault, _)| fault).collect();
-    assert_eq!(faults, ["BadEntrySignature", "LeafHashMismatch"]);
+    assert_eq!(faults, ["LeafHashMismatch", "BadEntrySignature"]);
     // A redirect is not followed, and a server's own fault is not the log's.
     for line in ["302 Found", "500 Internal Server Error"] {
         let url = serve(move |_| status(line));

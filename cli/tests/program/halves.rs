@@ -42,6 +42,14 @@ fn against(code: i32, log: &Path, others: &[&Path], evidence: &Path) -> Value {
     serde_json::from_str(&ended.out).unwrap()
 }
 
+/// Changes a byte of a log's newest bundle.
+fn flip(log: &Path) {
+    let folder = fs::read_dir(log.join("tile/entries/000.p")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&folder).unwrap();
+    bytes[100] ^= 1;
+    fs::write(folder, bytes).unwrap();
+}
+
 fn bodies(log: &Path) -> Vec<Body> {
     let mut bodies = Vec::new();
     LogReader::open(log).unwrap().for_each(0, |_, _, body| bodies.push(body.clone())).unwrap();
@@ -145,6 +153,25 @@ fn the_halves_of_a_run_match_and_each_keeps_the_others_heads() {
     // The other way round, and the router's half of the node's receipts is checked with that.
     let report = against(0, &node, &[&router], &home.beside("evidence"));
     assert_eq!((&report["ok"], &report["router_halves_checked"]), (&json!(true), &json!(true)));
+    let matched = report["against"][0]["matched"].clone();
+    // Either of them, and both, as they are published, without a segment.
+    let published = |log: &Path, name: &str| {
+        let to = home.beside(name);
+        copy(log, &to);
+        fs::remove_dir_all(to.join("seg")).unwrap();
+        to
+    };
+    let (routers, nodes) = (published(&router, "routers"), published(&node, "nodes"));
+    for (log, other) in [(&node, &routers), (&routers, &node), (&nodes, &routers)] {
+        let report = against(0, log, &[other], &home.beside("evidence"));
+        assert_eq!((&report["ok"], &report["router_halves_checked"]), (&json!(true), &json!(true)));
+        assert_eq!(report["against"][0]["matched"], matched, "{report}");
+    }
+    flip(&nodes);
+    let report = against(1, &routers, &[&nodes], &home.beside("evidence"));
+    assert_eq!(report["against"][0]["report"]["ok"], false);
+    let why = "one that does not verify is not copied from elsewhere";
+    assert_eq!(report["against"][0]["not_compared"], why);
     home.assert_logs_verify();
 }
 

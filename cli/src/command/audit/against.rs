@@ -3,16 +3,19 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use counterfoil_audit::halves::{Compared, Evidence, Half, HalvesError, MAX_EVIDENCE_BYTES, Proven, compare};
 use counterfoil_audit::tile::read_limited;
 use counterfoil_audit::verify::{Report, VerifyOptions};
-use counterfoil_identity::VerifyKey;
+use counterfoil_audit::{Head, rebuild};
 use counterfoil_spec::rule::FaultKind;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
+use super::remote::Remote;
 use super::trusted::all_of;
-use super::verify::{Judged, judge, tell_fault};
+use super::verify::{Judged, judge, open, routers_key, tell_fault};
 use crate::exit::{Failure, Outcome};
 use crate::output;
 
@@ -25,29 +28,65 @@ pub(super) struct Held {
     evidence: Vec<(PathBuf, Proven)>,
 }
 
-/// The router's key, where one of these logs is its. What is wrong with one that cannot be read is said when it is judged.
-pub(super) fn router_key(logs: &[PathBuf]) -> Option<VerifyKey> {
-    let mut halves = logs.iter().filter_map(|dir| Half::open(dir, None).ok());
-    halves.find(Half::is_routers).and_then(|half| half.author())
+/// A log to hold against the one that is verified.
+pub(super) struct Other {
+    name: PathBuf,
+    pub(super) options: VerifyOptions,
+    remote: Option<Arc<Remote>>,
 }
+
+impl Other {
+    pub(super) fn open(log: &Path, key: Option<String>) -> Result<Self, Failure> {
+        let (options, remote) = open(log, key)?;
+        Ok(Self { name: log.to_owned(), options, remote })
+    }
+}
+
+/// A log's segments: its own, or those of one that is elsewhere, made again for as long as they are read.
+struct Segments {
+    dir: PathBuf,
+    _made: Option<TempDir>,
+}
+
+impl Segments {
+    fn of(options: &VerifyOptions, report: &Report) -> Result<Self, Failure> {
+        let Some(files) = &options.published else {
+            return Ok(Self { dir: options.dir.clone(), _made: None });
+        };
+        let made = TempDir::with_prefix("counterfoil-")
+            .map_err(|e| Failure::store(anyhow::anyhow!("{}: {e}", std::env::temp_dir().display())))?;
+        let head = Head { size: report.size, root: report.root };
+        // What does not verify is not worth a disk full of it.
+        if report.ok {
+            rebuild(files, &head, &report.origin, made.path()).map_err(Failure::store)?;
+        }
+        Ok(Self { dir: made.path().to_owned(), _made: Some(made) })
+    }
+}
+
+/// Why two logs are not compared.
+const NOT_COPIED: &str = "one that does not verify is not copied from elsewhere";
 
 /// Judges another log by itself, and then both together.
 pub(super) fn hold(
     ours: &VerifyOptions,
     report: &Report,
-    dir: &Path,
+    other: Other,
     folder: &Path,
 ) -> Result<Held, Failure> {
-    let mine = Half::open(&ours.dir, report.log_vkey.as_deref());
+    let Other { name, mut options, remote } = other;
+    let segments = Segments::of(ours, report)?;
+    let mine = Half::open(&segments.dir, report.log_vkey.as_deref());
     let mine = mine.map(|half| half.with_keys(report.log_keys.clone()));
-    let mut options = VerifyOptions::new(dir);
     options.signatures = ours.signatures;
     options.net_id = report.net_id;
     let routers = mine.as_ref().ok().filter(|half| half.is_routers()).and_then(Half::author);
-    let judged = judge(&options, routers.or_else(|| router_key(&[dir.to_owned()])))?;
+    let judged = judge(&options, routers.or_else(|| routers_key(&options)));
+    let judged = judged.map_err(|e| remote.and_then(|r| r.refused()).map_or(e, Failure::refused))?;
+    let theirs = Segments::of(&options, &judged.report)?;
     let mut evidence = Vec::new();
     let both = mine.and_then(|mine| {
-        let theirs = Half::open(dir, None)?.with_keys(judged.report.log_keys.clone());
+        let theirs = Half::open(&theirs.dir, None)?.with_keys(judged.report.log_keys.clone());
         let compared = compare(&mine, &theirs, counterfoil_router::clock::now())?;
         Ok((compared, [mine, theirs]))
     });
@@ -62,9 +101,10 @@ pub(super) fn hold(
         }
         // Of a log that is damaged the verifier has said where.
         Err(HalvesError::Log(e)) if !(report.ok && judged.report.ok) => Err(e.to_string()),
+        Err(HalvesError::NoGenesis(_)) if !(report.ok && judged.report.ok) => Err(NOT_COPIED.to_owned()),
         Err(e) => return Err(refused(e)),
     };
-    Ok(Held { dir: dir.to_owned(), judged, compared, evidence })
+    Ok(Held { dir: name, judged, compared, evidence })
 }
 
 fn refused(e: HalvesError) -> Failure {
@@ -78,7 +118,7 @@ fn refused(e: HalvesError) -> Failure {
 fn keep(folder: &Path, piece: &Evidence, proven: &Proven) -> Result<PathBuf, Failure> {
     let at = |path: &Path, e: std::io::Error| Failure::store(anyhow::anyhow!("{}: {e}", path.display()));
     std::fs::create_dir_all(folder).map_err(|e| at(folder, e))?;
-    let root = |head: counterfoil_audit::Head| head.root.to_string().chars().take(16).collect::<String>();
+    let root = |head: Head| head.root.to_string().chars().take(16).collect::<String>();
     let name = format!(
         "{}-{}-{}-{}-{}",
         proven.kind.name().to_lowercase(),

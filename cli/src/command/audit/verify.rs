@@ -13,11 +13,11 @@ use counterfoil_consent::ConsentRule;
 use counterfoil_identity::VerifyKey;
 use counterfoil_ledger::LedgerRule;
 use counterfoil_spec::entry::Role;
-use counterfoil_spec::payload::Payload;
+use counterfoil_spec::payload::{Genesis, Payload};
 use counterfoil_spec::rule::{Fault, Rule};
 use serde_json::{Value, json};
 
-use super::against::{self, Held};
+use super::against::{self, Held, Other};
 use super::read_policy;
 use super::remote::Remote;
 use crate::args::VerifyArgs;
@@ -29,24 +29,22 @@ use crate::output;
 pub(super) fn run(home: &Path, args: &VerifyArgs, json: bool) -> Outcome {
     let log = args.log.clone().unwrap_or_else(|| home.join("log"));
     let (mut options, remote) = open(&log, args.key.clone())?;
-    if options.published.is_some() && !args.against.is_empty() {
-        return Err(Failure::wrong_use("--against takes two logs with their segments, in folders"));
-    }
+    let others = args.against.iter().map(|other| Other::open(other, args.key.clone()));
+    let others = others.collect::<Result<Vec<_>, _>>()?;
     options.from = args.from.as_deref().map(remembered).transpose()?;
     options.vkey.clone_from(&args.vkey);
     options.net_id = args.net_id.as_deref().map(id).transpose()?;
     options.policy = args.policy.as_deref().map(read_policy).transpose()?;
     options.signatures = !args.no_signatures;
     let router_key = args.router_key.as_deref().map(verify_key).transpose()?;
-    let router_key = router_key.or_else(|| against::router_key(&args.against));
+    let router_key = router_key.or_else(|| others.iter().find_map(|other| routers_key(&other.options)));
     let judged = judge(&options, router_key).map_err(|e| match remote.and_then(|r| r.refused()) {
         Some(words) => Failure::refused(words),
         None => e,
     })?;
     let evidence = args.evidence.clone().unwrap_or_else(|| home.join("evidence"));
-    let held: Vec<Held> = args
-        .against
-        .iter()
+    let held: Vec<Held> = others
+        .into_iter()
         .map(|other| against::hold(&options, &judged.report, other, &evidence))
         .collect::<Result<_, Failure>>()?;
     if json {
@@ -68,7 +66,7 @@ pub(super) fn run(home: &Path, args: &VerifyArgs, json: bool) -> Outcome {
 }
 
 /// Looks where a log is, and in which form.
-fn open(log: &Path, key: Option<String>) -> Result<(VerifyOptions, Option<Arc<Remote>>), Failure> {
+pub(super) fn open(log: &Path, key: Option<String>) -> Result<(VerifyOptions, Option<Arc<Remote>>), Failure> {
     if let Some(url) = log.to_str().filter(|log| log.contains("://")) {
         let remote = Arc::new(Remote::new(url, key)?);
         let files: Arc<dyn Published> = Arc::<Remote>::clone(&remote);
@@ -110,13 +108,27 @@ fn verify_key(hex: &str) -> Result<VerifyKey, Failure> {
     VerifyKey::from_wire(id(hex)?).map_err(Failure::wrong_use)
 }
 
-/// Whether a log is a node's own, as its first entry says.
-fn is_nodes_own(options: &VerifyOptions) -> bool {
+/// What a log says in its first entry of itself.
+fn genesis(options: &VerifyOptions) -> Option<Genesis> {
     let first = match &options.published {
         None => LogReader::open(&options.dir).and_then(|r| r.entry(0)).map(|(_, body)| body).ok(),
         Some(files) => files.entry(0),
     };
-    matches!(first.map(|body| body.payload), Some(Payload::Genesis(g)) if g.author_role == Role::Node.number())
+    match first?.payload {
+        Payload::Genesis(genesis) => Some(genesis),
+        _ => None,
+    }
+}
+
+/// The router's key, where a log is a router's.
+pub(super) fn routers_key(options: &VerifyOptions) -> Option<VerifyKey> {
+    let genesis = genesis(options).filter(|g| g.author_role == Role::Router.number())?;
+    VerifyKey::from_wire(genesis.author_key).ok()
+}
+
+/// Whether a log is a node's own.
+fn is_nodes_own(options: &VerifyOptions) -> bool {
+    genesis(options).is_some_and(|g| g.author_role == Role::Node.number())
 }
 
 /// What became of one log.
