@@ -117,6 +117,8 @@ pub(crate) struct Heads {
     cover: Cover,
     /// The node leaves.
     hurries: bool,
+    /// The next head of such a node is counted, and was not sent.
+    counted: bool,
 }
 
 impl Heads {
@@ -132,19 +134,24 @@ impl Heads {
             asked: all.asked.subscribe(),
             cover: Cover::default(),
             hurries: false,
+            counted: false,
         }
     }
 
     /// The node leaves: what it is owed it is given at once, as often as may be.
-    pub(crate) fn hurry(&mut self) {
-        self.hurries = self.may_hurry();
+    pub(crate) const fn hurry(&mut self) {
+        self.hurries = true;
     }
 
+    /// Whether a head may be sent at once. Each is counted once, however often that is asked before it is sent.
     //= spec/session.md#heads
     //# A router MUST NOT send more than 64 heads at once, in the place of 10 seconds later, to one node within 600 seconds.
-    fn may_hurry(&self) -> bool {
-        let now = self.desk.office.now().seconds();
-        self.desk.tallies.one(self.node, Taken::HurriedHead, now) <= MAX_HURRIED_HEADS
+    fn may_hurry(&mut self) -> bool {
+        if self.hurries && !self.counted {
+            let now = self.desk.office.now().seconds();
+            self.counted = self.desk.tallies.one(self.node, Taken::HurriedHead, now) <= MAX_HURRIED_HEADS;
+        }
+        self.counted
     }
 
     /// Waits until a head is to be sent. May be dropped and called again.
@@ -156,8 +163,9 @@ impl Heads {
             }
             let since = self.cover.owed(*self.acks.borrow_and_update());
             self.owe(since.is_some() || self.cover.is_sent());
-            let leaving = self.hurries || *self.leaving.borrow_and_update();
-            let wait = if leaving { Duration::ZERO } else { self.patience() };
+            let leaving = *self.leaving.borrow_and_update();
+            let at_once = leaving || (since.is_some() && !busy && self.may_hurry());
+            let wait = if at_once { Duration::ZERO } else { self.patience() };
             let at = since.filter(|_| !busy).map(|since| since + wait);
             if at.is_some_and(|at| at <= Instant::now()) {
                 return;
@@ -173,7 +181,7 @@ impl Heads {
 
     /// Has the newest head published and sent.
     pub(crate) fn send(&mut self, lane: &RouterLane) {
-        self.hurries = self.hurries && self.may_hurry();
+        self.counted = false;
         self.cover.send(*self.acks.borrow_and_update());
         self.desk.heads.asked.send_if_modified(|asked| asked.insert(self.node));
         let (desk, lane) = (Arc::clone(&self.desk), lane.clone());
@@ -293,20 +301,19 @@ mod tests {
         let (there, here) = tokio::join!(admitting, connecting);
         let (lane, _node) = (there.unwrap().lane, here.unwrap());
         let mut heads = Heads::new(&desk, &lane, 1);
-        for _ in 0..MAX_HURRIED_HEADS / 2 {
+        assert!(!heads.may_hurry(), "it does not leave");
+        for _ in 0..MAX_HURRIED_HEADS {
             heads.hurry();
+            assert_eq!((heads.may_hurry(), heads.may_hurry()), (true, true));
             heads.send(&lane);
-            assert!(heads.hurries);
         }
-        heads.send(&lane);
-        assert!(!heads.hurries, "one more than may be");
+        assert!(!heads.may_hurry(), "one more than may be");
         // On another lane of the node it is the same.
         let mut heads = Heads::new(&desk, &lane, 2);
         heads.hurry();
-        assert!(!heads.hurries);
+        assert!(!heads.may_hurry());
         now_s.fetch_add(MEMBER_WINDOW_S, Ordering::Relaxed);
-        heads.hurry();
-        assert!(heads.hurries);
+        assert!(heads.may_hurry());
     }
 
     #[test]
