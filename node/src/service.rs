@@ -6,9 +6,11 @@ mod fetching;
 mod heads;
 mod policy;
 mod receipts;
+mod renewing;
 mod rotation;
 mod working;
 
+use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use std::time::Duration;
 use counterfoil_model::{ExpertBank, Manifest};
 use counterfoil_session::{LaneEnd, NodeEndpoint, NodeLane, RouterFrame};
 use counterfoil_spec::ids::{ManifestId, Serial};
-use counterfoil_spec::message::{NodeMessage, Proposal, RouterMessage};
+use counterfoil_spec::message::{NodeMessage, Progress, Proposal, RouterMessage};
 use counterfoil_spec::refusal::Refusal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -28,6 +30,7 @@ use crate::node::Node;
 use crate::sharing::Sharing;
 use crate::status::Stage;
 use heads::Heads;
+use renewing::Renewing;
 use rotation::{Rotation, Turn};
 
 /// How long a node that leaves waits for what is open, in milliseconds.
@@ -61,8 +64,8 @@ pub(crate) struct Service<'a> {
     lane: NodeLane,
     hosted: Vec<Hosted>,
     pending: Vec<Pending>,
-    /// When to renew which consent token, the next one first.
-    renewals: Vec<(Instant, Serial)>,
+    /// When to renew which consent token.
+    renewing: Renewing,
     loading: JoinSet<(Serial, Result<Arc<ExpertBank>, String>)>,
     courier: Courier,
     sharing: Arc<Sharing>,
@@ -71,6 +74,8 @@ pub(crate) struct Service<'a> {
     arriving_ids: Vec<ManifestId>,
     /// When to tell the router how far fetching is.
     report: Option<Instant>,
+    /// What it was told of it last, by model.
+    reported: BTreeMap<ManifestId, Progress>,
     /// When the router has had time to propose what it wants.
     settles: Option<Instant>,
     draining: Option<Instant>,
@@ -94,13 +99,14 @@ impl<'a> Service<'a> {
             lane,
             hosted: Vec::new(),
             pending: Vec::new(),
-            renewals: Vec::new(),
+            renewing: Renewing::default(),
             loading: JoinSet::new(),
             courier,
             sharing,
             arriving: JoinSet::new(),
             arriving_ids: Vec::new(),
             report: None,
+            reported: BTreeMap::new(),
             settles: Some(Instant::now() + Duration::from_millis(SETTLE_MS)),
             draining: None,
             look: Instant::now(),
@@ -150,7 +156,6 @@ impl<'a> Service<'a> {
 
     /// Waits for whatever comes first and deals with it.
     async fn step(&mut self, shutdown: Pin<&mut impl Future<Output = ()>>) -> Step {
-        let renewal = self.renewals.first().map(|(at, _)| *at);
         let (drained, report, settles) = (self.draining, self.report, self.settles);
         // First, because a lane on which frames never cease must not keep the operator waiting.
         if self.look <= Instant::now() {
@@ -165,6 +170,7 @@ impl<'a> Service<'a> {
             self.revoke(&cti)?;
         }
         let look = self.look;
+        let renewal = self.next_renewal();
         let release = self.next_release();
         tokio::select! {
             biased;
@@ -190,7 +196,7 @@ impl<'a> Service<'a> {
                 Ok((proposal, manifest)) => self.arrived(proposal, manifest),
                 Err(error) => Err(self.lane.shut(Refusal::SessionInternal, &error.to_string())),
             },
-            () = until(report), if report.is_some() => self.report(),
+            () = until(report), if report.is_some() => self.report_all(),
             () = until(settles), if settles.is_some() => {
                 self.settles = None;
                 self.node.store.settle();

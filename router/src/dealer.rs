@@ -10,6 +10,7 @@ mod chairs;
 mod event;
 mod seat;
 mod waits;
+mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 use crate::desk::Desk;
 use crate::placement::{self, Move, Needs, Offer, dealt};
 
-pub(crate) use event::{Event, Leave, Visit};
+pub(crate) use event::{Event, Leave, Unfit, Visit};
 
 use chairs::Chairs;
 use seat::Seat;
@@ -162,9 +163,9 @@ impl Task {
                     self.stale = true;
                 }
             }
-            Event::Refused(node, visit) => {
+            Event::Refused(node, visit, unfit) => {
                 if let Some(seat) = self.here(&node, visit) {
-                    seat.refused(Instant::now());
+                    seat.refused(&unfit, Instant::now());
                     self.stale = true;
                 }
             }
@@ -245,6 +246,7 @@ impl Task {
         let now = Instant::now();
         for seat in self.seats.values_mut() {
             self.stale |= seat.expect_ready(now) | seat.offer_again(now);
+            seat.propose_next();
         }
         let Dealing::Placed { replicas, expect } = self.dealing else {
             self.seats.retain(|_, seat| seat.lane().is_some());

@@ -194,8 +194,11 @@ impl Member {
             NodeMessage::Ready(_) if self.leaves => {}
             NodeMessage::Consent(token) => {
                 let host = self.consent(&token).await;
-                let event = if host.is_some() { Event::Answered } else { Event::Refused };
-                self.dealer.tell(event(node, visit)).await;
+                let event = match &host {
+                    Ok(_) => Event::Answered(node, visit),
+                    Err(unfit) => Event::Refused(node, visit, unfit.clone()),
+                };
+                self.dealer.tell(event).await;
                 self.loading.extend(host);
             }
             NodeMessage::Ready(cti) => {

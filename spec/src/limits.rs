@@ -26,7 +26,11 @@ pub const MAX_CONSENT_REFUSALS: u32 = 64;
 pub const MAX_HURRIED_HEADS: u32 = 64;
 /// The time in which what a router takes of one node is counted, in seconds.
 pub const MEMBER_WINDOW_S: u64 = 600;
-/// Proposals that may wait for a node's answer on one lane.
+/// Proposals of one lane whose node has not answered, or is not ready for what it consented to.
+pub const MAX_PROPOSALS_WAITING: usize = 32;
+/// Consent tokens of one lane that renew others and whose experts are not loaded yet.
+pub const MAX_CONSENTS_RENEWING: usize = 32;
+/// Proposals of one lane that are remembered without an answer.
 pub const MAX_OPEN_PROPOSALS: usize = 1024;
 /// Consent tokens of one lane whose experts are not loaded yet.
 pub const MAX_CONSENTS_LOADING: usize = 64;

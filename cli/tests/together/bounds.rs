@@ -3,7 +3,7 @@
 use counterfoil_consent::{Issuance, Permit, issue};
 use counterfoil_model::Checkpoint;
 use counterfoil_node::NodeIdentity;
-use counterfoil_router::{Dealing, Hedging, clock};
+use counterfoil_router::{Dealing, Hedging};
 use counterfoil_session::sandbox::open_policy;
 use counterfoil_session::{LaneEnd, NodeEndpoint, NodeLane, RouterFrame};
 use counterfoil_spec::claims::Range;
@@ -14,6 +14,7 @@ use counterfoil_spec::limits::{
 use counterfoil_spec::message::{NodeMessage, Proposal, RouterMessage, Terms};
 use counterfoil_spec::payload::Payload;
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Now;
 
 use crate::network::{Network, on_one_thread, until};
 use crate::rotation::refusals;
@@ -22,15 +23,16 @@ use crate::scripted::connected;
 const REFUSED: &str = "counterfoil_refusals_total{by=\"router\",what=\"consent\",code=\"T_CANON\"}";
 
 /// A node that is a script, and what was proposed to it last.
-struct Script {
+pub(crate) struct Script {
     identity: NodeIdentity,
     endpoint: NodeEndpoint,
-    lane: NodeLane,
-    proposal: Proposal,
+    pub(crate) lane: NodeLane,
+    pub(crate) proposal: Proposal,
+    clock: Now,
 }
 
 impl Script {
-    async fn new(network: &Network) -> Self {
+    pub(crate) async fn new(network: &Network) -> Self {
         let (identity, _) = network.enrolled().await;
         Self::of(network, identity).await
     }
@@ -38,11 +40,11 @@ impl Script {
     async fn of(network: &Network, identity: NodeIdentity) -> Self {
         let (endpoint, mut lane) = Box::pin(connected(&identity, network.router.nodes_addr())).await;
         let proposal = proposed(&mut lane).await;
-        Self { identity, endpoint, lane, proposal }
+        Self { identity, endpoint, lane, proposal, clock: network.clock() }
     }
 
     /// The same node on another lane.
-    async fn again(self, network: &Network) -> Self {
+    pub(crate) async fn again(self, network: &Network) -> Self {
         self.lane.shut(Refusal::SessionDrain, "it connects again");
         self.endpoint.wait_idle().await;
         Self::of(network, self.identity).await
@@ -53,14 +55,15 @@ impl Script {
     }
 
     /// A token for these ranges of what was proposed.
-    fn token(&self, ranges: &[Range]) -> (Vec<u8>, Permit) {
-        let proposal = Proposal { ranges: ranges.to_vec(), ..self.proposal.clone() };
-        let issuance = Issuance::fresh(self.identity.domain.net_id(), clock::now().seconds(), 1);
+    pub(crate) fn token(&self, ranges: &[Range]) -> (Vec<u8>, Permit) {
+        let (manifest, ranges) = (ranges[0].manifest, ranges.to_vec());
+        let proposal = Proposal { manifest, ranges, ..self.proposal.clone() };
+        let issuance = Issuance::fresh(self.identity.domain.net_id(), (self.clock)().seconds(), 1);
         issue(&open_policy(&proposal.name), &proposal, &self.identity.key, &issuance).unwrap()
     }
 
     /// Presents a token for these ranges; gives what the router says of it.
-    async fn presents(&mut self, ranges: &[Range]) -> Result<Permit, Refusal> {
+    pub(crate) async fn presents(&mut self, ranges: &[Range]) -> Result<Permit, Refusal> {
         let (token, permit) = self.token(ranges);
         self.lane.send(&NodeMessage::Consent(token)).unwrap();
         match answered(&mut self.lane).await.unwrap() {
@@ -75,7 +78,7 @@ impl Script {
     }
 }
 
-async fn said(lane: &mut NodeLane) -> Result<RouterMessage, LaneEnd> {
+pub(crate) async fn said(lane: &mut NodeLane) -> Result<RouterMessage, LaneEnd> {
     match lane.next().await? {
         RouterFrame::Message(message) => Ok(*message),
         RouterFrame::Dispatch(_) => panic!("nothing was asked"),

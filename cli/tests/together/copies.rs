@@ -254,10 +254,14 @@ fn a_copy_gets_no_certificate_at_the_enrolment_endpoint_while_the_node_answers()
         let mut asking = Box::pin(stolen.renews());
         let early = tokio::time::timeout(Duration::from_secs(7), &mut asking).await;
         assert!(early.is_err(), "{early:?}");
+        // Another one does not wait beside it.
+        let second = stolen.renews().await;
+        assert!(matches!(second, Err(NotRenewed::Refused(Refusal::EnrolRate, _))), "{second:?}");
         go.send(()).unwrap();
         let refused = asking.await;
         assert!(matches!(refused, Err(NotRenewed::Refused(Refusal::CertSuperseded, _))), "{refused:?}");
-        assert_eq!((renewals(network), refusals(network)), (vec![(node, 1)], vec![superseded(node)]));
+        let logged = vec![(Refusal::EnrolRate, Some(node)), superseded(node)];
+        assert_eq!((renewals(network), refusals(network)), (vec![(node, 1)], logged));
         assert!(matches!(end.try_recv(), Err(TryRecvError::Empty)), "the node itself was sent away");
     });
 }

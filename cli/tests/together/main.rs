@@ -15,6 +15,7 @@ mod denials;
 mod heads;
 mod hedging;
 mod network;
+mod proposals;
 mod receipts;
 mod rotation;
 mod scripted;

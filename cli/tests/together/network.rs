@@ -36,6 +36,8 @@ const MAX_LOOKS: u32 = 100_000_000;
 pub(crate) struct Network {
     pub(crate) router: RunningRouter,
     pub(crate) model: Arc<Checkpoint>,
+    /// All of them.
+    pub(crate) models: Vec<Arc<Checkpoint>>,
     folder: TempDir,
     clock: Now,
     nodes: AtomicU32,
@@ -66,16 +68,23 @@ impl Network {
         hedging: Hedging,
     ) -> Self {
         let clock = clock::system();
-        Self::start(model, (dealing, hedging), rows_as, (MAX_LEAF_CERT_LIFE_S, clock)).await
+        Self::start(vec![model], (dealing, hedging), rows_as, (MAX_LEAF_CERT_LIFE_S, clock)).await
+    }
+
+    /// A router of several models without nodes, each of which is dealt all.
+    pub(crate) async fn of_models(models: Vec<Checkpoint>) -> Self {
+        let dealing = Dealing::Fixed { nodes: 1, by_expert: false };
+        let until = (MAX_LEAF_CERT_LIFE_S, clock::system());
+        Self::start(models, (dealing, Hedging::Off), RowsAs::Exact, until).await
     }
 
     /// A router without nodes whose certificates hold for some seconds of a clock.
     pub(crate) async fn lasting(life_s: u64, clock: Now, model: Checkpoint) -> Self {
-        Self::start(model, (REPLICAS, Hedging::Off), RowsAs::Exact, (life_s, clock)).await
+        Self::start(vec![model], (REPLICAS, Hedging::Off), RowsAs::Exact, (life_s, clock)).await
     }
 
     async fn start(
-        model: Checkpoint,
+        models: Vec<Checkpoint>,
         (dealing, hedging): (Dealing, Hedging),
         rows_as: RowsAs,
         (certificate_life_s, now): (u64, Now),
@@ -98,10 +107,10 @@ impl Network {
             salt_days: 400,
             now: Arc::clone(&now),
         };
-        let model = Arc::new(model);
-        let router = Box::pin(RunningRouter::start(home, std::slice::from_ref(&model), config));
-        let router = router.await.unwrap();
-        Self { router, model, folder, clock: now, nodes: AtomicU32::new(0), stops: Vec::new() }
+        let models: Vec<_> = models.into_iter().map(Arc::new).collect();
+        let router = Box::pin(RunningRouter::start(home, &models, config)).await.unwrap();
+        let model = Arc::clone(&models[0]);
+        Self { router, model, models, folder, clock: now, nodes: AtomicU32::new(0), stops: Vec::new() }
     }
 
     /// A node as it is.
@@ -121,8 +130,9 @@ impl Network {
         identity: NodeIdentity,
         home: PathBuf,
     ) -> oneshot::Receiver<Result<(), NodeError>> {
-        let (router, model) = (self.router.nodes_addr(), Arc::clone(&self.model));
-        let mut policy = open_policy(model.name());
+        let (router, models) = (self.router.nodes_addr(), self.models.clone());
+        let mut policy = open_policy("");
+        policy.models = models.iter().map(|model| model.name().to_owned()).collect();
         policy.quota.concurrent = 64;
         let config = NodeConfig {
             home,
@@ -132,7 +142,7 @@ impl Network {
             enrol: Some(self.router.enrol_addr()),
             policy,
             epoch: 1,
-            models: vec![model],
+            models,
             max_weight_bytes: 1 << 40,
             max_disk_bytes: 1 << 40,
             share_weights: false,
@@ -231,6 +241,11 @@ impl Network {
         let log = LogReader::open(&self.folder.path().join("router/log")).unwrap();
         log.for_each(0, |_, _, body| found.extend(of(body))).unwrap();
         found
+    }
+
+    /// The clock.
+    pub(crate) fn clock(&self) -> Now {
+        Arc::clone(&self.clock)
     }
 
     /// The present.

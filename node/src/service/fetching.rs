@@ -1,12 +1,14 @@
 //! Fetching on a lane: manifests before consent, how far shards are, and what may be passed on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_consent::{Issuance, issue};
 use counterfoil_model::Manifest;
 use counterfoil_spec::claims::Range;
-use counterfoil_spec::message::{NodeMessage, Proposal};
+use counterfoil_spec::ids::ManifestId;
+use counterfoil_spec::message::{NodeMessage, Progress, Proposal};
 use tokio::time::Instant;
 
 use super::{Service, Step};
@@ -58,14 +60,31 @@ impl Service<'_> {
         self.report.get_or_insert_with(|| Instant::now() + REPORT_EVERY);
     }
 
-    /// Tells the router how far fetching is, and goes on telling while anything is to come.
-    pub(super) fn report(&mut self) -> Step {
+    /// Tells the router how far fetching is, of what is awaited whether it got any further or not: so it is waited for.
+    pub(super) fn report_all(&mut self) -> Step {
+        let loading = self.hosted.iter().filter(|hosted| hosted.bank.is_none() && !hosted.withdrawn);
+        let loading = loading.map(|hosted| hosted.proposal.manifest);
+        let awaited: BTreeSet<ManifestId> = loading.chain(self.arriving_ids.iter().copied()).collect();
+        self.reported.retain(|manifest, _| !awaited.contains(manifest));
+        self.report_changes()
+    }
+
+    /// Tells the router what has changed of how far fetching is, and goes on telling while anything is to come.
+    pub(super) fn report_changes(&mut self) -> Step {
         let loading = self.hosted.iter().any(|hosted| hosted.bank.is_none() && !hosted.withdrawn);
         self.report = (loading || !self.arriving_ids.is_empty()).then(|| Instant::now() + REPORT_EVERY);
-        let known = self.node.status.borrow().fetches.clone();
-        let awaited = self.arriving_ids.iter().map(|id| FetchStatus::of(*id));
-        let fetches: Vec<_> = known.into_iter().chain(awaited).collect();
-        fetches.iter().try_for_each(|own| self.lane.send(&NodeMessage::Progress(own.progress())))
+        let known: Vec<Progress> =
+            self.node.status.borrow().fetches.iter().map(FetchStatus::progress).collect();
+        let named = |id: &&ManifestId| known.iter().any(|own| own.manifest == **id);
+        let awaited = self.arriving_ids.iter().filter(|id| !named(id));
+        let awaited: Vec<Progress> = awaited.map(|id| FetchStatus::of(*id).progress()).collect();
+        for progress in known.into_iter().chain(awaited) {
+            if self.reported.get(&progress.manifest) != Some(&progress) {
+                self.lane.send(&NodeMessage::Progress(progress))?;
+                self.reported.insert(progress.manifest, progress);
+            }
+        }
+        Ok(())
     }
 
     /// Says what is covered by consent tokens: shards of the rest may make room, and shards of these may be passed on.

@@ -1,7 +1,7 @@
 //! The operator's policy on a lane: its hours, and what becomes of consent tokens when it changes.
 
 use counterfoil_spec::ids::Serial;
-use counterfoil_spec::message::{NodeMessage, Proposal};
+use counterfoil_spec::message::NodeMessage;
 use counterfoil_spec::refusal::Refusal;
 
 use super::{Service, Step};
@@ -37,14 +37,9 @@ impl Service<'_> {
             self.lane.send(&NodeMessage::Revoke(*cti))?;
         }
         self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
-        let kept: Vec<Proposal> = self.live().collect();
-        kept.into_iter().try_for_each(|proposal| self.proposed(proposal))
-    }
-
-    /// What was proposed for the consent tokens that orders may come under on this lane.
-    fn live(&self) -> impl Iterator<Item = Proposal> {
-        let live = self.hosted.iter().filter(|h| !h.withdrawn && h.let_go.is_none());
-        live.map(|h| h.proposal.clone())
+        let kept = self.hosted.iter().filter(|h| !h.withdrawn && h.let_go.is_none());
+        self.renewing.anew(kept.map(|h| h.permit.claims().cti));
+        Ok(())
     }
 
     /// Whether a token that ends with the policy's hours is the last one before they end.

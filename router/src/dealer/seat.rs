@@ -11,8 +11,9 @@ use counterfoil_spec::refusal::Refusal;
 use counterfoil_spec::time::Seconds;
 use tokio::time::Instant;
 
-use super::Visit;
 use super::waits::Waits;
+use super::window::Window;
+use super::{Unfit, Visit};
 use crate::placement::{Offer, Standing};
 use crate::roster::Roster;
 
@@ -39,6 +40,8 @@ pub(super) struct Seat {
     answer_until: Option<Instant>,
     /// What it consented to and is not ready for.
     waits: Waits,
+    /// What is proposed to it now, and what later.
+    window: Window,
     /// Whether nothing was decided about it since it came.
     fresh: bool,
     /// Whether it was told that there is nothing for it.
@@ -89,6 +92,7 @@ impl Seat {
         self.wants = hello.wants;
         self.answer_until = None;
         self.waits = Waits::default();
+        self.window = Window::default();
         let standings = self.standings.iter().filter(|(_, standing)| !standing.proposed.is_empty());
         standings.map(|(manifest, standing)| (*manifest, standing.proposed.clone())).collect()
     }
@@ -139,14 +143,17 @@ impl Seat {
             let own: Vec<Range> = ranges.iter().filter(|r| r.manifest == manifest).copied().collect();
             let standing = self.standings.entry(manifest).or_default();
             // A token that is renewed while a proposal is open says what was before.
-            let renewed = standing.ready == own && standing.proposed != own;
-            if !renewed && standing.proposed != own {
+            if standing.ready == own && standing.proposed != own {
+                continue;
+            }
+            if standing.proposed != own {
                 standing.proposed.clone_from(&own);
                 self.narrowed.insert(manifest, own.clone());
                 narrowed = true;
             }
             standing.ready = own;
             self.waits.end(&manifest);
+            self.window.close(&manifest);
         }
         narrowed
     }
@@ -155,6 +162,7 @@ impl Seat {
     pub(super) fn withdraw(&mut self, manifest: ManifestId) {
         self.answer_until = None;
         self.waits.end(&manifest);
+        self.window.forget(&manifest);
         let asked = self.standings.remove(&manifest).is_some_and(|s| s.proposed.is_empty());
         if !asked {
             self.withdrawn.insert(manifest);
@@ -165,6 +173,7 @@ impl Seat {
     pub(super) fn decline(&mut self, manifest: ManifestId, now: Instant) {
         self.answer_until = None;
         self.waits.end(&manifest);
+        self.window.forget(&manifest);
         if let Some(standing) = self.standings.get_mut(&manifest) {
             standing.proposed.clone_from(&standing.ready);
         }
@@ -179,9 +188,16 @@ impl Seat {
         self.narrowed.clear();
     }
 
-    /// A consent token of it was refused; the refusal does not say of which model.
-    pub(super) fn refused(&mut self, now: Instant) {
-        let open = self.standings.iter().filter(|(m, s)| s.proposed != s.ready && !self.waits.has(m));
+    /// A consent token of it was refused. Where it does not say for which models, or one for others would be refused as
+    /// well, that holds for all that it has not consented to.
+    pub(super) fn refused(&mut self, unfit: &Unfit, now: Instant) {
+        let open = self.standings.iter().filter(|(m, s)| {
+            s.proposed != s.ready
+                && match unfit {
+                    Unfit::Models(models) => models.contains(*m),
+                    Unfit::All => !self.waits.has(m),
+                }
+        });
         let open: Vec<ManifestId> = open.map(|(manifest, _)| *manifest).collect();
         open.into_iter().for_each(|manifest| self.decline(manifest, now));
     }
@@ -197,7 +213,10 @@ impl Seat {
     pub(super) fn answer(&mut self) {
         self.answer_until = None;
         let now = Instant::now();
-        let open = self.standings.iter().filter(|(_, s)| s.proposed != s.ready && !s.proposed.is_empty());
+        let open = self
+            .standings
+            .iter()
+            .filter(|(m, s)| s.proposed != s.ready && !s.proposed.is_empty() && !self.window.holds_back(m));
         open.for_each(|(manifest, _)| self.waits.begin(*manifest, now));
     }
 
@@ -297,74 +316,43 @@ impl Seat {
         }
     }
 
-    /// Proposes; what is on its way counts as proposed.
+    /// Proposes, as soon as it may; what is to be proposed counts as proposed.
     pub(super) fn propose(&mut self, proposal: Proposal) {
-        let (manifest, ranges) = (proposal.manifest, proposal.ranges.clone());
         let Some(lane) = self.lane() else { return };
-        match lane.propose(proposal) {
-            Ok(()) => {
-                if !ranges.is_empty() {
+        let (manifest, ranges) = (proposal.manifest, proposal.ranges.clone());
+        if ranges.is_empty() {
+            if let Err(e) = lane.propose(proposal) {
+                tracing::warn!(node = %lane.node(), error = %e, "a proposal could not be sent");
+                return;
+            }
+        } else {
+            self.window.push(proposal);
+        }
+        self.standings.entry(manifest).or_default().proposed = ranges;
+        self.propose_next();
+    }
+
+    /// Makes the proposals that waited, as far as may be.
+    pub(super) fn propose_next(&mut self) {
+        while let Stay::Here(lane, _) = &self.stay
+            && let Some(next) = self.window.next()
+        {
+            let manifest = next.manifest;
+            match lane.propose(next) {
+                Ok(()) => {
                     self.answer_until.get_or_insert_with(|| Instant::now() + CONSENT_TIMEOUT);
                 }
-                self.standings.entry(manifest).or_default().proposed = ranges;
+                Err(e) => {
+                    tracing::warn!(node = %lane.node(), error = %e, "a proposal could not be sent");
+                    self.window.close(&manifest);
+                    if let Some(standing) = self.standings.get_mut(&manifest) {
+                        standing.proposed.clone_from(&standing.ready);
+                    }
+                }
             }
-            Err(e) => tracing::warn!(node = %lane.node(), error = %e, "a proposal could not be sent"),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: ManifestId = ManifestId::from_bytes([1; 32]);
-    const B: ManifestId = ManifestId::from_bytes([2; 32]);
-
-    fn layers(manifest: ManifestId, from: u32, to: u32) -> Vec<Range> {
-        vec![Range { manifest, layers: (from, to), experts: (0, 7) }]
-    }
-
-    fn seat(standings: [(ManifestId, Vec<Range>, Vec<Range>); 2]) -> Seat {
-        let standing = |(m, proposed, ready)| (m, Standing { proposed, ready });
-        Seat { max_weight_bytes: 1000, standings: standings.map(standing).into(), ..Seat::default() }
-    }
-
-    fn allowed(seat: &Seat) -> Vec<Range> {
-        let models = [(A, "a"), (B, "b")].into_iter();
-        seat.offer(NodeId::from_bytes([7; 32]), None, 1, models).allowed
-    }
-
-    #[test]
-    fn one_that_declines_more_keeps_what_it_has_and_is_asked_again_later() {
-        let mut seat = seat([(A, layers(A, 1, 4), layers(A, 1, 2)), (B, layers(B, 1, 1), vec![])]);
-        let now = Instant::now();
-        seat.decline(A, now);
-        assert_eq!(seat.standings[&A].proposed, layers(A, 1, 2));
-        assert_eq!(allowed(&seat), [layers(A, 1, 2), vec![Range::whole(B)]].concat());
-        assert!(!seat.offer_again(now + SPARED - Duration::from_secs(1)));
-        assert!(seat.offer_again(now + SPARED));
-        assert_eq!(allowed(&seat), [Range::whole(A), Range::whole(B)]);
-    }
-
-    #[test]
-    fn a_refused_token_frees_what_was_proposed_and_not_what_is_on_its_way() {
-        let mut seat = seat([(A, layers(A, 1, 4), vec![]), (B, layers(B, 1, 1), vec![])]);
-        let now = Instant::now();
-        seat.waits.begin(B, now);
-        seat.refused(now);
-        assert_eq!((seat.standings[&A].proposed.len(), seat.standings[&B].proposed.len()), (0, 1));
-        assert_eq!(allowed(&seat), [Range::whole(B)]);
-    }
-
-    #[test]
-    fn one_that_withdraws_is_not_asked_again() {
-        let mut seat = seat([(A, layers(A, 1, 4), layers(A, 1, 4)), (B, vec![], layers(B, 1, 1))]);
-        seat.withdraw(A);
-        // That it lets go of this one was asked for.
-        seat.withdraw(B);
-        assert!(!seat.offer_again(Instant::now() + SPARED));
-        assert_eq!(allowed(&seat), [Range::whole(B)]);
-        seat.change(Some(vec!["a".to_owned()]));
-        assert_eq!(allowed(&seat), [Range::whole(A)]);
-    }
-}
+mod tests;

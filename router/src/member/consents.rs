@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use counterfoil_consent::{Expectation, Permit, Refused, check_token};
+use counterfoil_consent::{Expectation, Permit, Refused, check_token, claimed};
 use counterfoil_spec::claims::{ALL, Range};
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::limits::{
@@ -13,7 +13,7 @@ use counterfoil_spec::payload::{ConsentGranted, ConsentRevoked, RefusalSeen};
 use counterfoil_spec::refusal::Refusal;
 
 use super::Member;
-use crate::dealer::Event;
+use crate::dealer::{Event, Unfit};
 use crate::desk::Desk;
 use crate::http::refusals::{By, What};
 use crate::office::entry;
@@ -22,12 +22,12 @@ use crate::tally::Taken;
 
 impl Member {
     /// Checks a consent token, logs it and welcomes it; tells the node what was wrong otherwise.
-    pub(super) async fn consent(&mut self, token: &[u8]) -> Option<Host> {
+    pub(super) async fn consent(&mut self, token: &[u8]) -> Result<Host, Unfit> {
         let permit = match self.checked(token) {
             Ok(permit) => permit,
             Err(refused) => {
                 self.refuse(&refused).await;
-                return None;
+                return Err(unfit(token, refused.refusal));
             }
         };
         let (node, cti) = (self.lane.node(), permit.claims().cti);
@@ -36,11 +36,18 @@ impl Member {
             Ok(at) => at,
             Err(e) => {
                 tracing::error!(%node, error = %e, "a consent token could not be logged");
+                self.desk.metrics.refusals.one(By::Router, What::Consent, Refusal::SessionInternal);
                 let _ = self.lane.refuse(Refusal::SessionInternal, "the router cannot write its log now");
-                return None;
+                return Err(unfit(token, Refusal::SessionInternal));
             }
         };
         let claims = permit.claims();
+        //= spec/session.md#what-a-node-may-say
+        //# A token that is refused answers nothing.
+        // Only here, where nothing refuses it any more. One that is renewed takes no proposal away from its answer.
+        if !self.goes_on(&claims.ranges) {
+            self.lane.answers(&claims.ranges);
+        }
         let renew_after = claims.not_before.plus(claims.expires.0.saturating_sub(claims.not_before.0) / 2);
         // Before the node knows, so that what it fetches then is allowed.
         self.entitled.add(permit.clone(), self.desk.office.now().seconds());
@@ -54,11 +61,11 @@ impl Member {
                     Arc::new(before.unwrap_or_else(|| LaneState::new(allowed)))
                 });
                 let shared = Arc::clone(shared);
-                Some(Host::new(self.lane.clone(), active, permit, shared))
+                Ok(Host::new(self.lane.clone(), active, permit, shared))
             }
             Err(e) => {
                 tracing::warn!(%node, error = %e, "the node left before its welcome");
-                None
+                Err(Unfit::All)
             }
         }
     }
@@ -78,8 +85,7 @@ impl Member {
         //= spec/session.md#what-a-node-may-say
         //# A router MUST refuse a consent token that answers no proposal of this lane and goes on from none of this lane's
         //# (`T_UNASKED`).
-        // Asked in this order, so that one which is renewed in between takes no proposal away from its answer.
-        if !self.goes_on(&claims.ranges) && !self.lane.answers(&claims.ranges) {
+        if !self.goes_on(&claims.ranges) && !self.lane.awaits(&claims.ranges) {
             let detail = "nobody proposed this, and it goes on from no consent token of this lane".to_owned();
             return Err(Refused { refusal: Refusal::TokenUnasked, detail });
         }
@@ -184,6 +190,12 @@ impl Member {
             tracing::error!(%node, error = %e, "a withdrawal could not be logged");
         }
     }
+}
+
+/// For what a token was that is refused so.
+fn unfit(token: &[u8], refusal: Refusal) -> Unfit {
+    let claims = claimed(token).filter(|_| refusal != Refusal::TokenRate);
+    claims.map_or(Unfit::All, |claims| Unfit::Models(claims.ranges.iter().map(|r| r.manifest).collect()))
 }
 
 /// Whether a range names layers and experts of a model that is published here.

@@ -7,9 +7,6 @@ use counterfoil_spec::limits::{MESSAGE_BURST, MESSAGES_PER_S};
 use counterfoil_spec::message::NodeMessage;
 use tokio::time::Instant;
 
-/// What a message counts that has the router decide anew, or check more than one signature.
-const HEAVY: u64 = 16;
-
 /// What is left of it.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -51,6 +48,8 @@ fn weight(message: &NodeMessage) -> u64 {
     }
 }
 
+/// What a message counts that has the router decide anew, or check more than one signature.
+const HEAVY: u64 = 16;
 const UNIT: u64 = 1000;
 
 #[cfg(test)]

@@ -27,10 +27,14 @@ impl Proposals {
         open.push_back((manifest, ranges));
     }
 
-    /// Takes the first one out that allows these ranges, all of them.
+    /// Whether there is one that allows these ranges, all of them.
+    fn awaits(&self, ranges: &[Range]) -> bool {
+        self.open().iter().any(|(_, proposed)| allows(proposed, ranges))
+    }
+
+    /// Takes the first such one out.
     fn answer(&self, ranges: &[Range]) -> bool {
-        let allows = |proposed: &[Range]| ranges.iter().all(|r| proposed.iter().any(|p| p.covers(r)));
-        self.take(|(_, proposed)| allows(proposed))
+        self.take(|(_, proposed)| allows(proposed, ranges))
     }
 
     /// Takes the first one of a model out.
@@ -62,10 +66,15 @@ impl RouterLane {
         self.tell(&RouterMessage::Propose(proposal))
     }
 
-    /// Whether a proposal waits for an answer that allows these ranges; it is answered then.
+    /// Whether a proposal waits for an answer that allows these ranges.
     #[must_use]
-    pub fn answers(&self, ranges: &[Range]) -> bool {
-        self.shared.proposals.answer(ranges)
+    pub fn awaits(&self, ranges: &[Range]) -> bool {
+        self.shared.proposals.awaits(ranges)
+    }
+
+    /// The first such proposal is answered.
+    pub fn answers(&self, ranges: &[Range]) {
+        self.shared.proposals.answer(ranges);
     }
 
     /// Whether a proposal of this model waits for an answer; it is answered then.
@@ -73,6 +82,10 @@ impl RouterLane {
     pub fn declines(&self, manifest: &ManifestId) -> bool {
         self.shared.proposals.decline(manifest)
     }
+}
+
+fn allows(proposed: &[Range], ranges: &[Range]) -> bool {
+    ranges.iter().all(|range| proposed.iter().any(|own| own.covers(range)))
 }
 
 #[cfg(test)]
@@ -94,7 +107,10 @@ mod tests {
         assert!(!proposals.answer(&[layers(B, 0, 1)]));
         assert!(!proposals.answer(&[layers(A, 0, 4)]));
         assert!(!proposals.answer(&[layers(A, 0, 3), layers(A, 4, 5)]));
+        assert!(proposals.awaits(&[layers(A, 2, 3)]));
+        assert!(proposals.awaits(&[layers(A, 2, 3)]));
         assert!(proposals.answer(&[layers(A, 2, 3)]));
+        assert!(!proposals.awaits(&[layers(A, 2, 3)]));
         assert!(!proposals.answer(&[layers(A, 2, 3)]));
         assert!(proposals.answer(&[layers(A, 1, 1), layers(A, 4, 4)]));
         assert!(!proposals.answer(&[layers(A, 1, 1)]));
