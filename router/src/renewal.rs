@@ -4,8 +4,9 @@
 //! A generation counts once it is used: that a certificate was given changes nothing, so that one which got lost on its
 //! way costs nothing. Its first use stands in the log before anything else is said on its lane.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use counterfoil_identity::enrol::{Allowed, RenewAt, Shown, Standing, Wanted, shown, wanted};
 use counterfoil_identity::{Refused, VerifiedPeer, certificate_serial};
@@ -24,6 +25,7 @@ use crate::office::entry;
 use crate::registry::Arrival;
 
 mod late;
+mod seldom;
 mod waiting;
 
 pub(crate) use late::late;
@@ -37,6 +39,10 @@ pub(crate) const MAX_SIGNED: u32 = 4;
 pub(crate) struct Renewals {
     /// The lock is held for one look.
     rows: Mutex<BTreeMap<NodeId, Row>>,
+    /// Who is being decided about at the enrolment endpoint. Guards the set alone.
+    late: Mutex<BTreeSet<NodeId>>,
+    /// Those of whom nobody knows who they are.
+    unproved: seldom::Seldom,
 }
 
 /// Of one generation.
@@ -136,8 +142,20 @@ fn ended(desk: &Desk, decided: Result<Renewal, JoinError>) -> Renewal {
 
 fn decide(desk: &Desk, node: NodeId, asked: &Renew, exporter: &[u8; 32]) -> Renewal {
     // Nobody is kept from deciding while signatures are checked, because anybody can ask in a node's name.
-    let decided = proved(desk, &node, asked, exporter).and_then(|wanted| given(desk, node, wanted));
-    said(desk, (node, asked.generation), decided)
+    match proved(desk, &node, asked, exporter) {
+        Ok(wanted) => said(desk, (node, asked.generation), given(desk, node, wanted)),
+        Err(refused) => not_proved(desk, refused),
+    }
+}
+
+/// The answer to whoever proved nothing. It is counted, and fills no log of the operator's: anybody can ask.
+fn not_proved(desk: &Desk, Refused { refusal, detail }: Refused) -> Renewal {
+    desk.metrics.refusals.one(By::Router, What::Renewal, refusal);
+    desk.metrics.peers_refused.one();
+    if let Some(left_out) = desk.renewals.unproved.one(Instant::now()) {
+        tracing::warn!(%refusal, detail, left_out, "somebody who did not prove who it is was given no certificate");
+    }
+    no(desk, (refusal, detail))
 }
 
 /// The answer, which people and counters are told too.

@@ -312,6 +312,9 @@ async fn what_nobody_proved_is_refused_while_another_decides() {
     drop(alone);
     assert!(matches!(answer, Renewal::Refused(Refusal::EnrolProof, ..)), "{answer:?}");
     assert_eq!(scene.desk.office.log_size(), before);
+    assert_eq!(counted(&scene, "E_PROOF"), (true, true));
+    // It was said once, and is not again within a minute.
+    assert_eq!(scene.desk.renewals.unproved.one(Instant::now()), None);
 }
 
 #[tokio::test]

@@ -42,7 +42,9 @@ async fn connected(scene: &Scene) -> (RouterEndpoint, NodeEndpoint, NodeLane, Cr
 /// What the router says next, but for heads of its log and proposals.
 async fn said(lane: &mut NodeLane) -> Result<RouterMessage, LaneEnd> {
     loop {
-        match lane.next().await? {
+        // It bounds a hang, not a speed.
+        let next = tokio::time::timeout(std::time::Duration::from_secs(60), lane.next()).await;
+        match next.expect("the router says nothing: something that signs keeps it waiting")? {
             RouterFrame::Message(message) => match *message {
                 RouterMessage::Head(_) | RouterMessage::Propose(_) => {}
                 other => return Ok(other),

@@ -1,6 +1,7 @@
 //! How often a node is given a certificate, and how often it is logged that it was given none.
 
 use super::*;
+use crate::renewal::late::Alone;
 
 fn node(n: u8) -> NodeId {
     NodeId::from_bytes([n; 32])
@@ -105,4 +106,17 @@ async fn no_more_than_four_are_given_within_any_ten_minutes() {
     assert_eq!(ask(2 * all), 1);
     scene.pass(RENEWAL_WINDOW_S - 1);
     assert_eq!(ask(2 * all), all - 1);
+}
+
+//= spec/identity.md#renewal
+//= type=test
+//# At the enrolment endpoint: no other request of the node waits there (`E_RATE`).
+#[test]
+fn of_one_node_one_request_waits_at_the_enrolment_endpoint() {
+    let renewals = Renewals::default();
+    let first = Alone::enter(&renewals, node(1));
+    assert!(first.is_some() && Alone::enter(&renewals, node(1)).is_none());
+    assert!(Alone::enter(&renewals, node(2)).is_some());
+    drop(first);
+    assert!(Alone::enter(&renewals, node(1)).is_some());
 }
