@@ -1,5 +1,6 @@
 //! A node from start to end: connect, serve, and come back when the lane breaks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use counterfoil_audit::peer::PeerLog;
@@ -164,7 +165,7 @@ impl Node {
         };
         // Before anything else: what was taken back while it did not run, and what a policy that was changed meanwhile
         // does not allow. The router hears of it when it is there.
-        node.obey()?;
+        node.obey(&BTreeSet::new())?;
         node.withdraw_not_allowed()?;
         Ok((node, handle))
     }

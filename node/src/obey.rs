@@ -1,5 +1,6 @@
 //! Carries out what the operator asks by commands, as far as it is the node's own to do.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use counterfoil_audit::NewEntry;
@@ -23,16 +24,20 @@ pub(crate) struct Obeyed {
     pub(crate) terms: bool,
     /// The orders to ask for the next certificate now.
     pub(crate) renew: Vec<Serial>,
-    /// The orders, to be removed once the router was told.
+    /// The other orders, to be removed once the router was told.
     pub(crate) files: Vec<PathBuf>,
 }
 
 impl Node {
     /// Carries out the orders that wait: nothing more is signed for what was taken back, and the withdrawal stands in
     /// this node's log. Carrying one out twice changes nothing. Blocks while the log is written, which is rare.
-    pub(crate) fn obey(&mut self) -> Result<Obeyed, NodeError> {
+    /// An order to ask for a certificate waits until the router has answered; those in `asked` are on their way.
+    pub(crate) fn obey(&mut self, asked: &BTreeSet<Serial>) -> Result<Obeyed, NodeError> {
         let mut obeyed = Obeyed::default();
-        let waiting = orders::waiting(&self.config.home);
+        let mut waiting = orders::waiting(&self.config.home);
+        waiting.retain(|(file, order)| {
+            *order != OperatorOrder::Renew || orders::serial(file).is_some_and(|own| !asked.contains(&own))
+        });
         if waiting.is_empty() {
             return Ok(obeyed);
         }
@@ -69,7 +74,10 @@ impl Node {
                     self.withheld.allow(manifest).map_err(kept)?;
                     orders::answered(&home, &manifest);
                 }
-                OperatorOrder::Renew => obeyed.renew.extend(orders::serial(&file)),
+                OperatorOrder::Renew => {
+                    obeyed.renew.extend(orders::serial(&file));
+                    continue;
+                }
             }
             obeyed.files.push(file);
         }
@@ -84,7 +92,7 @@ impl Node {
         if waiting.is_empty() {
             return Ok(());
         }
-        self.obey()?;
+        self.obey(&BTreeSet::new())?;
         waiting.iter().for_each(|(file, _)| orders::done(file));
         Ok(())
     }

@@ -10,7 +10,8 @@
 //! epoch              the consent epoch, decimal; only ever rising
 //! ```
 //!
-//! A command writes a file and waits until it is gone: the node removes it once what it asks is done and durable. A
+//! A command writes a file and waits until it is gone: the node removes it once what it asks is done and durable, one of
+//! kind 4 once the router has answered. A
 //! node that runs looks several times a second, one that starts looks before anything else. Who can write into the
 //! folder is who can read the node's keys.
 
@@ -93,6 +94,11 @@ pub fn refused_renewal(home: &Path, order: &Path) -> Option<(Refusal, String)> {
     let bytes = read_limited(&home.join(NO_RENEWAL), MAX_CONTROL_BYTES)?;
     let said: NoRenewal = from_canonical(&bytes, MAX_CONTROL_BYTES).ok()?;
     said.orders.contains(&serial(order)?).then_some((said.refusal, said.words))
+}
+
+/// An order to ask for the next certificate was answered.
+pub(crate) fn renewal_answered(home: &Path, order: &Serial) {
+    done(&home.join("orders").join(order.to_string()));
 }
 
 /// The name of an order.

@@ -28,9 +28,15 @@ const GRACE: Duration = Duration::from_secs(5);
 
 impl Service<'_> {
     pub(super) fn proposed(&mut self, proposal: Proposal) -> Step {
-        if self.pending.len() + self.arriving.len() >= MAX_PENDING_CONSENTS {
+        let answered = self.pending.iter().filter(|p| !self.renewing.is_of(&p.permit.claims().cti)).count();
+        if answered + self.arriving.len() >= MAX_PENDING_CONSENTS {
             return Err(self.lane.shut(Refusal::SessionOrder, "too many proposals at a time"));
         }
+        self.consider(proposal)
+    }
+
+    /// Looks at what the router proposes, or proposed for a token that is to be signed anew.
+    pub(super) fn consider(&mut self, proposal: Proposal) -> Step {
         if proposal.ranges.is_empty() {
             return self.let_model_go(&proposal.manifest);
         }
@@ -98,8 +104,7 @@ impl Service<'_> {
             return Err(self.lane.shut(Refusal::SessionInternal, "the weights are gone"));
         };
         let wait = welcome.renew_after.millis().0.saturating_sub((self.node.config.now)().0);
-        self.renewals.push((Instant::now() + Duration::from_millis(wait), welcome.cti));
-        self.renewals.sort();
+        self.renewing.at(Instant::now() + Duration::from_millis(wait), welcome.cti);
         let ranges = proposal.ranges.clone();
         let loaded = self.node.shelf.bank(&ranges);
         let gauge = Gauge::new(proposal.manifest, self.node.status.clone());
@@ -158,8 +163,11 @@ impl Service<'_> {
     /// Carries out what the operator asked by commands, and tells the router; gives the tokens whose end it told.
     pub(super) fn obey(&mut self) -> Result<Vec<Serial>, LaneEnd> {
         self.look = Instant::now() + LOOK;
-        let obeyed = self.node.obey();
+        let obeyed = self.node.obey(&self.rotation.orders());
         let obeyed = obeyed.map_err(|e| self.lane.shut(Refusal::SessionInternal, &e.to_string()))?;
+        if !obeyed.renew.is_empty() {
+            self.rotation.hasten(obeyed.renew);
+        }
         if obeyed.files.is_empty() {
             return Ok(Vec::new());
         }
@@ -170,9 +178,6 @@ impl Service<'_> {
         }
         if obeyed.terms {
             self.lane.send(&NodeMessage::Terms(self.node.terms()))?;
-        }
-        if !obeyed.renew.is_empty() {
-            self.rotation.hasten(obeyed.renew);
         }
         for cti in &obeyed.withdrawn {
             self.lane.send(&NodeMessage::Revoke(*cti))?;
@@ -228,7 +233,7 @@ impl Service<'_> {
         // First what is hosted, then that it is served: whoever watches never sees a serving node without experts.
         self.show();
         self.node.status.send_modify(|status| status.stage = Stage::Serving);
-        self.report()?;
+        self.report_changes()?;
         self.lane.send(&NodeMessage::Ready(*cti))
     }
 
@@ -252,7 +257,7 @@ impl Service<'_> {
         hosted.withdrawn = true;
         hosted.loading.abort();
         hosted.let_go = Some(Instant::now() + GRACE);
-        self.renewals.retain(|(_, renewing)| renewing != cti);
+        self.renewing.forget(cti);
         self.show();
         true
     }
@@ -291,11 +296,8 @@ impl Service<'_> {
                 hosted.loading.abort();
             }
             hosted.let_go.get_or_insert_with(|| Instant::now() + GRACE);
+            self.renewing.forget(&hosted.permit.claims().cti);
         }
-        self.renewals.retain(|(_, renewing)| {
-            renewing == cti
-                || !self.hosted.iter().any(|h| h.let_go.is_some() && h.permit.claims().cti == *renewing)
-        });
     }
 
     /// When experts may be let go of next that no request uses.
@@ -315,18 +317,6 @@ impl Service<'_> {
         }
         self.node.shelf.sweep();
         self.show();
-    }
-
-    /// Sends the next consent token for what is hosted under the one whose time has come.
-    pub(super) fn renew(&mut self) -> Step {
-        let (_, cti) = self.renewals.remove(0);
-        if self.ends_with_hours(&cti) {
-            return Ok(());
-        }
-        match by_cti(&mut self.hosted, &cti).map(|hosted| hosted.proposal.clone()) {
-            Some(proposal) => self.proposed(proposal),
-            None => Ok(()),
-        }
     }
 
     /// What is hosted under tokens of this lane, and what still is under those of the lane before it.

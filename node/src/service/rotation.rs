@@ -4,6 +4,7 @@
 
 mod asking;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use counterfoil_identity::certificate_serial;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use self::asking::{Asked, ask_at};
 use super::heads::Heads;
+use super::renewing::Renewing;
 use super::{Service, Step, carriers, until};
 use crate::backoff::Backoff;
 use crate::hosting::Hosted;
@@ -32,7 +34,7 @@ pub(crate) struct Rotation {
     /// When to ask for the next certificate.
     ask_at: Option<Instant>,
     asked: Asked,
-    /// The operator's orders to ask that were not answered.
+    /// The operator's orders to ask for which nothing was asked yet.
     ordered: Vec<Serial>,
     /// When to open the lane with a certificate that is on disk.
     connect_at: Option<Instant>,
@@ -104,6 +106,11 @@ impl Rotation {
     pub(super) fn hasten(&mut self, orders: Vec<Serial>) {
         self.ordered.extend(orders);
         self.ask_at = Some(Instant::now());
+    }
+
+    /// The operator's orders that are known and not answered.
+    pub(super) fn orders(&self) -> BTreeSet<Serial> {
+        self.ordered.iter().chain(self.asked.orders()).copied().collect()
     }
 
     /// Whether the node has a newer certificate than that of this lane.
@@ -187,7 +194,8 @@ impl Service<'_> {
         self.node.work.change_lanes(&mut elder.open);
         (self.courier, self.sharing) = (courier, sharing);
         self.pending.clear();
-        self.renewals.clear();
+        self.renewing = Renewing::default();
+        self.reported.clear();
         self.arriving = JoinSet::new();
         self.arriving_ids.clear();
         self.heads = Heads::default();

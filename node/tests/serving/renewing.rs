@@ -1,16 +1,18 @@
 //! What a node does where its router is slow to give it a certificate, or ends its lane meanwhile.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::fixture::{Lane, MAX_LOOKS, Scene};
 use counterfoil_identity::{certificate_serial, key_file};
-use counterfoil_node::NodeError;
+use counterfoil_node::{NodeError, OperatorOrder, give_order, refused_renewal};
 use counterfoil_session::frame::{Form, Outcome, Served};
 use counterfoil_session::{LaneEnd, RouterLane};
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::limits::{MAX_LEAF_CERT_LIFE_S, MAX_RENEWALS};
 use counterfoil_spec::message::{NodeMessage, Renew, Renewal};
 use counterfoil_spec::refusal::Refusal;
+use counterfoil_spec::time::Seconds;
 
 /// A scene whose certificates end in so many seconds: the node asks for its next one when an eighth of them is over, and
 /// again after an eighth of what is left.
@@ -179,4 +181,49 @@ async fn a_node_that_is_denied_while_its_next_certificate_is_on_its_way_stops() 
     });
     let came = came.await;
     assert!(matches!(came, Err(NodeError::Denied(_))), "{came:?}");
+}
+
+/// Has the operator order the next certificate; gives the order once the node has asked for it.
+async fn ordered(scene: &Scene, lane: &mut Lane) -> (PathBuf, Renew) {
+    let order = give_order(scene.home.path(), OperatorOrder::Renew).unwrap();
+    let asked = asked(lane).await;
+    (order, asked)
+}
+
+/// Refuses what was asked for first, and waits until the node has heard it.
+async fn refuse(scene: &Scene, lane: &Lane, words: &str) {
+    lane.lane.renewal(&Renewal::Refused(Refusal::EnrolRate, words.into(), Seconds(0))).unwrap();
+    let said = format!("E_RATE: {words}");
+    let mut status = scene.node.status();
+    status.wait_for(|status| status.refused.as_ref() == Some(&said)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_order_to_ask_stands_until_its_own_request_is_answered_and_not_until_another_is() {
+    let scene = ending_in(MAX_LEAF_CERT_LIFE_S);
+    let home = scene.home.path();
+    let mut lane = scene.bare_lane().await;
+    let ((first, _), (second, _)) = (ordered(&scene, &mut lane).await, ordered(&scene, &mut lane).await);
+    assert!(first.exists() && second.exists());
+    refuse(&scene, &lane, "the first").await;
+    assert_eq!(refused_renewal(home, &first), Some((Refusal::EnrolRate, "the first".to_owned())));
+    assert_eq!((refused_renewal(home, &second), first.exists(), second.exists()), (None, false, true));
+    refuse(&scene, &lane, "the second").await;
+    assert_eq!(refused_renewal(home, &second), Some((Refusal::EnrolRate, "the second".to_owned())));
+    assert!(!second.exists());
+}
+
+#[tokio::test]
+async fn one_certificate_answers_all_orders_and_no_refusal_does_later() {
+    let scene = ending_in(MAX_LEAF_CERT_LIFE_S);
+    let home = scene.home.path();
+    let mut lane = scene.bare_lane().await;
+    let ((first, wish), (second, _)) = (ordered(&scene, &mut lane).await, ordered(&scene, &mut lane).await);
+    give(&scene, &lane.lane, &wish);
+    let mut next = scene.bare_lane().await;
+    assert_eq!((next.lane.peer().generation(), first.exists(), second.exists()), (2, false, false));
+    let (third, _) = ordered(&scene, &mut next).await;
+    refuse(&scene, &next, "the third").await;
+    let told = [&first, &second, &third].map(|order| refused_renewal(home, order).is_some());
+    assert_eq!(told, [false, false, true]);
 }

@@ -66,9 +66,9 @@ async fn asked(home: &Path, before: Option<Serial>) -> Result<NodeIdentity, Fail
         tokio::time::sleep(LOOK).await;
     }
     Err(Failure::refused(if order.exists() {
-        "the node runs and has no connection; it asks as soon as it has one"
+        "the node runs and has no answer of its router, or no connection to it; it asks as soon as it can"
     } else {
-        "the node has asked and has no new certificate yet; what its `serve` prints says why"
+        "the node was answered and its home has no new certificate; what its `serve` prints says why"
     }))
 }
 

@@ -7,6 +7,7 @@ use counterfoil_identity::certificate_validity;
 use counterfoil_identity::enrol::Renewing;
 use counterfoil_identity::random;
 use counterfoil_session::{LaneEnd, NodeLane};
+use counterfoil_spec::ids::Serial;
 use counterfoil_spec::limits::{MAX_RENEWALS, NOT_BEFORE_MARGIN_S, RENEWAL_EARLIEST};
 use counterfoil_spec::message::{NodeMessage, Renewal, Renewed};
 use counterfoil_spec::refusal::Refusal;
@@ -26,12 +27,23 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// What was asked for on a lane and not answered yet. A router answers in the order of the requests.
 #[derive(Default)]
 pub(super) struct Asked {
-    waiting: VecDeque<Renewing>,
+    waiting: VecDeque<Wish>,
     /// Answers that are still to come, and that nobody needs any more.
     needless: u32,
 }
 
+/// A request, and the operator's orders that it was made for.
+struct Wish {
+    renewing: Renewing,
+    orders: Vec<Serial>,
+}
+
 impl Asked {
+    /// The operator's orders that wait for an answer.
+    pub(super) fn orders(&self) -> impl Iterator<Item = &Serial> {
+        self.waiting.iter().flat_map(|wish| &wish.orders)
+    }
+
     /// Whether as many requests wait as may.
     fn is_full(&self) -> bool {
         u32::try_from(self.waiting.len()).map_or(true, |waiting| waiting >= MAX_RENEWALS)
@@ -82,7 +94,10 @@ impl Service<'_> {
             (self.node.config.now)().seconds(),
         );
         match renewing {
-            Ok(renewing) => self.ask_with(renewing),
+            Ok(renewing) => {
+                let orders = std::mem::take(&mut self.rotation.ordered);
+                self.ask_with(Wish { renewing, orders })
+            }
             Err(error) => {
                 tracing::error!(%error, "this node's own certificate cannot be followed by another");
                 Ok(())
@@ -105,19 +120,20 @@ impl Service<'_> {
         Duration::from_millis(end.0.saturating_sub((self.node.config.now)().0))
     }
 
-    fn ask_with(&mut self, renewing: Renewing) -> Step {
+    fn ask_with(&mut self, wish: Wish) -> Step {
         let exporter = self.lane.renewal_exporter()?;
-        match renewing.ask(&exporter) {
+        match wish.renewing.ask(&exporter) {
             Ok(asked) => {
                 //= spec/session.md#renewal
                 //# A node that was not answered within 30 seconds, or within an eighth of what is left of its certificate's life where that is less, but at least a second, MAY ask again, and MUST NOT let more than 4 requests wait for an answer.
-                self.rotation.asked.waiting.push_back(renewing);
+                self.rotation.asked.waiting.push_back(wish);
                 let patience = (self.left_of_it() / 8).min(ANSWER).max(AGAIN);
                 self.rotation.ask_at = Some(Instant::now() + patience);
                 self.lane.send(&NodeMessage::Renew(asked))
             }
             Err(error) => {
                 tracing::error!(%error, "the next certificate cannot be asked for; trying again");
+                self.rotation.ordered.extend(wish.orders);
                 self.ask_later();
                 Ok(())
             }
@@ -130,7 +146,7 @@ impl Service<'_> {
 
     /// The router's answer.
     pub(in crate::service) fn renewed(&mut self, renewal: Renewal) -> Step {
-        let Some(renewing) = self.rotation.asked.waiting.pop_front() else {
+        let Some(wish) = self.rotation.asked.waiting.pop_front() else {
             if self.rotation.asked.pass_over() {
                 return Ok(());
             }
@@ -139,16 +155,16 @@ impl Service<'_> {
             return Err(self.lane.shut(Refusal::SessionOrder, "a renewal that nobody asked for"));
         };
         match renewal {
-            Renewal::Renewed(renewed) => self.given(&renewing, &renewed),
-            Renewal::Refused(Refusal::CertLifetime, detail, latest) => match renewing.ending(latest) {
-                Some(shorter) => self.ask_with(shorter),
-                None => self.not_renewed(Refusal::CertLifetime, detail),
+            Renewal::Renewed(renewed) => self.given(wish, &renewed),
+            Renewal::Refused(Refusal::CertLifetime, detail, latest) => match wish.renewing.ending(latest) {
+                Some(renewing) => self.ask_with(Wish { renewing, ..wish }),
+                None => self.not_renewed(wish.orders, Refusal::CertLifetime, detail),
             },
-            Renewal::Refused(refusal, detail, _) => self.not_renewed(refusal, detail),
+            Renewal::Refused(refusal, detail, _) => self.not_renewed(wish.orders, refusal, detail),
         }
     }
 
-    fn given(&mut self, renewing: &Renewing, renewed: &Renewed) -> Step {
+    fn given(&mut self, Wish { renewing, orders }: Wish, renewed: &Renewed) -> Step {
         let config = &mut self.node.config;
         let credentials = match renewing.on_renewed(renewed, (config.now)().seconds()) {
             Ok(credentials) => credentials,
@@ -159,20 +175,25 @@ impl Service<'_> {
         //# A node MUST have a certificate and its TLS key on its disk before it shows the certificate.
         if let Err(error) = pair::keep_next(&config.home.join("identity"), &config.keys, kept) {
             tracing::error!(%error, "the next certificate cannot be kept; trying again");
+            self.rotation.ordered.extend(orders);
             self.ask_later();
             return Ok(());
         }
         config.identity.credentials = credentials;
         config.identity.renew_after = Some(renewed.renew_after);
+        // Whoever ordered one has it, whichever request brought it.
+        let home = &self.node.config.home;
+        orders.iter().chain(&self.rotation.orders()).for_each(|order| orders::renewal_answered(home, order));
+        self.rotation.ordered.clear();
         self.rotation.asked.settle();
         self.rotation.ask_at = None;
         self.rotation.backoff.reset();
         self.connect_again()
     }
 
-    fn not_renewed(&mut self, refusal: Refusal, detail: PeerText) -> Step {
+    fn not_renewed(&mut self, orders: Vec<Serial>, refusal: Refusal, detail: PeerText) -> Step {
         tracing::error!(%refusal, %detail, "the router gives no further certificate");
-        self.tell_operator(refusal, &detail);
+        self.tell_operator(orders, refusal, &detail);
         let words = format!("{refusal}: {detail}");
         self.node.status.send_modify(|status| status.refused = Some(words));
         if refusal == Refusal::EnrolGeneration {
@@ -187,15 +208,16 @@ impl Service<'_> {
 
 impl Service<'_> {
     /// Whoever ordered it hears at once that nothing comes of it.
-    fn tell_operator(&mut self, refusal: Refusal, words: &PeerText) {
-        let orders = std::mem::take(&mut self.rotation.ordered);
+    fn tell_operator(&self, orders: Vec<Serial>, refusal: Refusal, words: &PeerText) {
         if orders.is_empty() {
             return;
         }
+        let home = &self.node.config.home;
         let said = NoRenewal { orders, refusal, words: words.to_string() };
-        if let Err(error) = orders::tell_no_renewal(&self.node.config.home, &said) {
+        if let Err(error) = orders::tell_no_renewal(home, &said) {
             tracing::error!(%error, "the operator cannot be told what the router said");
         }
+        said.orders.iter().for_each(|order| orders::renewal_answered(home, order));
     }
 }
 
