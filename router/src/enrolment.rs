@@ -155,7 +155,10 @@ async fn decide(
 /// but those who want the same token.
 fn admit(desk: &Desk, claims: &Claims, proved: Proved) -> Result<Enrolled, Refused> {
     crate::deny::check(desk, &proved.facts().node)?;
-    let _turn = claims.turn(proved.facts().token_id);
+    let Some(_turn) = claims.turn(proved.facts().token_id) else {
+        let detail = "as many enrolments wait for this join token as may; try again later".to_owned();
+        return Err(Refused { refusal: Refusal::EnrolRate, detail });
+    };
     let tokens = Tokens { office: &desk.office, memory: &claims.memory };
     let collides = |facts: &NodeFacts| collides(desk, facts);
     for _ in 0..MAX_SIGNED {
