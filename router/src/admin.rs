@@ -255,6 +255,11 @@ impl AdminError {
 /// # Errors
 /// [`AdminError`]; then nothing was logged.
 pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Result<Value, AdminError> {
+    // A key that signs for a CA may be an agent's, and slow: its commands keep others from deciding only while they decide.
+    let command = match ca::execute(office, home, command) {
+        Ok(done) => return done,
+        Err(other) => other,
+    };
     let _alone = office.decide();
     match command {
         AdminCommand::JoinToken { expires_s } => join_token(office, home, expires_s),
@@ -283,10 +288,6 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         AdminCommand::Allow { names, reason } => deny::allow(office, &names, reason),
         AdminCommand::DenyList {} => Ok(deny::list(office)),
         AdminCommand::CaList {} => Ok(ca::list(office)),
-        AdminCommand::CaNext {} => ca::next(office, home),
-        AdminCommand::CaAnnounce { certificate } => ca::take(office, home, &certificate),
-        AdminCommand::CaActivate {} => ca::activate(office, home),
-        AdminCommand::CaRetire { serial, reason } => ca::retire(office, home, serial, reason),
         AdminCommand::LogKeyList {} => log_key::list(office, home),
         AdminCommand::LogKeyNext {} => log_key::next(office, home),
         AdminCommand::LogKeyActivate {} => log_key::activate(office, home),
@@ -299,6 +300,10 @@ pub fn execute(office: &Office, home: &RouterHome, command: AdminCommand) -> Res
         }
         AdminCommand::ProviderStatus { provider } => payout::command::status(office, provider),
         AdminCommand::ProviderOffboard { provider } => payout::command::offboard(office, provider),
+        AdminCommand::CaNext {}
+        | AdminCommand::CaAnnounce { .. }
+        | AdminCommand::CaActivate {}
+        | AdminCommand::CaRetire { .. } => Err(AdminError::caller("no command of the issuing CA's")),
         AdminCommand::ProviderOnboarding { .. } | AdminCommand::ProviderPayouts { .. } => {
             Err(AdminError::caller(
                 "a running router asks payment services; start it, with their keys, and say this again",

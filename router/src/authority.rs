@@ -99,12 +99,12 @@ fn root_key(home: &RouterHome) -> RootKey {
 /// # Errors
 /// [`AdminError`].
 pub(crate) fn step(office: &Office, home: &RouterHome) -> Result<bool, AdminError> {
-    let _alone = office.decide();
+    let change = home.change_ca();
     let Some((in_use, next)) = pair(office) else { return Ok(false) };
     let said = match due(office.now().seconds(), &in_use, next.as_ref(), root_key(home)) {
         Due::Nothing => return Ok(false),
-        Due::Next => ca::next(office, home)?,
-        Due::Activate => ca::activate(office, home)?,
+        Due::Next => ca::next(office, &change)?,
+        Due::Activate => ca::activate(office, &change)?,
     };
     tracing::info!(ca = %said, "the issuing CA rolls over");
     Ok(true)

@@ -17,7 +17,7 @@ mod authority;
 mod log_key;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use counterfoil_identity::digest::{self, context};
 use counterfoil_identity::key_file::{self, KeyFileFault, Keyring};
@@ -31,6 +31,7 @@ use counterfoil_spec::time::Seconds;
 use data_encoding::HEXLOWER;
 use tokio::sync::watch;
 
+pub(crate) use authority::ChangeCa;
 pub use authority::NextCa;
 use authority::{Authority, ROOT_DER, ROOT_KEY, root_here};
 
@@ -95,6 +96,8 @@ pub struct RouterHome {
     identity: Arc<dyn Signer>,
     log_key: Arc<dyn Signer>,
     keys: Keyring,
+    /// Guards the files of the CA that is to follow. Taken before any decision is, never after.
+    changing_ca: Mutex<()>,
 }
 
 impl RouterHome {
@@ -154,7 +157,8 @@ impl RouterHome {
         let next_root_hash =
             next_root.map(|key| digest::derive(context::NEXT_ROOT, &[&key.public().spki_der()]));
         let (ca, keys) = (watch::Sender::new(Arc::new(ca)), keys.clone());
-        Ok(Self { path: path.to_owned(), domain, root, next_root_hash, ca, identity, log_key, keys })
+        let (path, changing_ca) = (path.to_owned(), Mutex::default());
+        Ok(Self { path, domain, root, next_root_hash, ca, identity, log_key, keys, changing_ca })
     }
 
     /// The folder.
@@ -173,6 +177,12 @@ impl RouterHome {
     #[must_use]
     pub fn ca_in_use(&self) -> watch::Receiver<Arc<IssuingCa>> {
         self.ca.subscribe()
+    }
+
+    /// Keeps others from changing the issuing CA until the guard is dropped. It is taken before any decision is, and may be
+    /// held while a key signs.
+    pub(crate) fn change_ca(&self) -> ChangeCa<'_> {
+        ChangeCa::new(self, self.changing_ca.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The CA that is to take its place, where there is one.

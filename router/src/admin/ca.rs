@@ -9,9 +9,24 @@ use counterfoil_spec::payload::{CaIssued, KeyRotation, RotatedKey};
 use counterfoil_spec::time::Seconds;
 use serde_json::{Value, json};
 
-use super::{AdminError, deny};
-use crate::home::{NextCa, RouterHome};
+use super::{AdminCommand, AdminError, deny};
+use crate::home::{ChangeCa, NextCa, RouterHome};
 use crate::office::{Office, entry};
+
+/// Carries out a command that changes the CAs, one after the other; gives back what is none.
+pub(super) fn execute(
+    office: &Office,
+    home: &RouterHome,
+    command: AdminCommand,
+) -> Result<Result<Value, AdminError>, AdminCommand> {
+    Ok(match command {
+        AdminCommand::CaNext {} => next(office, &home.change_ca()),
+        AdminCommand::CaAnnounce { certificate } => take(office, &home.change_ca(), &certificate),
+        AdminCommand::CaActivate {} => activate(office, &home.change_ca()),
+        AdminCommand::CaRetire { serial, reason } => retire(office, &home.change_ca(), serial, reason),
+        other => return Err(other),
+    })
+}
 
 /// All of them, as the log tells.
 pub(super) fn list(office: &Office) -> Value {
@@ -48,8 +63,8 @@ pub(crate) fn describe(known: &KnownCa, phase: CaPhase) -> Value {
 }
 
 /// Makes the next CA and announces it, or says what its root is to be asked. One that can take no place any more, because it
-/// is denied or has ended, makes room for another.
-pub(crate) fn next(office: &Office, home: &RouterHome) -> Result<Value, AdminError> {
+/// is denied or has ended, makes room for another. Others decide while the root signs.
+pub(crate) fn next(office: &Office, home: &ChangeCa<'_>) -> Result<Value, AdminError> {
     let now = office.now().seconds();
     let ready = match home.next_ca()? {
         Some(NextCa::Certified(ca)) if is_void(office, &ca, now) => {
@@ -76,7 +91,7 @@ pub(crate) fn next(office: &Office, home: &RouterHome) -> Result<Value, AdminErr
 }
 
 /// Takes the certificate of a root elsewhere, and announces its CA.
-pub(super) fn take(office: &Office, home: &RouterHome, certificate: &str) -> Result<Value, AdminError> {
+fn take(office: &Office, home: &ChangeCa<'_>, certificate: &str) -> Result<Value, AdminError> {
     if !matches!(home.next_ca()?, Some(NextCa::Asked(_))) {
         let words = "no certificate was asked for; `counterfoil identity ca next` asks";
         return Err(AdminError::Caller(words.to_owned()));
@@ -92,6 +107,7 @@ pub(super) fn take(office: &Office, home: &RouterHome, certificate: &str) -> Res
 }
 
 fn announce(office: &Office, ca: &IssuingCa) -> Result<Value, AdminError> {
+    let _alone = office.decide();
     office
         .books()
         .roster
@@ -104,11 +120,12 @@ fn announce(office: &Office, ca: &IssuingCa) -> Result<Value, AdminError> {
 }
 
 /// New certificates come from the next CA from here on.
-pub(crate) fn activate(office: &Office, home: &RouterHome) -> Result<Value, AdminError> {
+pub(crate) fn activate(office: &Office, home: &ChangeCa<'_>) -> Result<Value, AdminError> {
     let Some(NextCa::Certified(next)) = home.next_ca()? else {
         let words = "no CA was announced; `counterfoil identity ca next` makes one";
         return Err(AdminError::Caller(words.to_owned()));
     };
+    let _alone = office.decide();
     let before = home.ca().serial();
     if is_void(office, &next, office.now().seconds()) {
         let words = "the next CA is on the deny list or has ended; `counterfoil identity ca next` makes another in its place";
@@ -130,12 +147,18 @@ pub(crate) fn activate(office: &Office, home: &RouterHome) -> Result<Value, Admi
 }
 
 /// The leaves of a CA are refused at once, whether they have ended or not.
-pub(super) fn retire(
-    office: &Office,
-    home: &RouterHome,
-    serial: Serial,
-    reason: String,
-) -> Result<Value, AdminError> {
+fn retire(office: &Office, home: &ChangeCa<'_>, serial: Serial, reason: String) -> Result<Value, AdminError> {
+    let said = deny_ca(office, serial, reason)?;
+    if let Some(NextCa::Certified(next)) = home.next_ca()?
+        && next.serial() == serial
+    {
+        home.drop_next_ca()?;
+    }
+    Ok(said)
+}
+
+fn deny_ca(office: &Office, serial: Serial, reason: String) -> Result<Value, AdminError> {
+    let _alone = office.decide();
     let phase = office.books().roster.cas().find(&serial).map(|known| known.phase(office.now().seconds()));
     match phase {
         None => return Err(AdminError::Caller(format!("{}: {serial}", CaFold::Unknown))),
@@ -146,13 +169,7 @@ pub(super) fn retire(
         Some(CaPhase::Announced | CaPhase::Leaving(_) | CaPhase::Retired(_)) => {}
     }
     let names = DenyNames { serials: vec![serial], ..DenyNames::default() };
-    let said = deny::deny(office, names, reason)?;
-    if let Some(NextCa::Certified(next)) = home.next_ca()?
-        && next.serial() == serial
-    {
-        home.drop_next_ca()?;
-    }
-    Ok(said)
+    deny::deny(office, names, reason)
 }
 
 /// Whether nothing that a CA issues would be let in, so that it is not to be put to use.

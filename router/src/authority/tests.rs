@@ -1,8 +1,10 @@
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 
 use counterfoil_audit::LogReader;
-use counterfoil_identity::key_file::Keyring;
+use counterfoil_identity::key_file::{self, Keyring};
 use counterfoil_identity::{IssuedCa, SecretKey};
 use counterfoil_spec::deny::DenyNames;
 use counterfoil_spec::ids::Serial;
@@ -161,7 +163,7 @@ fn router_without_the_roots_key_asks_takes_the_answer_and_nothing_else() {
     office.close().unwrap();
     drop((office, home));
     let root = scene.path().join("identity/root.key");
-    let signer = counterfoil_identity::key_file::load(&root).unwrap();
+    let signer = key_file::load(&root).unwrap();
     std::fs::remove_file(&root).unwrap();
     std::fs::remove_file(scene.path().join("identity/next-root.key")).unwrap();
     let (office, home) = scene.open();
@@ -282,4 +284,48 @@ fn router_whose_ca_is_lost_has_another_from_its_root_that_takes_its_place() {
     let want = [("ca-issued", first), ("ca-issued", second), ("key-rotation", second)];
     assert_eq!(scene.logged(&home), want);
     office.close().unwrap();
+}
+
+/// An agent that was asked to sign, and what lets it go.
+fn agent_in_the_place_of(key: &Path, socket: &Path) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let public = Keyring::default().load(key).unwrap().public();
+    key_file::store_agent(key, socket, &public).unwrap();
+    std::fs::remove_file(key).unwrap();
+    let listener = UnixListener::bind(socket).unwrap();
+    let ((tell, told), (go, going)) = (mpsc::channel(), mpsc::channel());
+    std::thread::spawn(move || {
+        let asked = listener.accept();
+        let _ = tell.send(());
+        let _ = going.recv();
+        drop(asked);
+    });
+    (told, go)
+}
+
+/// The root signs the next CA, and the next CA its own request.
+#[test]
+fn nobody_waits_for_a_root_that_takes_its_time() {
+    let scene = Scene::new();
+    drop(scene.open());
+    let root = scene.path().join("identity/root.key");
+    let (asked, go) = agent_in_the_place_of(&root, &scene.path().join("agent"));
+    let (office, home) = scene.open();
+    let (office, home, before) = (&office, &home, office.log_size());
+    // They bound a hang, not a speed.
+    let patience = Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        let making = scope.spawn(|| execute(office, home, AdminCommand::CaNext {}));
+        asked.recv_timeout(patience).expect("the root was not asked");
+        let (tell, told) = mpsc::channel();
+        scope.spawn(move || {
+            drop(office.decide());
+            let _ = tell.send(());
+        });
+        let decides = told.recv_timeout(patience);
+        // It gives no signature.
+        drop(go);
+        assert!(making.join().unwrap().is_err());
+        assert_eq!(decides, Ok(()), "whoever decides waits for the root");
+    });
+    assert_eq!(office.log_size(), before);
 }

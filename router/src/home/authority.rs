@@ -9,8 +9,9 @@
 //! more but whoever would steal it.
 
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use counterfoil_identity::key_file::{self, Keyring};
 use counterfoil_identity::{
@@ -18,7 +19,7 @@ use counterfoil_identity::{
 };
 use counterfoil_spec::time::Seconds;
 
-use super::{HomeError, io_error, replace};
+use super::{HomeError, RouterHome, io_error, replace};
 
 /// The CA that is to take the place of the one in use.
 #[derive(Debug)]
@@ -34,6 +35,27 @@ pub(super) struct Authority<'a> {
     pub(super) folder: PathBuf,
     pub(super) keys: &'a Keyring,
     pub(super) domain: &'a TrustDomain,
+}
+
+/// A home whose issuing CA nobody else changes while this is held.
+#[derive(Debug)]
+pub(crate) struct ChangeCa<'a> {
+    home: &'a RouterHome,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl<'a> ChangeCa<'a> {
+    pub(super) const fn new(home: &'a RouterHome, alone: MutexGuard<'a, ()>) -> Self {
+        Self { home, _alone: alone }
+    }
+}
+
+impl Deref for ChangeCa<'_> {
+    type Target = RouterHome;
+
+    fn deref(&self) -> &RouterHome {
+        self.home
+    }
 }
 
 impl Authority<'_> {
