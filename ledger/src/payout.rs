@@ -114,9 +114,11 @@ pub enum NotPayable {
     #[error("provider {0} was never registered")]
     Unknown(ProviderId),
     /// Less than the least payout.
-    #[error("{owed} cents are owed and the least payout is {least}; they carry forward")]
+    #[error(
+        "{owed} cents are owed beyond what is held back and the least payout is {least}; they carry forward"
+    )]
     TooLittle {
-        /// Whole cents.
+        /// Whole cents beyond the reserve; below zero where the reserve is more than what is owed.
         owed: i64,
         /// The least.
         least: i64,
