@@ -162,7 +162,12 @@ impl Ledger {
         let known = known.ok_or(LedgerError::UnknownDispute(entry.dispute))?;
         let micro = i128::from(entry.cents.0) * MICRO_PER_CENT;
         if micro != 0 {
-            let owner = MoneyAccount::Provider(known.provider);
+            //= spec/settlement.md#payouts
+            //# A node that was its own provider and is later registered brings what is owed to it to its provider; so do answers to
+            //# disputes of what it earned before.
+            let registered = self.providers.contains_key(&known.provider);
+            let brought = self.brought.get(&known.provider).filter(|_| !registered);
+            let owner = MoneyAccount::Provider(*brought.unwrap_or(&known.provider));
             self.money.post(&[(MoneyAccount::Carried, -micro), (owner, micro)])?;
             self.disputes.corrections.push((index, entry.cents));
         }

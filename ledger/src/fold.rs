@@ -35,6 +35,8 @@ pub struct Ledger {
     /// What providers earned, by quarter.
     pub(crate) earned: BTreeMap<String, BTreeMap<ProviderId, Cents>>,
     pub(crate) disputes: Disputes,
+    /// To whom what is owed to nodes that were their own providers was brought.
+    pub(crate) brought: BTreeMap<ProviderId, ProviderId>,
     pub(crate) reserves: BTreeMap<ProviderId, Vec<Reserved>>,
     pub(crate) providers: Providers,
     pub(crate) payouts: Payouts,

@@ -18,7 +18,7 @@ impl Ledger {
     /// What nodes of the provider were owed as their own providers is owed to it from here on.
     pub(crate) fn register(&mut self, entry: &ProviderRegistered) -> Result<(), LedgerError> {
         let mut lines = Vec::new();
-        let mut brought = 0_i128;
+        let (mut brought, mut bearers) = (0_i128, Vec::new());
         let mut own: Vec<ProviderId> =
             entry.nodes.iter().map(|node| ProviderId::from_bytes(*node.as_bytes())).collect();
         own.sort_unstable();
@@ -30,11 +30,15 @@ impl Ledger {
                 lines.push((MoneyAccount::Provider(own), -balance));
                 brought += balance;
             }
+            if balance != 0 || !self.brought.contains_key(&own) {
+                bearers.push((own, entry.provider));
+            }
         }
         if !lines.is_empty() {
             lines.push((MoneyAccount::Provider(entry.provider), brought));
             self.money.post(&lines)?;
         }
+        self.brought.extend(bearers);
         for own in &own {
             self.bring_reserve(own, entry.provider);
         }

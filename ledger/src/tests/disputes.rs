@@ -1,5 +1,5 @@
 use counterfoil_spec::amount::Cents;
-use counterfoil_spec::ids::{Hash, Serial};
+use counterfoil_spec::ids::{Hash, ProviderId, Serial};
 use counterfoil_spec::payload::{
     Correction, Dispute, Earnings, Payload, PayoutDestination, ProviderEarning, ProviderOffboarded, Rail,
     Rules,
@@ -7,7 +7,7 @@ use counterfoil_spec::payload::{
 use counterfoil_spec::rule::FaultKind;
 use counterfoil_spec::time::Seconds;
 
-use super::fixture::{Log, faults, midnight, provider};
+use super::fixture::{Log, faults, midnight, node, provider};
 use crate::journal::{Dialect, Journal};
 use crate::settle::{AsOf, Closed};
 use crate::{LedgerError, MoneyAccount, NotPayable, founding_rules};
@@ -96,6 +96,31 @@ fn a_correction_downwards_comes_back_and_may_be_owed() {
     let figures = close(&mut log, "2027Q1", midnight(2027, 4, 1));
     assert_eq!((figures.pool, figures.carry_micro, figures.corrected), (Cents(0), 10_000_000, Cents(-1_000)));
     assert_eq!(carried(&log), 10_000_000);
+    assert_eq!(log.faults(), []);
+}
+
+#[test]
+fn a_correction_of_what_a_node_earned_as_its_own_provider_is_owed_to_the_one_it_came_to() {
+    let mut log = Log::new(midnight(2026, 10, 1));
+    let payer = log.open(1);
+    log.pay(payer, "builder");
+    log.register(1, &[11]);
+    log.serve(payer, 10, &[(11, 4), (12, 4)]);
+    log.turn(midnight(2027, 1, 1));
+    close(&mut log, "2026Q4", midnight(2027, 1, 1));
+    let own = ProviderId::from_bytes(*node(12).as_bytes());
+    assert_eq!(log.ledger.owed(&own), Cents(700));
+    let id = log.write(Dispute { provider: own, ..dispute(1, 800) });
+    log.register(2, &[12]);
+    log.write(correction(id, 100));
+    assert_eq!((log.ledger.owed(&own), log.ledger.owed(&provider(2))), (Cents(0), Cents(800)));
+    // Nothing of it comes to whom the node is registered with afterwards.
+    log.register(2, &[]);
+    log.register(3, &[12]);
+    let second = log.write(Dispute { provider: own, ..dispute(1, 700) });
+    log.write(correction(second, -100));
+    let owed = [2, 3].map(|n| log.ledger.owed(&provider(n)));
+    assert_eq!((log.ledger.owed(&own), owed), (Cents(0), [Cents(700), Cents(0)]));
     assert_eq!(log.faults(), []);
 }
 
