@@ -15,6 +15,8 @@ from math import floor
 
 NOTES = {}
 HOUR, DAY, CENT = 3600, 86400, 10_000
+# For how long a lot is in force after the entry that takes its payment back.
+GRACE = 60
 START = int(datetime(2026, 10, 1, tzinfo=timezone.utc).timestamp())
 QUARTERS = {
     "2026Q4": int(datetime(2027, 1, 1, tzinfo=timezone.utc).timestamp()),
@@ -81,7 +83,7 @@ class Network:
         of = self.payments[payment]
         of["refunds"].append((self.events, amount))
         if sum(a for _, a in of["refunds"]) - sum(of["disputes"].values()) == of["amount"]:
-            of["lot"]["ends"] = min(of["lot"]["ends"], at + 1)
+            of["lot"]["ends"] = min(of["lot"]["ends"], at + GRACE)
 
     def dispute(self, at, payment, number, amount):
         """So much of a payment is held back by a dispute from now on; what is given again counts against refunds."""
@@ -89,7 +91,7 @@ class Network:
         of["refunds"].append((self.events, amount - of["disputes"].get(number, 0)))
         of["disputes"][number] = amount
         held, rests = any(of["disputes"].values()), of["lot"].get("rests")
-        of["lot"]["rests"] = (rests or at + 1) if held else None
+        of["lot"]["rests"] = (rests or at + GRACE) if held else None
 
     def correct(self, at, quarter, provider, cents):
         """The answer to a dispute of a share: it counts in the quarter that it stands in."""

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use counterfoil_spec::amount::MicroUsd;
 use counterfoil_spec::ids::{AccountId, Serial};
+use counterfoil_spec::limits::LOT_GRACE_S;
 use counterfoil_spec::payload::Chargeback;
 use counterfoil_spec::time::Seconds;
 
@@ -80,10 +81,10 @@ impl Ledger {
         self.money.post(&[(MoneyAccount::Received, more), (MoneyAccount::Deferred, -more)])?;
         state.disputes.insert(entry.dispute, entry.amount);
         //= spec/settlement.md#accounts-and-lots
-        //# A lot whose payment a dispute holds something of back is not in force, from one second after the entry
+        //# A lot whose payment a dispute holds something of back is not in force, from 60 seconds after the entry
         let held = state.disputes.values().any(|held| held.0 > 0);
         if let Some(lot) = state.lot.and_then(|serial| self.lots.by_serial.get_mut(&serial)) {
-            lot.rests = if held { lot.rests.or(Some(when.plus(1))) } else { None };
+            lot.rests = if held { lot.rests.or(Some(when.plus(LOT_GRACE_S))) } else { None };
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use counterfoil_spec::amount::{MicroTokens, MicroUsd, TokenCount};
 use counterfoil_spec::ids::Serial;
-use counterfoil_spec::limits::MAX_REQUEST_LOTS;
+use counterfoil_spec::limits::{LOT_GRACE_S, MAX_REQUEST_LOTS};
 use counterfoil_spec::payload::{
     AccountOpened, FinishReason, Inference, KeyCreated, KeyRevoked, Lot, LotSource, Payment, Refund,
     Statement,
@@ -101,7 +101,7 @@ impl Ledger {
         let lot = state.lot.and_then(|serial| Some((serial, self.lots.by_serial.get_mut(&serial)?)));
         if let (Some(account), Some((serial, lot))) = (account, lot) {
             account.lots.remove(&(lot.expires, serial));
-            lot.expires = lot.expires.min(when.plus(1));
+            lot.expires = lot.expires.min(when.plus(LOT_GRACE_S));
             account.lots.insert((lot.expires, serial));
         }
         Ok(())

@@ -136,6 +136,9 @@ pub const RECEIPT_INCLUDE_MS: u64 = 60_000;
 pub const RECEIPT_EVERY_TOKENS: u64 = 256;
 /// Nodes that served one request.
 pub const MAX_REQUEST_NODES: usize = 1024;
+/// For how long after the entry that takes its payment back a lot is still in force, in seconds: whoever holds its tokens meanwhile has
+/// not seen that entry.
+pub const LOT_GRACE_S: u64 = 60;
 /// Lots debited by one request.
 pub const MAX_REQUEST_LOTS: usize = 64;
 /// Providers in one entry of earnings.

@@ -98,9 +98,10 @@ fn a_full_refund_ends_its_lot_and_a_partial_one_does_not() {
     let account = log.open(1);
     let (payment, _) = log.pay(account, "explorer");
     log.refund(payment, 4);
-    assert_eq!(log.ledger.balance(&account, log.now().plus(1)).available, TokenCount(500_000));
+    assert_eq!(log.ledger.balance(&account, log.now().plus(60)).available, TokenCount(500_000));
     log.refund(payment, 1);
-    assert_eq!(log.ledger.balance(&account, log.now().plus(1)).available, TokenCount(0));
+    assert_eq!(log.ledger.balance(&account, log.now().plus(59)).available, TokenCount(500_000));
+    assert_eq!(log.ledger.balance(&account, log.now().plus(60)).available, TokenCount(0));
     assert_eq!(
         log.try_write(Refund { payment, amount: MicroUsd(1) }),
         Err(LedgerError::RefundBeyondPayment {

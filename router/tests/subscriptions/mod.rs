@@ -281,6 +281,8 @@ async fn a_dispute_lets_a_lot_rest_until_it_is_won() {
     let dispute = shop.sim.stripe(|s| s.dispute(&id, 500)).unwrap();
     // The event about the invoice may come last.
     shop.heed_all(&network).await;
+    network.wait(59);
+    assert_eq!(available(), TokenCount(500_000));
     network.wait(1);
     assert_eq!(available(), TokenCount(0));
     assert_eq!(network.ledger(|l| l.received(&payment(&id)).unwrap().left()), MicroUsd(0));
@@ -292,6 +294,8 @@ async fn a_dispute_lets_a_lot_rest_until_it_is_won() {
     // All of it is given back, and the lot ends.
     assert_eq!(shop.sim.stripe(|s| s.refund(&id, 500)), 500);
     shop.heed_all(&network).await;
+    network.wait(59);
+    assert_eq!(available(), TokenCount(500_000));
     network.wait(1);
     assert_eq!(available(), TokenCount(0));
     replayed(&network);
