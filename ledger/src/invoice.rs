@@ -20,8 +20,12 @@ pub struct Invoice<'a> {
     pub plan: &'a str,
     /// Three letters.
     pub currency: &'a str,
-    /// What was paid, without taxes.
-    pub net_cents: u64,
+    /// What charges paid of it, with taxes.
+    pub paid_cents: u64,
+    /// What was to be paid, with taxes.
+    pub total_cents: i64,
+    /// The same without taxes.
+    pub net_cents: i64,
     /// The month that it is for: its first second, and the first one after it.
     pub period: (Seconds, Seconds),
 }
@@ -55,6 +59,19 @@ pub enum NotBooked {
         /// The network's.
         network: String,
     },
+    /// It credits more than it asks.
+    #[error("it comes to {0} cents, so nothing was paid with it")]
+    Negative(i64),
+    /// A part was paid out of the customer's balance, or is not paid.
+    #[error(
+        "{paid_cents} cents of its {total_cents} were charged; the rest is another payment's, or nobody's"
+    )]
+    PartlyPaid {
+        /// With taxes.
+        paid_cents: u64,
+        /// Likewise.
+        total_cents: i64,
+    },
     /// It is not the price of the plan.
     #[error(
         "{net_cents} cents without taxes were paid for plan {plan}, which costs {price_micro} micro-units"
@@ -63,7 +80,7 @@ pub enum NotBooked {
         /// Which.
         plan: String,
         /// What was paid.
-        net_cents: u64,
+        net_cents: i64,
         /// What the rules say.
         price_micro: u64,
     },
@@ -78,8 +95,9 @@ impl Ledger {
     /// # Errors
     /// [`NotBooked`].
     //= spec/settlement.md#subscriptions
-    //# An invoice MUST be booked only where its account and its plan are known, its currency is the network's, what was paid without
-    //# taxes is the plan's price in the rules in force, and its period is a month of a plan; else nothing of it is.
+    //# An invoice MUST be booked only where its account and its plan are known, its currency is the network's, all of it
+    //# was charged, what it comes to without taxes is the plan's price in the rules in force, and its period is a month of a plan; else
+    //# nothing of it is.
     pub fn invoiced(
         &self,
         invoice: &Invoice<'_>,
@@ -98,8 +116,15 @@ impl Ledger {
             let (found, network) = (invoice.currency.to_owned(), currency.to_owned());
             return Err(NotBooked::WrongCurrency { found, network });
         }
-        let paid = i128::from(invoice.net_cents) * MICRO_PER_CENT;
-        if paid != i128::from(plan.price.0) {
+        if invoice.total_cents < 0 {
+            return Err(NotBooked::Negative(invoice.total_cents));
+        }
+        if i128::from(invoice.paid_cents) != i128::from(invoice.total_cents) {
+            let (paid_cents, total_cents) = (invoice.paid_cents, invoice.total_cents);
+            return Err(NotBooked::PartlyPaid { paid_cents, total_cents });
+        }
+        let net = i128::from(invoice.net_cents) * MICRO_PER_CENT;
+        if net != i128::from(plan.price.0) {
             return Err(NotBooked::WrongAmount {
                 plan: plan.name.clone(),
                 net_cents: invoice.net_cents,

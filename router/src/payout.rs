@@ -7,7 +7,7 @@
 //! Whatever breaks off is taken up again by [`Payday::look`], which asks for the same payout under the same key. Webhooks
 //! only say what to look at.
 
-mod billing;
+pub(crate) mod billing;
 pub(crate) mod command;
 mod onboarding;
 mod vault;
@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use counterfoil_audit::NewEntry;
 use counterfoil_identity::random;
 use counterfoil_ledger::invoice::NotBooked;
-use counterfoil_ledger::{NotPayable, PayoutState, PayoutStatus, payout_key, payout_of_key};
+use counterfoil_ledger::{NotPayable, Payable, PayoutState, PayoutStatus, payout_key, payout_of_key};
 use counterfoil_payouts::paypal::PayPal;
 use counterfoil_payouts::stripe::Stripe;
 use counterfoil_payouts::{Asked, Event, HookError, Order, Payouts as _, Said, Unclear};
@@ -28,6 +28,8 @@ use counterfoil_spec::payload::{Payout, PayoutOutcome, PspReport, Rail};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use crate::office::{CURRENCY, Office, OfficeError, entry};
+use crate::settlement::dispute::MARGIN_S;
+pub use billing::NotTaken;
 pub use vault::DestinationError;
 
 /// Money that went out may come back: a PayPal item that nobody claims does after 30 days.
@@ -70,6 +72,12 @@ pub enum PayError {
     /// An invoice that was paid.
     #[error("an invoice is not booked: {0}")]
     NotBooked(#[from] NotBooked),
+    /// What was given back or is disputed.
+    #[error("what was taken back is not booked: {0}; look at Stripe's page")]
+    NotTaken(#[from] NotTaken),
+    /// What is payable would be another sum in a moment.
+    #[error("what is held back of the provider's earnings changes within a minute; try again then")]
+    Releasing,
     /// The record failed.
     #[error(transparent)]
     Office(#[from] OfficeError),
@@ -170,7 +178,7 @@ impl Payday {
         }
         let serial = random::serial();
         let intended = decided(office, move |office| {
-            let payable = office.books().ledger.payable(&provider, office.now().seconds())?;
+            let payable = steady(office, &provider)?;
             let (rail, destination) = (payable.destination.rail, payable.destination.commitment);
             let payout = Payout { provider, cents: payable.cents, rail, destination };
             office.append_blocking(vec![NewEntry::new(serial, payout)])?;
@@ -300,6 +308,18 @@ async fn decided<T: Send + 'static>(
         act(&office)
     });
     done.await.map_err(|_| PayError::Stopping)
+}
+
+/// What is payable now and also when the entry is dated, which is a little later; another sum would stop the router's books.
+fn steady(office: &Office, provider: &ProviderId) -> Result<Payable, PayError> {
+    let now = office.now().seconds();
+    let books = office.books();
+    let payable = books.ledger.payable(provider, now)?;
+    if books.ledger.payable(provider, now.plus(MARGIN_S)) == Ok(payable) {
+        Ok(payable)
+    } else {
+        Err(PayError::Releasing)
+    }
 }
 
 fn order(payout: &Serial, state: &PayoutState, destination: String, asked: Asked) -> Result<Order, PayError> {

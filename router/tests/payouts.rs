@@ -119,6 +119,24 @@ async fn nothing_is_intended_that_the_service_could_not_pay() {
 }
 
 #[tokio::test]
+async fn nothing_is_paid_while_a_reserve_is_about_to_end() {
+    let network = Network::new();
+    let run = Run::begin(&network, 5, 1).await;
+    let provider = run.stripe_provider();
+    let before = network.ledger(|l| l.owed(&provider));
+    network.reserve(1_000);
+    network.earn(&[(provider, 10_000)]);
+    network.wait(180 * DAY_S - 60);
+    let size = network.office.log_size();
+    let soon = run.payday.pay(&network.office, network.home(), provider).await;
+    assert!(matches!(soon, Err(PayError::Releasing)), "{soon:?}");
+    assert_eq!(network.office.log_size(), size);
+    network.wait(60);
+    let paid = run.payday.pay(&network.office, network.home(), provider).await.unwrap();
+    assert_eq!((paid.state.status, paid.state.cents), (PayoutStatus::Paid, Cents(before.0 + 10_000)));
+}
+
+#[tokio::test]
 async fn a_recipient_is_paid_once_its_holder_has_answered() {
     let network = Network::new();
     let run = Run::begin(&network, 4, 0).await;

@@ -29,14 +29,17 @@ fn faults_with(log: &Log, entry: Chargeback) -> Vec<FaultKind> {
 
 //= spec/settlement.md#subscriptions
 //= type=test
-//# An invoice MUST be booked only where its account and its plan are known, its currency is the network's, what was paid without
-//# taxes is the plan's price in the rules in force, and its period is a month of a plan; else nothing of it is.
+//# An invoice MUST be booked only where its account and its plan are known, its currency is the network's, all of it
+//# was charged, what it comes to without taxes is the plan's price in the rules in force, and its period is a month of a plan; else
+//# nothing of it is.
 #[test]
 fn invoice_of_a_month_is_booked_and_no_other() {
     let mut log = Log::new(midnight(2027, 1, 31));
     let id = log.open(7).to_string();
     let period = (midnight(2027, 1, 31), midnight(2027, 2, 28));
-    let invoice = Invoice { account: &id, plan: "builder", currency: "usd", net_cents: 2_000, period };
+    let (paid_cents, total_cents, net_cents) = (2_380, 2_380, 2_000);
+    let (account_id, plan, currency) = (id.as_str(), "builder", "usd");
+    let invoice = Invoice { account: account_id, plan, currency, paid_cents, total_cents, net_cents, period };
     let (payment, lot) = log.ledger.invoiced(&invoice, SERIALS, "USD").unwrap();
     assert_eq!((payment.account, payment.amount), (account(7), MicroUsd(20_000_000)));
     assert_eq!((lot.tokens, lot.payment), (TokenCount(2_000_000), Some(SERIALS.payment)));
@@ -52,11 +55,15 @@ fn invoice_of_a_month_is_booked_and_no_other() {
     assert!(matches!(why(Invoice { plan: "gold", ..invoice }), NotBooked::UnknownPlan(_)));
     let euros = NotBooked::WrongCurrency { found: "eur".to_owned(), network: "USD".to_owned() };
     assert_eq!(why(Invoice { currency: "eur", ..invoice }), euros);
-    for net_cents in [0, 1_999, 2_001, u64::MAX] {
+    for net_cents in [0, 1_999, 2_001, i64::MAX] {
         let plan = "builder".to_owned();
         let amount = NotBooked::WrongAmount { plan, net_cents, price_micro: 20_000_000 };
         assert_eq!(why(Invoice { net_cents, ..invoice }), amount);
     }
+    let partly = NotBooked::PartlyPaid { paid_cents: 2_000, total_cents: 2_380 };
+    assert_eq!(why(Invoice { paid_cents: 2_000, ..invoice }), partly);
+    let credited = Invoice { paid_cents: 0, total_cents: -1, net_cents: -1, ..invoice };
+    assert_eq!(why(credited), NotBooked::Negative(-1));
     let short = (period.0, midnight(2027, 2, 27));
     assert_eq!(why(Invoice { period: short, ..invoice }), NotBooked::NotOneMonth("its period is no month"));
 }

@@ -16,7 +16,7 @@ use crate::https::{Answer, Ask, Base};
 use crate::order::{Asked, Order, Payouts, Said, Unclear};
 use crate::secret::Secret;
 
-pub use billing::{Charge, Dispute, Invoice};
+pub use billing::{Charge, Dispute, Invoice, Subscribed};
 
 /// From this age of an intent on a key may be forgotten at the provider, so nothing is asked for again under it.
 const KEY_LIFE_S: u64 = 20 * 3_600;

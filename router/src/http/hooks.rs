@@ -55,9 +55,14 @@ async fn heed(
     })?;
     let heeded = desk.payday.heed(&desk.office, desk.home.path(), &event).await;
     heeded.map_err(|e| {
-        if let PayError::NotBooked(_) = &e {
+        let money = match &e {
+            PayError::NotBooked(_) => Some("money came in that is not booked"),
+            PayError::NotTaken(_) => Some("money went out that is not booked"),
+            _ => None,
+        };
+        if let Some(money) = money {
             desk.metrics.payments_refused.one();
-            tracing::error!(event = event.id, kind = event.kind, error = %e, "money came in that is not booked");
+            tracing::error!(event = event.id, kind = event.kind, error = %e, "{money}");
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             return ApiError { status, ..ApiError::invalid("", e.to_string()) };
         }

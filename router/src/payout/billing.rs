@@ -8,7 +8,7 @@ use counterfoil_audit::NewEntry;
 use counterfoil_identity::digest::{context, derive};
 use counterfoil_ledger::invoice::{Invoice, InvoiceSerials, NotBooked};
 use counterfoil_payouts::Billed;
-use counterfoil_payouts::stripe::{Charge, Dispute, Invoice as Shown};
+use counterfoil_payouts::stripe::{Charge, Dispute, Invoice as Shown, Subscribed};
 use counterfoil_spec::amount::MicroUsd;
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::payload::{Chargeback, Lot, Payment, Refund};
@@ -17,6 +17,27 @@ use counterfoil_spec::time::Seconds;
 use super::{PayError, Payday, decided};
 use crate::office::{CURRENCY, Office, entry};
 
+/// Why nothing is taken of a payment for what was given back of a charge, or is disputed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The parts of several charges would have to be told apart.
+    #[error("it is of a charge of {charge_cents} cents, and {paid_cents} were charged of its invoice")]
+    SeveralCharges {
+        /// The charge.
+        charge_cents: u64,
+        /// All charges of the invoice.
+        paid_cents: u64,
+    },
+    /// Cents of another currency are other cents.
+    #[error("a dispute of it is in {dispute:?} and the charge in {charge:?}")]
+    OtherCurrency {
+        /// The dispute's.
+        dispute: String,
+        /// The charge's.
+        charge: String,
+    },
+}
+
 impl Payday {
     /// Books what is new about what customers paid.
     pub(super) async fn heed_billed(&self, office: &Arc<Office>, billed: &Billed) -> Result<(), PayError> {
@@ -24,7 +45,8 @@ impl Payday {
         let _alone = self.alone.lock().await;
         let stripe = self.stripe()?;
         match billed {
-            Billed::Invoice(id) => self.book(office, id).await.map(drop),
+            Billed::Invoice(id) if booked(office, id) => Ok(()),
+            Billed::Invoice(id) => self.book(office, id, stripe.invoice(id).await?).await,
             Billed::Charge(id) => self.take_back(office, stripe.charge(id).await?).await,
             Billed::Dispute(id) => {
                 let charge = stripe.disputed_charge(id).await?;
@@ -33,21 +55,25 @@ impl Payday {
         }
     }
 
-    /// Books an invoice that was paid, once; the serial of its payment where it is booked.
-    async fn book(&self, office: &Arc<Office>, id: &str) -> Result<Option<Serial>, PayError> {
+    /// Books an invoice that was paid, once.
+    async fn book(&self, office: &Arc<Office>, id: &str, shown: Shown) -> Result<(), PayError> {
         let serials = serials(id);
-        let known = office.books().ledger.received(&serials.payment);
-        if known.is_some_and(|known| known.lot.is_some()) {
-            return Ok(Some(serials.payment));
-        }
-        let shown = self.stripe()?.invoice(id).await?;
-        if !shown.paid {
-            return Ok(None);
+        let Some(subscribed) = shown.subscribed.filter(|_| shown.paid) else {
+            tracing::info!(invoice = id, "an invoice that is not paid, or names no account, is not for here");
+            return Ok(());
+        };
+        let paid_cents = shown.paid_cents;
+        if paid_cents == 0 && subscribed.total_cents >= 0 {
+            tracing::info!(invoice = id, "an invoice of which nothing was charged is no payment");
+            return Ok(());
         }
         decided(office, move |office| {
             let (known, made) = {
                 let books = office.books();
-                (books.ledger.received(&serials.payment), invoiced(&books.ledger, &shown, serials))
+                (
+                    books.ledger.received(&serials.payment),
+                    invoiced(&books.ledger, &subscribed, paid_cents, serials),
+                )
             };
             let mut entries = Vec::new();
             //= spec/settlement.md#subscriptions
@@ -65,7 +91,7 @@ impl Payday {
             if !entries.is_empty() {
                 office.append_blocking(entries)?;
             }
-            Ok(Some(serials.payment))
+            Ok(())
         })
         .await?
     }
@@ -73,8 +99,25 @@ impl Payday {
     /// Books what was given back of a charge, and what disputes hold back of it.
     async fn take_back(&self, office: &Arc<Office>, charge: Charge) -> Result<(), PayError> {
         let Some(invoice) = &charge.invoice else { return Ok(()) };
+        let shown = self.stripe()?.invoice(invoice).await?;
+        let (payment, paid_cents) = (serials(invoice).payment, shown.paid_cents);
         // An event about a charge may come before the one about its invoice.
-        let Some(payment) = self.book(office, invoice).await? else { return Ok(()) };
+        if !booked(office, invoice) {
+            match self.book(office, invoice, shown).await {
+                Err(PayError::NotBooked(why)) => {
+                    tracing::warn!(
+                        invoice, %why,
+                        "a charge of an invoice that is not booked was given back or disputed; once the invoice is booked, let \
+                         Stripe send this event again"
+                    );
+                }
+                other => other?,
+            }
+        }
+        if !booked(office, invoice) {
+            return Ok(());
+        }
+        followed(&charge, paid_cents)?;
         decided(office, move |office| {
             // What was given again makes room for what is held back anew.
             let mut disputes = charge.disputes;
@@ -85,6 +128,28 @@ impl Payday {
             give_back(office, payment, charge.refunded_cents, charge.cents)
         })
         .await?
+    }
+}
+
+/// Whether the payment and the lot of an invoice are in the log.
+fn booked(office: &Office, invoice: &str) -> bool {
+    let known = office.books().ledger.received(&serials(invoice).payment);
+    known.is_some_and(|known| known.lot.is_some())
+}
+
+//= spec/settlement.md#subscriptions
+//# A router MUST
+//# NOT take anything for a charge that is not all that was charged of its invoice, nor for a dispute in another currency.
+fn followed(charge: &Charge, paid_cents: u64) -> Result<(), NotTaken> {
+    if charge.cents != paid_cents {
+        return Err(NotTaken::SeveralCharges { charge_cents: charge.cents, paid_cents });
+    }
+    match charge.disputes.iter().find(|dispute| dispute.currency != charge.currency) {
+        Some(other) => {
+            let (dispute, charge) = (other.currency.clone(), charge.currency.clone());
+            Err(NotTaken::OtherCurrency { dispute, charge })
+        }
+        None => Ok(()),
     }
 }
 
@@ -117,7 +182,8 @@ fn give_back(office: &Office, payment: Serial, cents: u64, of_cents: u64) -> Res
 
 fn invoiced(
     ledger: &counterfoil_ledger::Ledger,
-    shown: &Shown,
+    shown: &Subscribed,
+    paid_cents: u64,
     serials: InvoiceSerials,
 ) -> Result<(Payment, Lot), NotBooked> {
     let (starts, ends) = shown.period.ok_or(NotBooked::NotOneMonth("it has several lines"))?;
@@ -125,8 +191,9 @@ fn invoiced(
         account: &shown.account,
         plan: &shown.plan,
         currency: &shown.currency,
-        // A customer's credit or a payment elsewhere leaves less to be paid than the invoice says.
-        net_cents: shown.net_cents.min(shown.paid_cents),
+        paid_cents,
+        total_cents: shown.total_cents,
+        net_cents: shown.net_cents,
         period: (Seconds(starts), Seconds(ends)),
     };
     ledger.invoiced(&invoice, serials, CURRENCY)

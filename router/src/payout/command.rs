@@ -141,6 +141,8 @@ impl From<PayError> for AdminError {
             | PayError::NotPayable(_)
             | PayError::UnknownPayout(_)
             | PayError::NotBooked(_)
+            | PayError::NotTaken(_)
+            | PayError::Releasing
             | PayError::Caller(_) => Self::Caller(error.to_string()),
         }
     }

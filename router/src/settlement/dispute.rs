@@ -10,7 +10,7 @@ use crate::admin::AdminError;
 use crate::office::{Office, entry};
 
 /// An entry is dated a little later than it is looked at, and one that comes too late stops the router's books.
-const MARGIN_S: u64 = 60;
+pub(crate) const MARGIN_S: u64 = 60;
 
 /// Logs that a share is contested.
 pub(crate) fn contest(

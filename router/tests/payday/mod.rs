@@ -9,7 +9,7 @@ use counterfoil_audit::NewEntry;
 use counterfoil_identity::key_file::Keyring;
 use counterfoil_identity::random;
 use counterfoil_ledger::settle::Quarter;
-use counterfoil_ledger::{Ledger, MoneyAccount, PayoutStatus, payout_key};
+use counterfoil_ledger::{Ledger, MoneyAccount, PayoutStatus, founding_rules, payout_key};
 use counterfoil_payouts::Secret;
 use counterfoil_payouts::paypal::PayPal;
 use counterfoil_payouts::stripe::Stripe;
@@ -20,7 +20,7 @@ use counterfoil_router::{CURRENCY, Office};
 use counterfoil_spec::amount::{Cents, MicroUsd};
 use counterfoil_spec::ids::{AccountId, Hash, ProviderId, Serial};
 use counterfoil_spec::payload::{
-    AccountOpened, Earnings, Payload, ProviderEarning, ProviderOffboarded, ProviderRegistered, Rail,
+    AccountOpened, Earnings, Payload, ProviderEarning, ProviderOffboarded, ProviderRegistered, Rail, Rules,
     Statement,
 };
 use counterfoil_spec::time::{Millis, Seconds};
@@ -71,6 +71,12 @@ impl Network {
         let account = AccountId::from_bytes(random::bytes());
         self.write(AccountOpened { account, metered: true, country: None });
         account
+    }
+
+    /// From now on such a part of what is earned is held back.
+    pub(crate) fn reserve(&self, bps: u32) {
+        let version = self.ledger(|l| l.rules().version) + 1;
+        self.write(Rules { reserve_bps: Some(bps), ..founding_rules(version) });
     }
 
     /// What a process that starts anew knows: the log and the home.

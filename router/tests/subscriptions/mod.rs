@@ -9,7 +9,7 @@ use counterfoil_ledger::calendar::billing_period;
 use counterfoil_ledger::invoice::NotBooked;
 use counterfoil_payouts::{Event, HookError};
 use counterfoil_paysim::{Chance, Delivery, Faults, Invoice, Simulator};
-use counterfoil_router::payout::{PayError, Payday};
+use counterfoil_router::payout::{NotTaken, PayError, Payday};
 use counterfoil_spec::amount::{MicroUsd, TokenCount};
 use counterfoil_spec::ids::Serial;
 use counterfoil_spec::time::Seconds;
@@ -28,10 +28,20 @@ enum Wrong {
     Amount,
     Lines,
     Period,
+    Credit,
+    Credited,
 }
 
-const WRONG: [Wrong; 6] =
-    [Wrong::Account, Wrong::Plan, Wrong::Currency, Wrong::Amount, Wrong::Lines, Wrong::Period];
+const WRONG: [Wrong; 8] = [
+    Wrong::Account,
+    Wrong::Plan,
+    Wrong::Currency,
+    Wrong::Amount,
+    Wrong::Lines,
+    Wrong::Period,
+    Wrong::Credit,
+    Wrong::Credited,
+];
 
 struct Shop {
     sim: Simulator,
@@ -64,6 +74,9 @@ impl Shop {
             charge: format!("ch_{}", network.ledger(|l| l.accounts().count())),
             intent: format!("pi_{}", network.ledger(|l| l.accounts().count())),
             refunded: 0,
+            credit: 0,
+            elsewhere: 0,
+            credited: false,
         }
     }
 
@@ -139,6 +152,8 @@ fn spoilt(mut invoice: Invoice, wrong: Option<Wrong>) -> Invoice {
         Some(Wrong::Amount) => invoice.net -= 1,
         Some(Wrong::Lines) => invoice.lines = 2,
         Some(Wrong::Period) => invoice.period.1 -= 1,
+        Some(Wrong::Credit) => invoice.credit = 95,
+        Some(Wrong::Credited) => invoice.credited = true,
     }
     invoice
 }
@@ -248,8 +263,8 @@ async fn what_is_wrong_with_an_invoice_is_named_and_nothing_is_booked() {
     let network = Network::new();
     let mut shop = Shop::open(2).await;
     for wrong in WRONG {
-        let invoice = Shop::invoice(&network, "explorer", 500, 0);
-        shop.bill(invoice, Some(wrong));
+        let invoice = Shop::invoice(&network, "explorer", 500, 95);
+        let id = shop.bill(invoice, Some(wrong));
         let size = network.office.log_size();
         for event in shop.events(&network) {
             let refused = shop.heed(&network, &event).await.unwrap_err();
@@ -261,11 +276,66 @@ async fn what_is_wrong_with_an_invoice_is_named_and_nothing_is_booked() {
                 NotBooked::WrongAmount { .. } => Wrong::Amount,
                 NotBooked::NotOneMonth("it has several lines") => Wrong::Lines,
                 NotBooked::NotOneMonth(_) => Wrong::Period,
+                NotBooked::PartlyPaid { paid_cents: 500, total_cents: 595 } => Wrong::Credit,
+                NotBooked::Negative(-595) => Wrong::Credited,
+                other => panic!("{other}"),
             };
             assert_eq!(named, wrong);
         }
+        // What is given back of it is nothing to take.
+        shop.sim.stripe(|s| s.refund(&id, 100));
+        for event in shop.events(&network) {
+            shop.heed(&network, &event).await.unwrap();
+        }
         assert_eq!(network.office.log_size(), size);
     }
+}
+
+#[tokio::test]
+async fn what_is_no_payment_of_a_subscription_is_neither_booked_nor_refused() {
+    let network = Network::new();
+    let mut shop = Shop::open(5).await;
+    let mut other = Shop::invoice(&network, "explorer", 500, 0);
+    other.metadata.clear();
+    let trial = Shop::invoice(&network, "explorer", 0, 0);
+    let size = network.office.log_size();
+    let other = shop.bill(other, None);
+    shop.bill(trial, None);
+    assert_eq!(shop.sim.stripe(|s| s.refund(&other, 100)), 100);
+    let events = shop.events(&network);
+    assert!(events.len() >= 3, "{events:?}");
+    for event in events {
+        shop.heed(&network, &event).await.unwrap();
+    }
+    assert_eq!(network.office.log_size(), size);
+}
+
+#[tokio::test]
+async fn of_several_charges_or_currencies_nothing_is_taken() {
+    let network = Network::new();
+    let mut shop = Shop::open(6).await;
+    let mut invoice = Shop::invoice(&network, "explorer", 500, 0);
+    invoice.elsewhere = 300;
+    let id = shop.bill(invoice, None);
+    shop.heed_all(&network).await;
+    assert_eq!(shop.sim.stripe(|s| s.refund(&id, 500)), 200);
+    for event in shop.events(&network) {
+        let refused = shop.heed(&network, &event).await.unwrap_err();
+        let several = NotTaken::SeveralCharges { charge_cents: 200, paid_cents: 500 };
+        assert!(matches!(&refused, PayError::NotTaken(why) if *why == several), "{refused}");
+    }
+    assert_eq!(network.ledger(|l| l.received(&payment(&id)).unwrap().refunded), MicroUsd(0));
+
+    let invoice = Shop::invoice(&network, "explorer", 500, 0);
+    let id = shop.bill(invoice, None);
+    shop.heed_all(&network).await;
+    let dispute = shop.sim.stripe(|s| s.dispute(&id, 500)).unwrap();
+    shop.sim.stripe(|s| s.disputes.get_mut(&dispute).unwrap().currency = "eur".to_owned());
+    for event in shop.events(&network) {
+        let refused = shop.heed(&network, &event).await.unwrap_err();
+        assert!(matches!(refused, PayError::NotTaken(NotTaken::OtherCurrency { .. })), "{refused}");
+    }
+    assert_eq!(network.ledger(|l| l.received(&payment(&id)).unwrap().left()), MicroUsd(5_000_000));
 }
 
 #[tokio::test]

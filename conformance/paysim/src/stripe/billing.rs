@@ -25,6 +25,29 @@ pub struct Invoice {
     pub intent: String,
     /// Cents that were given back.
     pub refunded: u64,
+    /// Cents that were paid out of the customer's balance, and so with no charge.
+    pub credit: u64,
+    /// Cents that another charge paid.
+    pub elsewhere: u64,
+    /// Whether its amounts were credited, and so are shown below zero; nothing was paid then.
+    pub credited: bool,
+}
+
+impl Invoice {
+    /// Cents that charges paid.
+    fn paid(&self) -> u64 {
+        if self.credited { 0 } else { (self.net + self.tax).saturating_sub(self.credit) }
+    }
+
+    /// Cents of the charge.
+    fn charged(&self) -> u64 {
+        self.paid().saturating_sub(self.elsewhere)
+    }
+
+    fn shown(&self, cents: u64) -> i64 {
+        let cents = i64::try_from(cents).unwrap_or(i64::MAX);
+        if self.credited { -cents } else { cents }
+    }
 }
 
 /// A dispute.
@@ -34,6 +57,8 @@ pub struct Dispute {
     pub invoice: String,
     /// Cents.
     pub cents: u64,
+    /// Three letters, small.
+    pub currency: String,
     /// As Stripe calls it.
     pub status: String,
 }
@@ -59,6 +84,9 @@ impl Stripe {
             charge: self.fresh("ch"),
             intent: self.fresh("pi"),
             refunded: 0,
+            credit: 0,
+            elsewhere: 0,
+            credited: false,
         };
         self.bill(invoice)
     }
@@ -66,7 +94,7 @@ impl Stripe {
     /// Any invoice was paid; its id.
     pub fn bill(&mut self, invoice: Invoice) -> String {
         let id = self.fresh("in");
-        self.available += invoice.net + invoice.tax;
+        self.available += invoice.paid();
         self.invoices.insert(id.clone(), invoice);
         let object = self.invoice_object(&id);
         self.emit("invoice.paid", object);
@@ -77,7 +105,7 @@ impl Stripe {
     pub fn refund(&mut self, invoice: &str, cents: u64) -> u64 {
         let held = self.held(invoice);
         let Some(of) = self.invoices.get_mut(invoice) else { return 0 };
-        let cents = cents.min((of.net + of.tax).saturating_sub(of.refunded + held));
+        let cents = cents.min(of.charged().saturating_sub(of.refunded + held));
         if cents > 0 {
             of.refunded += cents;
             let charge = of.charge.clone();
@@ -96,7 +124,9 @@ impl Stripe {
             return None;
         }
         let id = self.fresh("du");
-        let dispute = Dispute { invoice: invoice.to_owned(), cents, status: "needs_response".to_owned() };
+        let (invoice, status) = (invoice.to_owned(), "needs_response".to_owned());
+        let currency = self.invoices.get(&invoice)?.currency.clone();
+        let dispute = Dispute { invoice, cents, currency, status };
         self.disputes.insert(id.clone(), dispute);
         self.available = self.available.saturating_sub(cents);
         let object = self.dispute_object(&id);
@@ -118,11 +148,11 @@ impl Stripe {
         self.emit("charge.dispute.closed", object);
     }
 
-    /// Cents, with taxes, that the platform has of an invoice: what neither refunds nor disputes took.
+    /// Cents, with taxes, that the platform has of an invoice's charge: what neither refunds nor disputes took.
     #[must_use]
     pub fn left(&self, invoice: &str) -> Option<u64> {
         let of = self.invoices.get(invoice)?;
-        Some((of.net + of.tax).saturating_sub(of.refunded + self.held(invoice)))
+        Some(of.charged().saturating_sub(of.refunded + self.held(invoice)))
     }
 
     fn held(&self, invoice: &str) -> u64 {
@@ -136,8 +166,8 @@ impl Stripe {
         let (starts, ends) = of.period;
         let line = json!({ "object": "line_item", "period": { "start": starts, "end": ends } });
         json!({
-            "id": id, "object": "invoice", "amount_paid": of.net + of.tax, "total_excluding_tax": of.net,
-            "currency": of.currency, "status": "paid", "livemode": false,
+            "id": id, "object": "invoice", "amount_paid": of.paid(), "total": of.shown(of.net + of.tax),
+            "total_excluding_tax": of.shown(of.net), "currency": of.currency, "status": "paid", "livemode": false,
             "parent": { "type": "subscription_details", "subscription_details": { "metadata": metadata } },
             "lines": { "object": "list", "has_more": false, "data": vec![line; of.lines] },
         })
@@ -146,9 +176,9 @@ impl Stripe {
     pub(super) fn charge_object(&self, id: &str) -> Value {
         let Some(of) = self.invoices.values().find(|of| of.charge == id) else { return Value::Null };
         json!({
-            "id": id, "object": "charge", "amount": of.net + of.tax, "amount_refunded": of.refunded,
+            "id": id, "object": "charge", "amount": of.charged(), "amount_refunded": of.refunded,
             "currency": of.currency, "payment_intent": of.intent,
-            "disputed": self.disputes.values().any(|d| self.is_of(d, id)), "refunded": of.refunded == of.net + of.tax,
+            "disputed": self.disputes.values().any(|d| self.is_of(d, id)), "refunded": of.refunded == of.charged(),
             "livemode": false,
         })
     }
@@ -157,7 +187,7 @@ impl Stripe {
         let Some(of) = self.disputes.get(id) else { return Value::Null };
         let paid = self.invoices.get(&of.invoice);
         json!({
-            "id": id, "object": "dispute", "amount": of.cents, "currency": paid.map(|i| &i.currency),
+            "id": id, "object": "dispute", "amount": of.cents, "currency": of.currency,
             "status": of.status, "charge": paid.map(|i| &i.charge), "payment_intent": paid.map(|i| &i.intent),
             "livemode": false,
         })
@@ -177,7 +207,7 @@ impl Stripe {
         of.map(|(id, of)| {
             json!({
                 "id": format!("inpay_{id}"), "object": "invoice_payment", "invoice": id, "status": "paid",
-                "amount_paid": of.net + of.tax, "currency": of.currency, "livemode": false,
+                "amount_paid": of.charged(), "currency": of.currency, "livemode": false,
                 "payment": { "type": "payment_intent", "payment_intent": intent },
             })
         })

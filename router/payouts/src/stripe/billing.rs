@@ -5,20 +5,33 @@ use serde_json::Value;
 use super::{Stripe, escaped};
 use crate::order::Unclear;
 
+/// Of what something is missing.
+const INVOICE: &str = "an invoice without what is asked of it";
+
 /// An invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invoice {
     /// Whether it was paid.
     pub paid: bool,
-    /// Three letters, as Stripe writes them.
-    pub currency: String,
     /// What was paid, with taxes.
     pub paid_cents: u64,
-    /// What it is for, without taxes.
-    pub net_cents: u64,
-    /// What the subscription's metadata call `account`; empty where they do not.
+    /// What it is for; absent where its subscription's metadata name no `account`, as with other things that are sold through
+    /// the same account of Stripe's.
+    pub subscribed: Option<Subscribed>,
+}
+
+/// What an invoice of a subscription is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribed {
+    /// Three letters, as Stripe writes them.
+    pub currency: String,
+    /// What was to be paid, with taxes; below zero where more was credited.
+    pub total_cents: i64,
+    /// The same without taxes.
+    pub net_cents: i64,
+    /// What the subscription's metadata call `account`.
     pub account: String,
-    /// The same for `plan`.
+    /// The same for `plan`; empty where they do not.
     pub plan: String,
     /// The period of its one line, in Unix seconds; absent where it has another number of lines.
     pub period: Option<(u64, u64)>,
@@ -27,6 +40,8 @@ pub struct Invoice {
 /// A charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
+    /// Three letters, as Stripe writes them.
+    pub currency: String,
     /// The invoice that it paid; absent where it paid none.
     pub invoice: Option<String>,
     /// What was charged.
@@ -42,6 +57,8 @@ pub struct Charge {
 pub struct Dispute {
     /// Stripe's id of it.
     pub id: String,
+    /// Three letters, as Stripe writes them.
+    pub currency: String,
     /// What it holds back of the charge now; nothing once it was won, or where it never withdrew anything.
     pub held_cents: u64,
 }
@@ -53,27 +70,10 @@ impl Stripe {
     /// [`Unclear`].
     pub async fn invoice(&self, id: &str) -> Result<Invoice, Unclear> {
         let shown = self.read(format!("/v1/invoices/{}", escaped(id))).await?;
-        let about = "an invoice without what is asked of it";
-        let metadata = |name: &str| {
-            let at = format!("/parent/subscription_details/metadata/{name}");
-            shown.pointer(&at).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        let lines = shown.pointer("/lines/data").and_then(Value::as_array).map(Vec::as_slice);
-        let whole = shown.pointer("/lines/has_more").and_then(Value::as_bool) != Some(true);
-        let period = match lines {
-            Some([line]) if whole => {
-                Some((number(line, "/period/start", about)?, number(line, "/period/end", about)?))
-            }
-            _ => None,
-        };
         Ok(Invoice {
-            paid: text(&shown, "/status", about)? == "paid",
-            currency: text(&shown, "/currency", about)?.to_owned(),
-            paid_cents: number(&shown, "/amount_paid", about)?,
-            net_cents: number(&shown, "/total_excluding_tax", about)?,
-            account: metadata("account"),
-            plan: metadata("plan"),
-            period,
+            paid: text(&shown, "/status", INVOICE)? == "paid",
+            paid_cents: number(&shown, "/amount_paid", INVOICE)?,
+            subscribed: subscribed(&shown)?,
         })
     }
 
@@ -91,8 +91,13 @@ impl Stripe {
         };
         let disputed = shown.pointer("/disputed").and_then(Value::as_bool) != Some(false);
         let disputes = if disputed { self.disputes_of(id).await? } else { Vec::new() };
-        let cents = number(&shown, "/amount", about)?;
-        Ok(Charge { invoice, cents, refunded_cents: number(&shown, "/amount_refunded", about)?, disputes })
+        Ok(Charge {
+            currency: text(&shown, "/currency", about)?.to_owned(),
+            invoice,
+            cents: number(&shown, "/amount", about)?,
+            refunded_cents: number(&shown, "/amount_refunded", about)?,
+            disputes,
+        })
     }
 
     /// The id of a dispute's charge.
@@ -126,6 +131,34 @@ impl Stripe {
     }
 }
 
+/// What is read here of an invoice of other things is nothing that it might not have.
+fn subscribed(shown: &Value) -> Result<Option<Subscribed>, Unclear> {
+    let metadata = |name: &str| {
+        let at = format!("/parent/subscription_details/metadata/{name}");
+        shown.pointer(&at).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let account = metadata("account");
+    if account.is_empty() {
+        return Ok(None);
+    }
+    let lines = shown.pointer("/lines/data").and_then(Value::as_array).map(Vec::as_slice);
+    let whole = shown.pointer("/lines/has_more").and_then(Value::as_bool) != Some(true);
+    let period = match lines {
+        Some([line]) if whole => {
+            Some((number(line, "/period/start", INVOICE)?, number(line, "/period/end", INVOICE)?))
+        }
+        _ => None,
+    };
+    Ok(Some(Subscribed {
+        currency: text(shown, "/currency", INVOICE)?.to_owned(),
+        total_cents: signed(shown, "/total", INVOICE)?,
+        net_cents: signed(shown, "/total_excluding_tax", INVOICE)?,
+        account,
+        plan: metadata("plan"),
+        period,
+    }))
+}
+
 fn dispute(shown: &Value) -> Result<Dispute, Unclear> {
     let about = "a dispute without what is asked of it";
     let cents = number(shown, "/amount", about)?;
@@ -138,11 +171,16 @@ fn dispute(shown: &Value) -> Result<Dispute, Unclear> {
             return Err(Unclear::Unreadable(state));
         }
     };
-    Ok(Dispute { id: text(shown, "/id", about)?.to_owned(), held_cents })
+    let currency = text(shown, "/currency", about)?.to_owned();
+    Ok(Dispute { id: text(shown, "/id", about)?.to_owned(), currency, held_cents })
 }
 
 fn text<'a>(value: &'a Value, at: &str, about: &str) -> Result<&'a str, Unclear> {
     value.pointer(at).and_then(Value::as_str).ok_or_else(|| Unclear::Unreadable(format!("{about}: {at}")))
+}
+
+fn signed(value: &Value, at: &str, about: &str) -> Result<i64, Unclear> {
+    value.pointer(at).and_then(Value::as_i64).ok_or_else(|| Unclear::Unreadable(format!("{about}: {at}")))
 }
 
 fn number(value: &Value, at: &str, about: &str) -> Result<u64, Unclear> {
