@@ -86,7 +86,7 @@ fn what_is_wrong_with_published_files_is_named_with_its_place() {
         let at = 1 + leaf(bytes);
         bytes[at] ^= 1;
     };
-    assert_eq!(with(&second, &flip), [(BadEntrySignature, Some(256)), (LeafHashMismatch, Some(256))]);
+    assert_eq!(with(&second, &flip), [(LeafHashMismatch, Some(256)), (BadEntrySignature, Some(256))]);
     assert_eq!(with(&last, &|b| b.push(0)), [(TileMismatch, None)]);
     assert_eq!(with(&last, &|b| b.truncate(b.len() - 1)), [(TileMismatch, Some(599))]);
     assert_eq!(with(&second, &|b| b[0] = 0xff), [(TileMismatch, Some(256))]);
